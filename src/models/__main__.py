@@ -1,0 +1,89 @@
+"""``python -m src.models [GLOB…] [--json]``: the registered networks, their sizes and where they are from."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from src.config import ModelConfig
+from src.data.info import DatasetInfo
+from src.errors import UserError
+from src.models import build_model
+from src.registry import rows, unknown
+
+TEN_CLASSES = DatasetInfo(
+    name="ten classes",
+    classes=tuple("0123456789"),
+    channels=3,
+    image_size=32,
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+)
+
+
+def select(globs: Sequence[str]) -> list[ModelConfig]:
+    """The rows whose names match one of the globs, or all rows; UserError for a glob that matches none."""
+    known = rows()
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise UserError(unknown("model", glob, known))
+    return [row for name, row in known.items() if not globs or any(fnmatchcase(name, glob) for glob in globs)]
+
+
+def measure(row: ModelConfig) -> tuple[int, int]:
+    """Parameters and multiply-adds of the row's network for ten classes, at its native size."""
+    import torch
+
+    from src.models.complexity import count_macs, count_parameters
+
+    with torch.device("meta"):
+        model = build_model(row, TEN_CLASSES)
+    return count_parameters(model), count_macs(model, TEN_CLASSES.channels, row.native_size)
+
+
+def table(selected: Sequence[ModelConfig]) -> str:
+    """The rows in aligned columns, numbers to the right."""
+    lines = [("name", "family", "depth", "parameters", "multiply-adds", "source")]
+    for row in selected:
+        params, macs = measure(row)
+        depth = str(getattr(row, "depth", ""))
+        lines.append((row.name, row.family, depth, f"{params:,}", f"{macs:,}", row.source))
+    columns = []
+    for column, side in zip(zip(*lines, strict=True), "<<>>><", strict=True):
+        width = max(map(len, column))
+        columns.append([f"{cell:{side}{width}}" for cell in column])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def as_json(selected: Sequence[ModelConfig]) -> str:
+    """The rows as a list of objects, one a line."""
+    measured = [(row, *measure(row)) for row in selected]
+    objects = [{"name": row.name, "params": p, "macs": m, "family": row.family} for row, p, m in measured]
+    return "[\n" + ",\n".join(json.dumps(each) for each in objects) + "\n]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.models",
+        description="List the registered networks; sizes are for ten classes at the native image size.",
+    )
+    parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
+    parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
+    options = parser.parse_args(arguments)
+    try:
+        selected = select(options.globs)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        print((as_json if options.json else table)(selected), flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough; let the exit flush into nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

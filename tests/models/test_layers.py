@@ -1,0 +1,49 @@
+"""Shortcuts A, B and C, and the initialisation."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.models.layers import ZeroPadded, he_init, make_shortcut
+
+
+def parameters(option: str, in_channels: int, out_channels: int, stride: int) -> int:
+    shortcut = make_shortcut(option, in_channels=in_channels, out_channels=out_channels, stride=stride)
+    return 0 if shortcut is None else sum(p.numel() for p in shortcut.parameters())
+
+
+def test_parameters_of_the_options() -> None:
+    same, new = (16, 16, 1), (16, 32, 2)
+    assert [parameters(option, *same) for option in ("A", "B", "C", "none")] == [0, 0, 16 * 16 + 2 * 16, 0]
+    assert [parameters(option, *new) for option in ("A", "B", "C", "none")] == [0, 576, 576, 0]
+
+
+def test_plain_has_no_shortcut_and_an_unknown_option_is_refused() -> None:
+    assert make_shortcut("none", in_channels=16, out_channels=32, stride=2) is None
+    with pytest.raises(ValueError, match="A, B, C or none"):
+        make_shortcut("D", in_channels=16, out_channels=32, stride=2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [7, 8])
+def test_option_a_keeps_pixels_and_adds_zeros(stride: int, size: int) -> None:
+    x = torch.randn(2, 3, size, size)
+    y = ZeroPadded(stride=stride, new_channels=5)(x)
+    assert torch.equal(y[:, :3], x[:, :, ::stride, ::stride])
+    assert y.shape[1] == 8 and not y[:, 3:].any()
+
+
+def test_option_a_keeps_memory_format_and_exports() -> None:
+    x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last)
+    shortcut = ZeroPadded(stride=2, new_channels=4)
+    assert shortcut(x).is_contiguous(memory_format=torch.channels_last)
+    exported = torch.export.export(shortcut, (x,)).module()
+    assert torch.equal(exported(x), shortcut(x))
+
+
+def test_he_initialisation() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(64, 128, 3, bias=False), nn.BatchNorm2d(128)
+    he_init(nn.Sequential(conv, norm))
+    assert conv.weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
+    assert norm.weight.eq(1).all() and norm.bias.eq(0).all()

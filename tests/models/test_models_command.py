@@ -1,0 +1,47 @@
+"""``python -m src.models``: the table, its JSON, and its refusals."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from src.models.__main__ import main, select
+from src.registry import rows
+
+
+def test_without_globs_every_network_is_listed() -> None:
+    assert select([]) == list(rows().values())
+
+
+def test_json_has_a_network_a_line_with_its_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "resnet20", "*18_cifar"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "resnet20", "params": 269_722, "macs": 40_551_040, "family": "cifar_resnet"},
+        {"name": "resnet18_cifar", "params": 11_173_962, "macs": 555_422_720, "family": "imagenet_resnet"},
+        {"name": "plain18_cifar", "params": 11_000_138, "macs": 549_131_264, "family": "imagenet_resnet"},
+    ]
+
+
+def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resnet20", "plain*_cifar"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["resnet20", "plain18_cifar", "plain34_cifar"]
+    assert {line.index("He et al. 2016") for line in lines} == {header.index("source")}
+
+
+def test_a_glob_without_match_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resnet20", "resnt56"]) != 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("model=resnt56: no such model") and "resnet56" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_closed_pipe_leaves_no_traceback() -> None:
+    command = [sys.executable, "-m", "src.models", "resnet20"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

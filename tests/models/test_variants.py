@@ -1,0 +1,141 @@
+"""The table of networks: its names, its refusals, and how it reaches Hydra."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
+
+from src.config import ModelConfig
+from src.errors import UserError
+from src.models.variants import CifarResNet, ImageNetResNet
+from src.registry import register, row, rows, store_models
+
+
+@pytest.mark.parametrize("module", ["src.models.variants", "src.models", "src.registry", "src.models.__main__"])
+def test_import_needs_no_torch(module: str) -> None:
+    code = f"import sys, {module}; from src.registry import rows; rows(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_are_those_of_the_literature() -> None:
+    stems = [f"{kind}{s}" for s in ("", "_cifar") for kind in ("resnet18", "resnet152", "plain34")]
+    assert {"resnet20", "resnet110", "resnet1202", "plain56", "cifar_resnet", *stems} <= rows().keys()
+    assert "plain50" not in rows() and "plain1202" not in rows()
+    for name, config in rows().items():
+        assert config.name == name
+        assert config.family in rows() and type(rows()[config.family]) is type(config)
+        assert config.source
+
+
+def test_facts_of_the_rows() -> None:
+    assert row("resnet110").warmup == row("plain110").warmup == 400 / 64_000
+    assert row("resnet56").warmup == row("resnet152").warmup == 0
+    assert [row(n).native_size for n in ("resnet20", "resnet18_cifar", "resnet18")] == [32, 32, 224]
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(ValueError, match="'resnet20' is registered twice; registered: .*resnet32"):
+        register(CifarResNet(name="resnet20", depth=20))
+
+
+def test_unknown_name_gives_near_ones_in_a_few_lines() -> None:
+    with pytest.raises(UserError, match="resnet57") as error:
+        row("resnet57")
+    assert "resnet56" in str(error.value)
+    assert len(str(error.value).splitlines()) <= 12
+
+
+@pytest.mark.parametrize(("depth", "near"), [(57, "56 and 62"), (7, "8 and 14"), (9, "8 and 14"), (-4, "8 and 14")])
+def test_wrong_depth_is_refused_in_one_sentence(depth: int, near: str) -> None:
+    with pytest.raises(UserError) as error:
+        CifarResNet(name="cifar_resnet", depth=depth)
+    assert str(error.value) == f"model.depth={depth}: a CIFAR ResNet has 6n+2 layers; the nearest are {near}"
+
+
+def test_other_impossible_networks_are_refused() -> None:
+    with pytest.raises(UserError, match="model.depth=20: an ImageNet ResNet has 18, 34, 50, 101 or 152 layers"):
+        ImageNetResNet(depth=20)
+    with pytest.raises(UserError, match="model.shortcut='D' is not a choice; choose one of: A, B, C, none"):
+        CifarResNet(shortcut="D")
+    with pytest.raises(UserError, match="model.stem='tiny' is not a choice"):
+        ImageNetResNet(stem="tiny")
+    with pytest.raises(UserError, match="model.width=0"):
+        CifarResNet(width=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "dials", "message"),
+    [
+        (
+            "resnet20",
+            {"depth": 56},
+            "model.depth=56: resnet20 is the published network and its depth is 20; "
+            "set it on the family: model=cifar_resnet model.depth=56",
+        ),
+        (
+            "resnet20",
+            {"shortcut": "B"},
+            "model.shortcut=B: resnet20 is the published network and its shortcut is A; "
+            "set it on the family: model=cifar_resnet model.depth=20 model.shortcut=B",
+        ),
+        (
+            "resnet20",
+            {"depth": 57},
+            "model.depth=57: resnet20 is the published network and its depth is 20; "
+            "set it on the family: model=cifar_resnet model.depth=57",
+        ),
+        (
+            "plain18_cifar",
+            {"depth": 34},
+            "model.depth=34: plain18_cifar is the published network and its depth is 18; "
+            "set it on the family: model=imagenet_resnet model.depth=34 model.shortcut=none model.stem=cifar",
+        ),
+    ],
+)
+def test_a_published_network_is_sealed(name: str, dials: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        replace(row(name), **dials)  # type: ignore[arg-type]
+    assert str(error.value) == message
+
+
+def test_the_family_and_a_name_of_ones_own_are_free() -> None:
+    assert replace(row("cifar_resnet"), depth=74, shortcut="B").name == "cifar_resnet"  # type: ignore[call-arg]
+    for name in ("", "my_resnet"):
+        assert CifarResNet(name=name, depth=74, width=20).depth == 74
+
+
+@pytest.mark.parametrize("name", ["resnet20", "cifar_resnet"])
+def test_a_name_of_another_family_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"model.name={name}: that is a network of the family cifar_resnet"):
+        ImageNetResNet(name=name)
+
+
+def composed(*overrides: str) -> ModelConfig:
+    """The model that the command line makes of these overrides."""
+    store_models()
+    with initialize(version_base="1.3", config_path=None):
+        config = OmegaConf.to_object(compose(overrides=list(overrides)).model)
+    assert isinstance(config, ModelConfig)
+    return config
+
+
+def test_every_row_is_a_choice_of_the_command_line() -> None:
+    assert [composed(f"+model={name}") for name in ("resnet56", "plain34_cifar")] == [
+        row("resnet56"),
+        row("plain34_cifar"),
+    ]
+
+
+def test_the_suggested_overrides_of_a_sealed_network_work() -> None:
+    with pytest.raises(UserError) as error:
+        composed("+model=plain18_cifar", "model.shortcut=C")
+    suggestion = str(error.value).partition("family: ")[2].split()
+    assert composed("+" + suggestion[0], *suggestion[1:]) == replace(
+        row("imagenet_resnet"),
+        depth=18,
+        stem="cifar",
+        shortcut="C",  # type: ignore[call-arg]
+    )
