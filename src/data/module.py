@@ -1,0 +1,215 @@
+"""The data module: the splits of one run, and their loaders on any device."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.nn.functional import pad
+
+from src.config import DataConfig
+from src.data.adapt import resized, with_channels, with_classes
+from src.data.cut import cut, limited
+from src.data.info import DatasetInfo
+from src.data.normalization import normalization_of, statistics
+from src.data.raw import Raw, Split
+from src.data.resident import EvalLoader, TrainLoader
+from src.data.sets import source
+from src.data.transforms import Preset, preset
+from src.errors import UserError
+
+
+def build(config: DataConfig, *, seed: int, accumulate: int, devices: int) -> "ImageData":
+    """``src.data.build_data``: load, choose classes, cut, limit, resize, measure."""
+    augment = preset(config.augment)
+    check_parts(config.batch_size, devices, accumulate)
+    try:
+        raw = source(config.name).load(config)
+    except OSError as error:  # no permission, no space, a disk that fails: it names the file itself
+        raise UserError(f"data={config.name}: {error}") from error
+    facts = raw.info
+    if config.classes:
+        raw = with_classes(raw, config.classes)
+    splits, info = cut_splits(raw, config), raw.info
+    del raw  # a large folder would otherwise lie in memory twice
+    if config.batch_size > len(splits["train"]):
+        raise UserError(
+            f"data.batch_size={config.batch_size} is larger than the {len(splits['train'])} training images; "
+            "lower it, for no batch would be full"
+        )
+    size, channels = config.image_size or facts.image_size, config.channels or facts.channels
+    splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
+    info = replace(info, image_size=size, channels=channels)
+    if config.classes or size != facts.image_size or channels < facts.channels or config.name == "folder":
+        mean, std = statistics(torch.from_numpy(splits["train"].images))
+        info = replace(info, mean=mean, std=std)
+    elif channels > facts.channels:
+        info = replace(info, mean=facts.mean * channels, std=facts.std * channels)
+    return ImageData(
+        info,
+        splits,
+        normalize=config.normalize,
+        augment=augment,
+        seed=seed,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        accumulate=accumulate,
+    )
+
+
+def cut_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
+    """train, test and, unless val_fraction is 0, val: the set's own, or cut from train with split_seed."""
+    splits = {"train": raw.train, "test": raw.test}
+    if config.val_fraction > 0:
+        if raw.val is not None:
+            splits["val"] = raw.val
+        else:
+            kept, off = cut(raw.train.labels, config.val_fraction, config.split_seed)
+            splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(off)
+    if config.limit_train is not None:
+        chosen = limited(splits["train"].labels, config.limit_train, config.split_seed)
+        splits["train"] = splits["train"].take(chosen)
+    for name, split in splits.items():
+        if not len(split):
+            raise UserError(
+                f"data={config.name}: no {name} images are left; look at data.val_fraction and data.classes"
+            )
+    return splits
+
+
+def check_parts(batch_size: int, devices: int, accumulate: int) -> None:
+    """Raise UserError unless a global batch divides over the devices and accumulated parts."""
+    if batch_size % (devices * accumulate):
+        raise UserError(
+            f"data.batch_size={batch_size} does not divide over "
+            f"{devices} device{'s' * (devices > 1)} × {accumulate} accumulated part{'s' * (accumulate > 1)}"
+        )
+
+
+class ImageData(LightningDataModule):
+    """Splits that lie, as bytes, on the device that uses them.
+
+    ``info`` are the facts of the set as it is used, ``sizes`` the numbers of images by split,
+    ``normalization`` the plain dict to be stored with the weights (src/data/normalization.py), and
+    ``monitored`` the splits that a Trainer validates on.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        splits: dict[str, Split],
+        *,
+        normalize: str,
+        augment: Preset,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        self.info, self.augment, self.seed = info, augment, seed
+        self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
+        self.sizes = {name: len(split) for name, split in splits.items()}
+        self.monitored: tuple[str, ...] = ("val",) if self.has_val else ()
+        self._splits = {
+            name: (torch.from_numpy(split.images).contiguous(), torch.from_numpy(split.labels))
+            for name, split in splits.items()
+        }
+        images, labels = self._splits["train"]
+        self.normalization = normalization_of(normalize, info, images)
+        self.padding = p = augment.padding(info.image_size)
+        # padded once, with zeros before the normalisation, as torchvision's RandomCrop pads raw pixels
+        self._splits["train"] = (pad(images, (0, 0, p, p, p, p)) if p else images, labels)
+        self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
+        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    @property
+    def has_val(self) -> bool:
+        return "val" in self.sizes
+
+    def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; moved there once."""
+        key = split, torch.device(device)
+        if key not in self._resident:
+            images, labels = self._splits[split]
+            self._resident[key] = images.to(device), labels.to(device)
+        return self._resident[key]
+
+    def train_loader(
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epoch: int = 0,
+        trained: Callable[[], int] | None = None,
+    ) -> TrainLoader:
+        """The training split, shuffled and augmented as in this epoch, for one of ``world`` ranks.
+
+        Raises UserError where the batch does not divide over the ranks.
+        """
+        check_parts(self.batch_size, world, self.accumulate)
+        images, labels = self.resident("train", device)
+        return TrainLoader(
+            images,
+            labels,
+            self.normalization,
+            padding=self.padding,
+            flip=self.augment.flip,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=rank,
+            world=world,
+            trained=trained,
+        )
+
+    def eval_loader(
+        self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1
+    ) -> EvalLoader:
+        """Any split, "train" too: whole, in its own order, not augmented; this rank's share of it."""
+        images, labels = self.resident(split, device)
+        if split == "train" and (p := self.padding):
+            images = images[:, p:-p, p:-p]
+        size = self.eval_batch_size
+        return EvalLoader(images, labels, self.normalization, batch_size=size, rank=rank, world=world)
+
+    def loader(
+        self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1, epoch: int = 0
+    ) -> TrainLoader | EvalLoader:
+        """The loader of "train", "val" or "test" for use without a Trainer; only "train" heeds the epoch."""
+        if split == "train":
+            return self.train_loader(device, rank=rank, world=world, epoch=epoch)
+        return self.eval_loader(split, device, rank=rank, world=world)
+
+    def train_dataloader(self) -> TrainLoader:
+        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
+        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
+        if trainer.reload_dataloaders_every_n_epochs != 1:
+            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
+        return self.train_loader(**self._place, epoch=trainer.current_epoch, trained=lambda: progress.current.processed)
+
+    def val_dataloader(self) -> list[EvalLoader]:
+        """One loader for each split in ``monitored``; none where there is no validation."""
+        return [self.eval_loader(split, **self._place) for split in self.monitored]
+
+    def test_dataloader(self) -> EvalLoader:
+        return self.eval_loader("test", **self._place)
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        trainer = self._trainer
+        return {
+            "device": trainer.strategy.root_device,
+            "rank": trainer.global_rank,
+            "world": trainer.world_size,
+        }
+
+    @property
+    def _trainer(self) -> Any:
+        assert self.trainer is not None, "without a Trainer, call loader()"
+        return self.trainer

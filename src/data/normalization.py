@@ -1,0 +1,76 @@
+"""How pixels are scaled. A normalisation is a plain dict, so that it can be stored with the weights:
+
+``{"name": str, "mean": list[float], "std": list[float], "mean_image": float32 [H, W, C] or None}``
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.data.info import DatasetInfo
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel over all pixels of uint8 images [N, H, W, C], in [0, 1]."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in images.unbind(-1):
+        share = torch.zeros(256, dtype=torch.float64)
+        for part in channel.split(4096):  # bincount widens its input to int64
+            share += torch.bincount(part.flatten(), minlength=256)
+        share /= channel.numel()
+        centre = float(share @ values)
+        mean.append(centre)
+        std.append(float(share @ (values - centre).square()) ** 0.5)
+    return tuple(mean), tuple(std)
+
+
+def mean_image(images: Tensor) -> Tensor:
+    """The mean [H, W, C] of uint8 images [N, H, W, C], in [0, 1]."""
+    total = torch.zeros(images.shape[1:], dtype=torch.int64)
+    for part in images.split(4096):
+        total += part.sum(0)
+    return (total / (255 * len(images))).to(torch.float32)
+
+
+def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, Any]:
+    """The normalisation of this name for a set whose training images are ``train`` (uint8 [N, H, W, C])."""
+    mean, std = list(info.mean), list(info.std)
+    if name == "imagenet":
+        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+        if info.channels == 1:
+            mean, std = [sum(mean) / 3], [sum(std) / 3]
+    elif name in ("none", "per_pixel_mean"):
+        mean, std = [0.0] * info.channels, [1.0] * info.channels
+    return {
+        "name": name,
+        "mean": mean,
+        "std": [s or 1.0 for s in std],  # a channel of one value has no spread to divide by
+        "mean_image": mean_image(train) if name == "per_pixel_mean" else None,
+    }
+
+
+def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift [size * size * C] that turn bytes into normalised pixels.
+
+    They are as long as an image because broadcasting over a last axis of 3 costs seven times as much.
+    """
+    mean, std = (torch.tensor(normalization[key], dtype=torch.float64) for key in ("mean", "std"))
+    scale = (1 / (255 * std)).to(device, torch.float32).repeat(size * size)
+    if normalization["mean_image"] is not None:
+        return scale, -normalization["mean_image"].to(device).flatten()
+    return scale, (-mean / std).to(device, torch.float32).repeat(size * size)
+
+
+def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] to float32 [B, C, H, W] in channels_last memory; scale, shift: ([B,] H * W * C)."""
+    flat = images.flatten(1).to(torch.float32).mul_(scale).add_(shift)
+    return flat.view(images.shape).permute(0, 3, 1, 2)
+
+
+def normalize(images: Tensor, normalization: dict[str, Any]) -> Tensor:
+    """Square uint8 images [B, H, W, C] as a network takes them: float32 [B, C, H, W], channels_last."""
+    return normalized(images, *affine(normalization, images.shape[1], images.device))

@@ -1,0 +1,32 @@
+"""What a data set's constructor returns, before classes, sizes and splits are chosen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.info import DatasetInfo
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, H, W, C] in [0, 255] and their class numbers int64 [N]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64]) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A data set as published. Where it brings no validation split, one is cut from the training split."""
+
+    info: DatasetInfo
+    train: Split
+    test: Split
+    val: Split | None = None

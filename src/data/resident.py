@@ -1,0 +1,158 @@
+"""The resident loader: padded uint8 images lie on the training device, a whole batch is cropped at once.
+
+Order, crops and flips of an epoch are a pure function of (seed, epoch), drawn on the CPU for the whole set;
+a rank takes its slice of each global batch. Nothing else is sampler state, so a resumed run and a run on
+another number of devices see the same global batches.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.data.normalization import affine, normalized
+
+
+class Draws(NamedTuple):
+    """An epoch's chance, by position in the epoch: sample, crop corner and flip, each [N]."""
+
+    order: Tensor  # int64, which sample
+    rows: Tensor  # int64, 0 .. 2 * padding
+    columns: Tensor  # int64, 0 .. 2 * padding
+    flips: Tensor  # bool
+
+    def to(self, device: torch.device) -> "Draws":
+        return Draws(*(t.to(device) for t in self))
+
+    def part(self, first: int, count: int) -> "Draws":
+        return Draws(*(t[first : first + count] for t in self))
+
+
+def draw_epoch(seed: int, epoch: int, n: int, *, padding: int = 0, flip: bool = False) -> Draws:
+    """All random choices of an epoch over n samples; the order does not depend on the augmentation."""
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    order = torch.randperm(n, generator=generator)
+    rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
+    return Draws(order, rows, columns, torch.randint(2, (n,), generator=generator).bool() & flip)
+
+
+def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
+    """The drawn windows [B, size, size, C] of contiguous images [N, H, W, C], mirrored where drawn.
+
+    A line of a window is a run of size * C numbers in memory, so that one index_select copies all lines
+    of all windows; that is three times as fast as indexing single pixels.
+    """
+    n, height, width, channels = images.shape
+    count, device = len(draws.order), images.device
+    runs = images.view(-1).as_strided((n * height * width - size + 1, size * channels), (channels, 1))
+    corners = (draws.order * height + draws.rows) * width + draws.columns
+    lines = corners[:, None] + torch.arange(size, device=device) * width
+    windows = runs.index_select(0, lines.flatten()).view(count, size, size, channels)
+    # choosing from both versions beats torch.where, which is slow on bytes, and needs no host synchronisation
+    both = torch.cat([windows, windows.flip(2)])
+    return both.index_select(0, torch.arange(count, device=device) + count * draws.flips)
+
+
+class TrainLoader:
+    """An epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
+
+    ``images`` are padded uint8 [N, H + 2p, W + 2p, C] and lie with ``labels`` on the training device. The
+    union of the ranks' and accumulated parts' micro-batches of a step is the global batch, whatever their
+    number; the last incomplete batch is dropped. Speaks Lightning's protocol for stateful loaders, so that a
+    checkpoint inside an epoch resumes at the right micro-batch.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalization: dict[str, Any],
+        *,
+        padding: int,
+        flip: bool,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        trained: Callable[[], int] | None = None,
+    ) -> None:
+        """``trained``: how many micro-batches of the epoch the weights have seen, where a Trainer knows."""
+        self.images, self.labels, self.normalization = images, labels, normalization
+        self.padding, self.flip, self.seed, self.epoch = padding, flip, seed, epoch
+        self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
+        self.size = images.shape[1] - 2 * padding
+        self._trained = trained
+        self._start = self._yielded = 0
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.batch_size * self.accumulate
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        start, self._start = self._start, 0
+        draws = draw_epoch(self.seed, self.epoch, len(self.labels), padding=self.padding, flip=self.flip)
+        draws = draws.to(self.images.device)  # once an epoch
+        scale, shift = affine(self.normalization, self.size, self.images.device)
+        mean_image = self._padded_mean_image()
+        part = self.batch_size // (self.accumulate * self.world)
+        for k in range(start, len(self)):
+            drawn = draws.part((k * self.world + self.rank) * part, part)
+            images = crop_flip(self.images, drawn, self.size)
+            if mean_image is not None:
+                same = drawn._replace(order=torch.zeros_like(drawn.order))
+                shift = -crop_flip(mean_image, same, self.size).flatten(1)
+            self._yielded = k + 1
+            yield normalized(images, scale, shift), self.labels[drawn.order]
+
+    def _padded_mean_image(self) -> Tensor | None:
+        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so the border stays zero."""
+        if self.normalization["name"] != "per_pixel_mean":
+            return None
+        p = self.padding
+        mean_image = self.normalization["mean_image"].to(self.images.device)
+        return torch.nn.functional.pad(mean_image[None], (0, 0, p, p, p, p)).contiguous()
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many micro-batches were trained on; one that is only fetched does not count."""
+        trained = self._yielded if self._trained is None else min(self._yielded, self._trained())
+        return {"epoch": self.epoch, "batch": trained}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the micro-batches of ``state``, unless it speaks of another epoch."""
+        self._start = self._yielded = state["batch"] if state["epoch"] == self.epoch else 0
+
+
+class EvalLoader:
+    """A split in its own order: (images float32 [B, C, H, W] channels_last, labels, indices int64 [B]).
+
+    Each global batch is divided among the ranks without padding: no sample is seen twice, and a rank skips
+    the batches of which it gets nothing. ``images`` are uint8 [N, H, W, C], views of padded ones too.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalization: dict[str, Any],
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.images, self.labels, self.normalization = images, labels, normalization
+        n = len(labels)
+        sizes = [(first, min(batch_size, n - first)) for first in range(0, n, batch_size)]
+        slices = [(a + size * rank // world, a + size * (rank + 1) // world) for a, size in sizes]
+        self.slices = [(a, b) for a, b in slices if a < b]
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        scale, shift = affine(self.normalization, self.images.shape[1], self.images.device)
+        for a, b in self.slices:
+            images = normalized(self.images[a:b], scale, shift)
+            yield images, self.labels[a:b], torch.arange(a, b, device=self.labels.device)

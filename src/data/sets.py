@@ -1,0 +1,77 @@
+"""The data sets by name: a ``DatasetInfo``, a constructor, a line in ``SETS``, conf/data/<name>.yaml."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.config import DataConfig
+from src.data import official
+from src.data.cut import cut
+from src.data.info import DIGITS
+from src.data.raw import Raw, Split
+from src.errors import UserError
+from src.registry import unknown
+
+DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a set comes from: its constructor, and what names its content without reading it."""
+
+    load: Callable[[DataConfig], Raw]
+    content: Callable[[DataConfig], str]
+
+
+def source(name: str) -> Source:
+    """The source of this name; an unknown one raises UserError with the list."""
+    if name not in SETS:
+        raise UserError(unknown("data", name, SETS))
+    return SETS[name]
+
+
+def load_digits(config: DataConfig) -> Raw:
+    """scikit-learn's 1,797 handwritten digits, 8x8, 0..16 scaled to 0..255; a fixed 360 are the test set."""
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    pixels, labels = digits.images.astype(np.uint8), digits.target.astype(np.int64)
+    found = hashlib.sha256(pixels.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
+    if found != DIGITS_SHA256:
+        raise UserError(f"data=digits: this scikit-learn brings other digits (sha256 {found}); reinstall it")
+    images = np.rint(pixels[..., None] * (255 / 16)).astype(np.uint8)
+    train, test = cut(labels, 360 / 1797, seed=0)
+    whole = Split(images, labels)
+    return Raw(DIGITS, whole.take(train), whole.take(test))
+
+
+def load_folder(config: DataConfig) -> Raw:
+    """Images in folders; see src/data/folder.py."""
+    from src.data import folder
+
+    return folder.load(config.root, config.image_size, config.channels, config.skip_unreadable)
+
+
+def folder_content(config: DataConfig) -> str:
+    """The hash of the list of images; see src/data/folder.py."""
+    from src.data import folder
+
+    try:
+        return folder.content(config.root)
+    except OSError as error:  # a folder that may not be entered
+        raise UserError(f"data=folder: {error}") from error
+
+
+def published(which: official.Official) -> Source:
+    return Source(lambda config: which.load(config.root, config.download), lambda config: which.content)
+
+
+SETS = {
+    "digits": Source(load_digits, lambda config: DIGITS_SHA256),
+    "cifar10": published(official.CIFAR10),
+    "cifar100": published(official.CIFAR100),
+    "fashion_mnist": published(official.FASHION_MNIST),
+    "folder": Source(load_folder, folder_content),
+}
