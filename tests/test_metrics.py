@@ -1,0 +1,72 @@
+"""Our one metric against torchmetrics' own."""
+
+import pytest
+import torch
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from src.metrics import ClassificationMetrics, confusion_matrix, count_top_k, from_confusion, per_class
+
+
+def batches(classes: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(n, classes, generator=generator), torch.randint(classes, (n,), generator=generator))
+        for n in (33, 64, 1)
+    ]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+def test_equals_torchmetrics(classes: int) -> None:
+    ours = ClassificationMetrics(classes, top5=classes > 5)
+    stock = {
+        "accuracy": MulticlassAccuracy(classes, average="micro"),
+        "precision": MulticlassPrecision(classes, average="macro"),
+        "recall": MulticlassRecall(classes, average="macro"),
+        "f1": MulticlassF1Score(classes, average="macro"),
+        "confusion": MulticlassConfusionMatrix(classes),
+    }
+    if classes > 5:
+        stock["top5"] = MulticlassAccuracy(classes, top_k=5, average="micro")
+    losses, count = 0.0, 0
+    for logits, labels in batches(classes, seed=classes):
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        top5 = count_top_k(logits, labels, 5) if classes > 5 else None
+        ours.update(confusion_matrix(logits, labels), loss, top5)
+        losses, count = losses + float(loss) * len(labels), count + len(labels)
+        for metric in stock.values():
+            metric.update(logits, labels)
+    values = ours.compute()
+    for name, metric in stock.items():
+        torch.testing.assert_close(values[name], metric.compute(), atol=1e-6, rtol=0, check_dtype=False)
+    assert float(values["loss"]) == pytest.approx(losses / count, abs=1e-6)
+    assert set(values) == {*stock, "loss"}
+
+
+def test_a_class_that_never_occurs_is_left_out_as_torchmetrics_does() -> None:
+    logits, labels = torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 1, 1, 1])  # classes 2 and 3 never occur
+    values = from_confusion(confusion_matrix(logits, labels))
+    for name, kind in (("precision", MulticlassPrecision), ("recall", MulticlassRecall), ("f1", MulticlassF1Score)):
+        expected = kind(4, average="macro")(logits, labels)
+        torch.testing.assert_close(values[name], expected)
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
+    matrix = confusion_matrix(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1, 0]))
+    assert matrix.tolist() == [[1, 1], [0, 1]]
+    assert matrix.dtype == torch.int64
+    assert per_class(matrix)["recall"].tolist() == [0.5, 1.0]
+    assert per_class(matrix)["precision"].tolist() == [1.0, 0.5]
+    assert per_class(matrix)["support"].tolist() == [2.0, 1.0]
+
+
+def test_counts_stay_exact_beyond_the_integers_of_float32() -> None:
+    metric = ClassificationMetrics(2)
+    metric.update(torch.tensor([[2**24 + 1, 0], [0, 1]]), torch.tensor(1.0))
+    metric.update(torch.tensor([[1, 0], [0, 0]]), torch.tensor(1.0))
+    assert metric.compute()["confusion"][0, 0] == 2**24 + 2

@@ -1,0 +1,92 @@
+"""The rate's course and the parameter groups."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.config import OptimConfig
+from src.errors import UserError
+from src.optim import build_optimizer, parameter_groups, plateau, rate_at, rate_factor, set_rate
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+def test_multistep_falls_at_the_papers_iterations() -> None:
+    config = OptimConfig(lr=0.1, schedule="multistep", milestones=[0.5, 0.75], gamma=0.1, warmup=0.0)
+    rates = {step: rate_at(config, step / 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)}
+    assert list(rates.values()) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_the_warm_up_of_110_layers_lasts_400_iterations_at_a_tenth() -> None:
+    config = OptimConfig(lr=0.1, schedule="multistep", milestones=[0.5], warmup=400 / 64_000, warmup_shape="constant")
+    assert rate_at(config, 0.0) == pytest.approx(0.01)
+    assert rate_at(config, 399 / 64_000) == pytest.approx(0.01)
+    assert rate_at(config, 400 / 64_000) == pytest.approx(0.1)
+
+
+def test_cosine_equals_torchs() -> None:
+    optimizer = torch.optim.SGD(net().parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    for step in range(50):
+        assert rate_factor(step / 50, schedule="cosine") == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_onecycle_is_two_straight_lines() -> None:
+    rates = [rate_factor(p, schedule="onecycle", warmup=0.25, warmup_start=0.0) for p in (0, 0.125, 0.25, 0.625, 1)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_norms_and_biases_decay_only_where_asked() -> None:
+    model = net()
+    both = parameter_groups(model, weight_decay=0.1, decay_norm_and_bias=False)
+    assert [group["weight_decay"] for group in both] == [0.1, 0.0]
+    assert [len(list(group["params"])) for group in both] == [2, 4]
+    (one,) = parameter_groups(model, weight_decay=0.1, decay_norm_and_bias=True)
+    assert len(list(one["params"])) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_each_update_rule_steps(name: str, kind: type) -> None:
+    model = net()
+    optimizer = build_optimizer(OptimConfig(name=name, lr=0.1), model)
+    assert type(optimizer) is kind
+    before = model[3].weight.detach().clone()
+    model(torch.randn(2, 3, 3, 3)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(before, model[3].weight)
+    set_rate(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+
+
+def test_plateau_falls_after_its_patience() -> None:
+    config = OptimConfig(name="adam", lr=1.0, schedule="plateau", gamma=0.5, patience=1, final=0.25)
+    optimizer = build_optimizer(config, net())
+    scheduler = plateau(config, optimizer)
+    rates = []
+    for _ in range(8):
+        scheduler.step(1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0.0},
+        {"momentum": 1.0},
+        {"nesterov": True, "name": "adam"},
+        {"milestones": [0.75, 0.5]},
+        {"warmup": 1.0},
+        {"name": "lion"},
+        {"schedule": "step"},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}"):
+        OptimConfig(**wrong)
