@@ -1,0 +1,92 @@
+"""What this machine is and what it is good at: devices, precision, memory, versions."""
+
+import platform
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.config import TrainerConfig
+from src.errors import UserError
+
+
+def resolve(trainer: TrainerConfig) -> tuple[str, int, str]:
+    """(accelerator, devices, precision) where the configuration says auto; UserError for what is not here."""
+    gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" and torch.cuda.is_available() else 0
+    if trainer.accelerator == "gpu" and not gpus:
+        raise UserError("trainer.accelerator=gpu: no GPU that torch can use is here; use trainer=cpu or trainer=auto.")
+    accelerator = "gpu" if gpus else "cpu"
+    devices = trainer.devices or (gpus if trainer.strategy == "ddp" and gpus else 1)
+    if accelerator == "gpu" and devices > gpus:
+        raise UserError(f"trainer.devices={devices}: only {gpus} GPU(s) here.")
+    if devices > 1 and trainer.strategy != "ddp":
+        raise UserError(f"trainer.devices={devices}: several devices need one process each; add trainer=ddp.")
+    precision = trainer.precision
+    if precision == "auto":
+        precision = "bf16" if good_at_bf16(accelerator) else "fp32"
+    return accelerator, devices, precision
+
+
+def good_at_bf16(accelerator: str) -> bool:
+    """True where bfloat16 has instructions of its own, so that it is faster than float32."""
+    if accelerator == "gpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What to say where this error means that memory ran out, else None."""
+    text = str(error)
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "not enough memory" not in text:
+        return None
+    return (
+        f"Out of memory ({text.splitlines()[0] if text else 'on the host'}). "
+        "Compute each batch in parts (trainer.accumulate=4) or lower data.batch_size."
+    )
+
+
+def peak_memory_bytes(accelerator: str) -> int:
+    """The most memory this process has held: on the GPU where one trains, else resident memory [bytes]."""
+    if accelerator == "gpu":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def environment(accelerator: str, precision: str) -> dict[str, Any]:
+    """Versions, device, threads, precision and commit, as results.json keeps them."""
+    import lightning
+
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "device": torch.cuda.get_device_name() if accelerator == "gpu" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "git_commit": commit,
+        "git_dirty": bool(_git("status", "--porcelain")) if commit else None,
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    """The output of git in the project's folder, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,101 @@
+"""What a finished run leaves for everything else to read: results.json, per-class tables, predictions."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from src.metrics import per_class
+from src.runs import write_atomic
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as CSV, atomically."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_atomic(path, text.getvalue().encode())
+
+
+def write_test_files(path: Path, *, confusion: Tensor, classes: Sequence[str], predictions: Tensor) -> None:
+    """confusion_matrix.csv (rows: true), per_class.csv and test_predictions.npz (index, label, prediction, confidence).
+
+    confusion: int64 [C, C]; predictions: float64 [4, N] in any order of the samples.
+    """
+    write_rows(
+        path / "confusion_matrix.csv",
+        [
+            ["true \\ predicted", *classes],
+            *([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)),
+        ],
+    )
+    table = per_class(confusion)
+    columns = [table[name].tolist() for name in ("precision", "recall", "f1", "support")]
+    write_rows(
+        path / "per_class.csv",
+        [
+            ["class", "precision", "recall", "f1", "support"],
+            *(
+                [name, *(f"{v:.6f}" for v in row[:3]), int(row[3])]
+                for name, *row in zip(classes, *columns, strict=True)
+            ),
+        ],
+    )
+    index, label, predicted, confidence = predictions[:, predictions[0].argsort()].numpy()
+    arrays = {
+        "index": index.astype(np.int64),
+        "label": label.astype(np.int64),
+        "prediction": predicted.astype(np.int64),
+        "confidence": confidence.astype(np.float32),
+    }
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_atomic(path / "test_predictions.npz", packed.getbuffer())
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows as aligned text: a head, then the others; `left` columns stand to the left, the rest to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def metrics_table(metrics: dict[str, float]) -> str:
+    """A table with a row a split and a column a metric, from names such as "test/accuracy"."""
+    columns = [name for name in ("accuracy", "precision", "recall", "f1", "top5", "loss") if _any(metrics, name)]
+    titles = {"precision": "macro P", "recall": "macro R", "f1": "macro F1", "top5": "top-5"}
+    rows = [["", *(titles.get(name, name) for name in columns)]]
+    for split in ("train", "val", "test"):
+        if f"{split}/accuracy" in metrics:
+            cells = (metrics.get(f"{split}/{name}") for name in columns)
+            rows.append([split, *("" if value is None else f"{value:.4f}" for value in cells)])
+    return table(rows)
+
+
+def _any(metrics: dict[str, float], name: str) -> bool:
+    return any(key.endswith(f"/{name}") for key in metrics)
+
+
+def summary(results: dict[str, Any]) -> str:
+    """A finished run on one screen: what ran, its metrics, and the protocol behind them."""
+    protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
+    sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
+    head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
+    tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
+    return f"\n{head}\n{metrics_table(results['metrics'])}\n{tail}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 45 s, 12 min 5 s or 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

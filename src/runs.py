@@ -1,0 +1,255 @@
+"""The run directory *is* its config: identity, lock, resume, results.json and provenance.
+
+A run's directory is named by the hash of what makes its result: the identity leaves of the configuration that differ
+from the neutral defaults, and the content of the data. The same command therefore finds its own directory again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from src.config import TrainConfig, default_of
+from src.errors import UserError
+from src.registry import row
+
+SOURCES = ("models", "data", "tasks", "optim.py", "metrics.py")  # what a result depends on
+
+
+def identity(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The identity leaves of a dataclass tree that differ from its neutral defaults, by dotted name."""
+    leaves: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            leaves |= identity(value, f"{prefix}{f.name}.")
+        elif f.metadata["identity"] and value != default_of(f):
+            leaves[prefix + f.name] = value
+    return leaves
+
+
+def config_hash(config: TrainConfig, data_content: str) -> str:
+    """Ten hexadecimal digits that name a run: of its identity leaves and its data's content."""
+    leaves = identity(config) | {"data.content": data_content}
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def code_hash() -> str:
+    """Ten hexadecimal digits of the sources that a result depends on: models, data, tasks, optim and metrics."""
+    root = Path(__file__).parent
+    files = sorted(
+        p for name in SOURCES for p in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py"))
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def default_path(config: TrainConfig, name: str) -> Path:
+    """``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
+    return Path(config.output_root, config.data.name, config.model.name, f"{config.task.name}-seed{config.seed}-{name}")
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Write a file completely or not at all: beside its place, flushed to the disk, then renamed."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself reaches the disk
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary as JSON, atomically; numbers that JSON lacks (nan, inf) become null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    write_atomic(path, text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The dictionary in a JSON file, or None where there is no such file; a damaged one raises UserError."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); mend or delete it, or start over with fresh=true") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object; mend or delete it, or start over with fresh=true")
+    return content
+
+
+class Run:
+    """A run directory: what it holds, and whether this process may write there."""
+
+    def __init__(self, path: Path, config_hash: str, *, adopt: bool = False) -> None:
+        """`adopt` takes over a directory of another configuration (resume=…) instead of refusing it."""
+        self.path = path
+        self.adopt = adopt
+        self.config_hash = config_hash
+        self.code_hash = code_hash()
+        self._wandb_id: str | None = None
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    def results(self) -> dict[str, Any] | None:
+        """results.json of the finished run, or None; a directory of another config raises UserError."""
+        results = read_json(self.path / "results.json")
+        self._refuse_other(results)
+        return results if results and results.get("status") == "finished" else None
+
+    def record(self) -> dict[str, Any]:
+        """What was written when the run started (run.json): hashes, command, W&B id; {} before that."""
+        record = read_json(self.path / "run.json")
+        self._refuse_other(record)
+        return record or {}
+
+    def _refuse_other(self, record: dict[str, Any] | None) -> None:
+        if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
+            raise UserError(
+                f"{self.path}: holds another configuration ({record.get('config_hash')}, not {self.config_hash}; "
+                "see its config.yaml). Choose another hydra.run.dir, or start over with fresh=true."
+            )
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other process out while this one works here; a directory left without content is removed."""
+        lock = self._lock()
+        try:
+            yield
+        finally:
+            if os.listdir(self.path) == [".lock"]:
+                self._remove_empty()
+            lock.close()
+
+    def _lock(self) -> BinaryIO:
+        name = self.path / ".lock"
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = name.open("ab")
+            except FileNotFoundError:  # its holder has just removed the directory
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise UserError(f"{self.path}: another process is training this very run; wait for it.") from None
+            try:
+                if os.stat(name).st_ino == os.fstat(lock.fileno()).st_ino:
+                    return lock
+            except FileNotFoundError:
+                pass
+            lock.close()
+
+    def _remove_empty(self) -> None:
+        (self.path / ".lock").unlink()
+        remove_empty(self.path)
+
+    def clear(self) -> None:
+        """Delete all that the directory holds but the lock (fresh=true)."""
+        for entry in self.path.iterdir():
+            if entry.name == ".lock":
+                continue
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def wandb_id(self) -> str:
+        """The id of this run at W&B; made once and kept, so that a resumed run continues there too."""
+        self._wandb_id = self._wandb_id or self.record().get("wandb_id") or uuid.uuid4().hex[:12]
+        return self._wandb_id
+
+    def start(self, config: TrainConfig, command: str) -> None:
+        """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
+        from omegaconf import OmegaConf
+
+        (self.path / "checkpoints").mkdir(exist_ok=True)
+        (self.path / "results.json").unlink(missing_ok=True)  # of an attempt that failed, or of fewer epochs
+        text = OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+        write_atomic(self.path / "config.yaml", text.encode())
+        facts = {"command": self.record().get("command", command), "wandb_id": self.wandb_id()}
+        facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
+        write_json(self.path / "run.json", facts)
+
+    def checkpoint_to_resume(self, anyway: bool) -> Path | None:
+        """last.ckpt where there is one; written by other code, it is refused unless asked for (resume_anyway=true)."""
+        if not self.last.exists():
+            return None
+        written_by = self.record().get("code_hash")
+        if written_by != self.code_hash and not anyway:
+            raise UserError(
+                f"{self.path}: was started by other code ({written_by}, now {self.code_hash}), so its end would belong "
+                "to neither. Start over with fresh=true, or continue with resume_anyway=true."
+            )
+        return self.last
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a directory and its parents as far as they are empty and lie below the working directory."""
+    with contextlib.suppress(OSError):
+        for folder in (path, *path.parents):
+            if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+                return
+            folder.rmdir()
+
+
+def load_config(path: Path) -> Any:
+    """The stored configuration of a run directory, type-checked again; UserError where there is none."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = path / "config.yaml"
+    if not file.exists():
+        raise UserError(f"{path}: no run directory (it holds no config.yaml)")
+    try:
+        return restored(OmegaConf.load(file))
+    except (OmegaConfBaseException, ValueError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
+
+
+def restored(stored: Any) -> Any:
+    """A stored configuration on its schema: the model's family checks it again, as at its first reading."""
+    from omegaconf import OmegaConf
+
+    schema = OmegaConf.structured(TrainConfig)
+    schema.model = OmegaConf.structured(type(row(stored.model.name)))
+    return OmegaConf.merge(schema, stored)
+
+
+def command_line() -> str:
+    """The command as it was typed, to be pasted again."""
+    import shlex
+
+    module = sys.modules["__main__"].__spec__
+    program = f"-m {module.name}" if module else shlex.quote(sys.argv[0])
+    return " ".join(["python", program, *map(shlex.quote, sys.argv[1:])])
