@@ -1,0 +1,258 @@
+"""What happens around training: checkpoints, metrics.csv, the progress bar, and stopping without losing anything."""
+
+import csv
+import io
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from tqdm import tqdm
+
+from src.errors import UserError
+from src.runs import Run, write_atomic
+
+DDP_CHECK_EVERY = 50  # steps between the moments at which processes agree to save or stop
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM, after the state was saved. No Exception: it must end a sweep, not only its job."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Checkpoints that exist completely or not at all, and load without running code (`weights_only`)."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(exist_ok=True)
+        write_atomic(Path(path), buffer.getbuffer())
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values; UserError where it is missing, damaged, or holds code."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: damaged or no checkpoint of ours ({reason}). Start over with fresh=true.") from None
+
+
+class Progress:
+    """A bar over the whole training on a terminal, and a line an epoch everywhere."""
+
+    def __init__(self, *, epochs: int, batches: int, batch_size: int, done: int, draw: bool) -> None:
+        self.epochs, self.batches, self.batch_size = epochs, batches, batch_size
+        self.drawn_at = 0.0
+        self.bar = tqdm(
+            total=epochs * batches,
+            initial=done,
+            disable=not (draw and sys.stderr.isatty()),
+            dynamic_ncols=True,
+            mininterval=0.5,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}  {elapsed} < {remaining}",
+        )
+
+    def due(self) -> bool:
+        """True at most once a second, so that reading a loss from a GPU costs nothing that shows."""
+        now = time.monotonic()
+        if now - self.drawn_at < 1.0:
+            return False
+        self.drawn_at = now
+        return True
+
+    def advance(self, epoch: int, shown: dict[str, float] | None) -> None:
+        """Count a batch; `shown` renews the figures behind the bar."""
+        self.bar.update(1)
+        if shown is not None and not self.bar.disable:
+            rate = self.bar.format_dict["rate"] or 0.0
+            figures = f"loss {shown['loss']:.3f} acc {shown['accuracy']:.3f} {rate * self.batch_size:,.0f} img/s"
+            self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+            self.bar.set_postfix_str(figures, refresh=False)
+
+    def line(self, row: dict[str, float]) -> None:
+        """Print an epoch's figures; they stay above the bar."""
+        parts = [f"epoch {row['epoch']:>3}/{self.epochs}", f"lr {row['lr']:.2g}"]
+        for split in ("train", "val", "test"):
+            if f"{split}/loss" in row:
+                parts.append(f"{split} loss {row[f'{split}/loss']:.4f} acc {row[f'{split}/accuracy']:.4f}")
+        parts += [f"{row['images_per_second']:,.0f} img/s", f"{row['seconds']:.1f} s"]
+        tqdm.write("  ".join(parts), file=sys.stderr)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class RunKeeper(Checkpoint):
+    """Keeps a run directory up to date: last.ckpt, best.ckpt and metrics.csv; saves and stops cleanly when told to."""
+
+    def __init__(self, *, run: Run, minutes: float, batch_size: int, draw: bool, carried: dict[str, Any]) -> None:
+        self.run = run
+        self.seconds_between_saves = minutes * 60
+        self.batch_size = batch_size
+        self.draw = draw
+        self.carried = carried  # what each checkpoint says of itself: config, info, normalisation, hashes
+        self.best = float("-inf")
+        self.fit_seconds = 0.0
+        self.stopping: int | None = None
+        self.handlers: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "fit_seconds": self.fit_seconds + time.monotonic() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.fit_seconds = state_dict["best"], state_dict["fit_seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = self.saved = time.monotonic()
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out where it resumes inside an epoch
+        if threading.current_thread() is threading.main_thread():
+            self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        cut_metrics(self.run.path / "metrics.csv", trainer.current_epoch) if trainer.is_global_zero else None
+        self.progress = Progress(
+            epochs=trainer.max_epochs or 1,
+            batches=int(trainer.num_training_batches),
+            batch_size=self.batch_size // trainer.accumulate_grad_batches,
+            done=trainer.fit_loop.epoch_loop.batch_progress.total.completed,
+            draw=self.draw and trainer.is_global_zero,
+        )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epoch_started = time.monotonic()
+        self.epoch_batches = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        shown = None
+        if self.progress.due():
+            shown = shown_figures(pl_module)
+            require_finite(pl_module, trainer, self.run)
+        self.progress.advance(trainer.current_epoch, shown)
+        self.epoch_batches += 1
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if last or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # the epoch's end saves anyway; between accumulated parts there is no state to save
+        stopping = self.stopping is not None
+        due = stopping or time.monotonic() - self.saved > self.seconds_between_saves
+        if trainer.world_size > 1:
+            if (batch_idx + 1) % DDP_CHECK_EVERY:
+                return
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+            stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
+        if due:
+            self._save(trainer, pl_module, self.run.last)
+        if stopping:
+            raise Interrupted
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trained = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Runs after the task has collected the epoch's metrics, as a Checkpoint does."""
+        end = self.trained if trainer.val_dataloaders else time.monotonic()
+        seconds = end - self.epoch_started
+        images = self.epoch_batches * self.batch_size / trainer.accumulate_grad_batches
+        metrics: dict[str, float] = pl_module.epoch_metrics  # type: ignore[assignment]
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics}
+        row |= {"seconds": seconds, "images_per_second": images / seconds}
+        require_finite(pl_module, trainer, self.run, row["train/loss"])
+        score = row.get("val/accuracy", float("-inf"))
+        improved, self.best = score > self.best, max(score, self.best)
+        if trainer.is_global_zero:
+            append_metrics(self.run.path / "metrics.csv", row)
+            for logger in trainer.loggers:
+                logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=trainer.global_step)
+            self.progress.line(row)
+        if improved:
+            self._save(trainer, pl_module, self.run.best)
+            if trainer.is_global_zero:
+                write_atomic(self.run.last, self.run.best.read_bytes())
+            trainer.strategy.barrier()  # another process may read it next
+        else:
+            self._save(trainer, pl_module, self.run.last)
+        if self.stopping is not None and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            raise Interrupted
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint |= self.carried
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+        if stage == "fit" and hasattr(self, "progress"):
+            self.progress.close()
+            self.fit_seconds += time.monotonic() - self.started
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> None:
+        require_finite(pl_module, trainer, self.run)
+        trainer.save_checkpoint(path)
+        self.saved = time.monotonic()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stopping is not None:  # the second time the user means now
+            raise Interrupted
+        self.stopping = number
+        tqdm.write("Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)
+
+
+def shown_figures(task: Any) -> dict[str, float]:
+    """The running loss and accuracy of this epoch, from the training counts."""
+    metrics = task.train_metrics
+    samples = max(int(metrics.confusion.sum()), 1)
+    return {"loss": float(metrics.loss) / samples, "accuracy": float(metrics.confusion.diagonal().sum()) / samples}
+
+
+def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
+    """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
+    figure = float(task.train_metrics.loss) if loss is None else loss
+    weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
+    if torch.isfinite(torch.tensor(figure)) and torch.isfinite(weights):
+        return
+    kept = f" The last good checkpoint is {run.last}." if run.last.exists() else ""
+    raise UserError(
+        f"The loss is no longer a finite number (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "
+        "Lower optim.lr, warm up (optim.warmup=0.05) or clip (optim.clip_norm=1)."
+    )
+
+
+def append_metrics(path: Path, row: dict[str, float]) -> None:
+    """Add a row to metrics.csv, under a header where the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, an epoch each."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def cut_metrics(path: Path, epochs: int) -> None:
+    """Keep the rows of the first `epochs` epochs: what a resumed run will write again goes."""
+    rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
+    path.unlink(missing_ok=True)
+    for row in rows:
+        append_metrics(path, {k: int(v) if k in ("epoch", "step") else v for k, v in row.items()})

@@ -1,0 +1,272 @@
+"""The command line: help, composition, and one clear sentence for every mistake.
+
+Hydra prints pages for a typo and hides the exit code of a sweep's jobs; here its errors become a sentence on stderr.
+``debug=true`` or ``HYDRA_FULL_ERROR=1`` shows the traceback as well.
+"""
+
+import contextlib
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from src.config import TrainConfig, default_of
+from src.errors import UserError
+from src.registry import natural, rows, unknown
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in (word.lower() for word in sys.argv)
+
+
+WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
+    "to Float": "a number is needed",
+    "to Integer": "a whole number is needed",
+    "not a valid bool": "true or false is needed",
+    "is not a ListConfig": "a list is needed, such as [a,b]",
+}
+
+
+def main(story: Callable[[], int]) -> None:
+    """Run a command and exit with its code; whatever goes wrong becomes one sentence and a code that is not 0."""
+    try:
+        sys.exit(story())
+    except KeyboardInterrupt as interrupt:
+        say(str(interrupt) or "Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if TRACEBACKS:
+            raise
+        say(sentence(error))
+        sys.exit(1)
+
+
+def say(text: str) -> None:
+    """Print to stderr; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def compose_and_run(job: Callable[[Any], None]) -> None:
+    """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
+    import hydra
+
+    from src.registry import store_models
+
+    store_schema()
+    store_models()
+    before = os.environ.get("HYDRA_FULL_ERROR")
+
+    def run(config: Any) -> None:
+        with variable("HYDRA_FULL_ERROR", before):  # what the user set is what the processes of the job inherit
+            job(config)
+
+    # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
+    with variable("HYDRA_FULL_ERROR", "1"):
+        hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str | None) -> Iterator[None]:
+    """Give an environment variable this value for a while; None means unset."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def store_schema() -> None:
+    """Give Hydra the typed schema, so that every key and every value is checked."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=TrainConfig)
+
+
+def typed(config: Any) -> TrainConfig:
+    """The dataclasses of a composed configuration, after each has checked itself; UserError names what is wrong."""
+    from omegaconf import OmegaConf
+
+    strangers = unread(config)
+    if strangers:
+        raise UserError(f"{', '.join(strangers)}: no such setting; nothing reads it (python -m src.train --help)")
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, TrainConfig)
+    return result
+
+
+def changed(config: Any, overrides: list[str]) -> Any:
+    """A stored configuration with overrides typed on the command line: `key=value`, or `group=name` from conf/.
+
+    A named data set replaces the stored one; of other groups, what the name says is laid over what was stored.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key, value = override.key_or_group, override.value()
+        file = CONF / key / f"{value}.yaml"
+        if isinstance(OmegaConf.select(config, key), DictConfig) and isinstance(value, str):
+            if not file.exists():
+                raise UserError(unknown(key, value, group_choices(key)))
+            node = OmegaConf.structured(OmegaConf.get_type(config[key])) if key == "data" else config[key]
+            config[key] = OmegaConf.merge(node, OmegaConf.load(file))
+        elif override.is_add():
+            with open_dict(config):
+                OmegaConf.update(config, key, value)
+        else:
+            OmegaConf.update(config, key, value)
+    return config
+
+
+def unread(config: Any, prefix: str = "") -> list[str]:
+    """The keys of a configuration that its dataclasses lack: a `+typo=3` is accepted by Hydra, but read by nobody."""
+    from omegaconf import DictConfig, OmegaConf
+
+    kind = OmegaConf.get_type(config)
+    known = {f.name for f in fields(kind)} if is_dataclass(kind) else set(config)
+    names = [prefix + str(key) for key in config if key not in known]
+    for key in known & set(config):
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            names += unread(node, f"{prefix}{key}.")
+    return names
+
+
+def group_choices(group: str) -> list[str]:
+    """The names that a config group offers: its files in conf/ and, for models, the registry."""
+    names = {path.stem for path in (CONF / group).glob("*.yaml")}
+    return sorted(names | set(rows()) if group == "model" else names, key=natural)
+
+
+def sentence(error: BaseException) -> str:
+    """What to tell a person about this error, in at most twelve lines."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return missing_choice(error.missing_cfg_file or "")
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not of the form key=value ({first_line(error.message)})"
+    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    if cause is not None:
+        return wrong_setting(str(error), cause)
+    if isinstance(error, HydraException):
+        return clipped(str(error))
+    if isinstance(error, OSError) and error.errno == 28:
+        place = f" at {error.filename}" if error.filename else ""
+        return f"No space left on the device{place}: free some; what was saved before is intact."
+    name = type(error).__name__
+    return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """The error, its cause, the cause's cause, and so on."""
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
+        found.append(cause)
+    return found
+
+
+def first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else text
+
+
+def clipped(text: str, lines: int = 10) -> str:
+    """The first lines of a text, so that a message stays on the screen."""
+    kept = text.strip().splitlines()
+    return "\n".join(kept[:lines] + (["…"] if len(kept) > lines else []))
+
+
+def missing_choice(path: str) -> str:
+    """The sentence for `group=name` where the group has no such name."""
+    group, _, name = path.removesuffix(".yaml").rpartition("/")
+    group = group.lstrip("/")
+    if not (CONF / group).is_dir() or not group:
+        return f"{path}: no such configuration"
+    if group == "recipe":
+        data, _, task = name.rpartition("_")
+        known = ", ".join(group_choices("recipe"))
+        if data not in group_choices("data"):
+            return unknown("data", data, group_choices("data"))
+        return f"data={data} task={task}: no recipe for this pair; there are: {known}. Add conf/recipe/{name}.yaml."
+    hint = " (python -m src.models lists them all)" if group == "model" else ""
+    return unknown(group, name, group_choices(group)) + hint
+
+
+def wrong_setting(text: str, cause: Any) -> str:
+    """The sentence for a key that does not exist or a value of the wrong type."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
+
+    key = str(getattr(cause, "full_key", "") or "")
+    reason = first_line(str(cause))
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{key}: a value is needed"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        parent, _, _ = key.rpartition(".")
+        kind = cause.object_type if is_dataclass(cause.object_type) else None
+        known = [f.name for f in fields(kind)] if kind else []
+        stem = f"{parent}." if parent else ""
+        near = difflib.get_close_matches(key.rpartition(".")[2], known, n=3)
+        if near:
+            return f"{key}: no such setting; did you mean {', '.join(stem + n for n in near)}?"
+        return f"{key}: no such setting; {parent or 'the top level'} has: {', '.join(known)}"
+    if isinstance(cause, ValidationError):
+        typed_word = next((w for w in sys.argv[1:] if w.lstrip("+").startswith(f"{key}=")), key)
+        wanted = next((text for word, text in WANTED.items() if word in reason), reason)
+        return f"{typed_word}: {wanted}"
+    return clipped(f"{first_line(text)} {reason}")
+
+
+def help_text() -> str:
+    """The page of `python -m src.train --help`: groups, models by family, and the settings with their defaults."""
+    import textwrap
+
+    families: dict[str, list[str]] = {}
+    for name, row in rows().items():
+        families.setdefault(row.family, []).append(name)
+    out = [
+        "Train a residual network and get a number you can trust.",
+        "",
+        "  python -m src.train model=resnet56 data=cifar10",
+        "  python -m src.train -m model=resnet20,resnet32 seed=0,1      a sweep: one run a point, one table",
+        "",
+        "The same command again returns a finished run's result, or resumes an unfinished run.",
+        "",
+        "Groups (group=name):",
+    ]
+    for group in ("data", "task", "recipe", "optim", "trainer", "logger", "experiment"):
+        out.append(_entry(group, ", ".join(group_choices(group))))
+    out += ["", "Models by family (model=name; python -m src.models shows parameters and multiply-adds):"]
+    out += [_entry(family, ", ".join(names)) for family, names in families.items()]
+    out += ["", "Settings (name=value):"]
+    for f in fields(TrainConfig):
+        if is_dataclass(f.type):
+            if f.name != "model":
+                out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
+        else:
+            out.append(_setting("", f))
+    out += ["", textwrap.fill("A model's own settings are its family's dials: model=cifar_resnet model.depth=74.", 110)]
+    return "\n".join([*out, "Hydra's flags (--cfg job, --info, -m): --hydra-help"])
+
+
+def _entry(head: str, body: str) -> str:
+    import textwrap
+
+    return textwrap.fill(body, 110, initial_indent=f"  {head:<16}", subsequent_indent=" " * 18)
+
+
+def _setting(prefix: str, f: Any) -> str:
+    choices = f.metadata.get("choices")
+    text = f.metadata["help"] + (f" ({' | '.join(choices)})" if choices else "")
+    return f"  {f'{prefix}{f.name}={default_of(f)}':<34} {text}"

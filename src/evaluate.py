@@ -1,0 +1,97 @@
+"""Evaluate a run again: ``python -m src.evaluate run=<directory or checkpoint> [split=test|val] [any override]``.
+
+Everything is taken from the checkpoint, so nothing is retyped; `data.root=…` says where the data lies now, and
+`data=<set>` evaluates on another one. The arithmetic is fp32; the pixels are scaled as the weights were trained with.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from src.cli import changed, main, say, typed
+from src.errors import UserError
+
+SPLITS = ("test", "val")
+
+
+def story() -> int:
+    """Evaluate what the command line names and print its table."""
+    words = sys.argv[1:]
+    if not words or {"--help", "-h"} & set(words):
+        print(__doc__)
+        return 0 if words else 2
+    named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
+    overrides = [word for word in words if not word.startswith(("run=", "split="))]
+    if "run" not in named:
+        raise UserError("run=<directory or checkpoint> is needed: python -m src.evaluate run=outputs/…")
+    evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
+    return 0
+
+
+def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = None) -> dict[str, float]:
+    """Metrics such as "test/accuracy" of a run's weights on a split; also printed as a table.
+
+    Raises UserError where there is no such run or split, or where the data's classes are not the network's.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
+    checkpoint_path = find_checkpoint(path)
+    from omegaconf import OmegaConf
+
+    from src.callbacks import load_checkpoint
+    from src.runs import restored
+
+    checkpoint = load_checkpoint(checkpoint_path)
+    if "config" not in checkpoint:
+        raise UserError(f"{checkpoint_path}: no checkpoint of ours (it carries no configuration)")
+    config = typed(changed(restored(OmegaConf.create(checkpoint["config"])), overrides or []))
+    config.protocol, config.optim.schedule = "last", "constant"  # training is over
+    return measure(config, checkpoint, checkpoint_path, split)
+
+
+def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
+    """Run the network of a checkpoint over a split and print the table."""
+    from src.data import build_data
+    from src.fit import network_weights
+    from src.models import build_model
+    from src.results import metrics_table
+    from src.tasks import build_task
+    from src.train import settle
+    from src.trainer import build_trainer
+
+    settle(config)
+    data = build_data(config.data, seed=config.seed)
+    trained_on = checkpoint["info"]
+    if len(trained_on["classes"]) != data.info.num_classes or trained_on["channels"] != data.info.channels:
+        raise UserError(
+            f"data={config.data.name}: {data.info.num_classes} classes and {data.info.channels} channels, but the "
+            f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
+            "see data.classes and data.channels"
+        )
+    if not data.sizes.get(split):
+        raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
+    data.normalization = checkpoint["normalization"]
+    model = build_model(config.model, data.info)
+    model.load_state_dict(network_weights(path))
+    task = build_task(config, model, data.info)
+    config.optim.ema = 0.0
+    trainer = build_trainer(config, keeper=None, loggers=[])
+    trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
+    metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
+    say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
+    print(metrics_table(metrics))
+    return metrics
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
+    if path.is_file():
+        return path
+    from src.runs import load_config
+
+    name = "best" if load_config(path).protocol == "best_val" else "last"
+    return path / "checkpoints" / f"{name}.ckpt"
+
+
+if __name__ == "__main__":
+    main(story)

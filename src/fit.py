@@ -1,0 +1,202 @@
+"""One run from its data to its results.json; imported late, because Lightning takes seconds to import."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor, nn
+
+from src.callbacks import Interrupted, RunKeeper, load_checkpoint, read_metrics
+from src.cli import say, sentence
+from src.config import TrainConfig
+from src.data import build_data
+from src.data.info import DatasetInfo
+from src.errors import UserError
+from src.hardware import environment, out_of_memory, peak_memory_bytes
+from src.models import build_model
+from src.models.complexity import count_macs, count_parameters
+from src.results import summary, write_test_files
+from src.runs import Run, command_line, write_json
+from src.tasks import build_task
+from src.tasks.classification import ClassificationTask
+from src.trainer import build_loggers, build_trainer
+
+
+def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
+    """Train (or resume), test once, and write what a finished run leaves; returns the content of results.json.
+
+    Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C, once all is
+    saved.
+    """
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    seed_everything(config.seed, verbose=False)
+    parts = {"accumulate": config.trainer.accumulate, "devices": config.trainer.devices or 1}
+    data = build_data(config.data, seed=config.seed, **parts)
+    model = build_model(config.model, data.info)
+    facts = describe(config, run, content, model, data.info, data.sizes)
+    task = build_task(config, model, data.info)
+    data.monitored = task.monitored
+    if config.trainer.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if config.trainer.compile:
+        model.compile()  # in place: the names of the weights stay
+    resume = run.checkpoint_to_resume(config.resume_anyway)
+    trainer = prepare(config, run, facts, data.info, data.normalization)
+    if trainer.is_global_zero:
+        run.start(config, command_line())
+        say(opening(config, run, facts, resumed=resume is not None))
+    try:
+        trainer.fit(task, data, ckpt_path=resume, weights_only=True)
+        model.load_state_dict(network_weights(run.best if config.protocol == "best_val" else run.last))
+        trainer.test(task, data, verbose=False)
+        predictions = gathered(task.predictions)
+    except Interrupted:
+        say("")
+        raise KeyboardInterrupt(
+            f"Stopped; all is saved in {run.path}. The same command continues from there."
+        ) from None
+    except Exception as error:
+        reason = out_of_memory(error) or sentence(error)
+        if trainer.is_global_zero:
+            write_json(run.path / "results.json", facts | {"status": "failed", "reason": reason})
+        raise UserError(reason) from error
+    results = finished(config, run, facts, task, trainer)
+    if trainer.is_global_zero:
+        expected = None if config.trainer.limit_test_batches else data.sizes["test"]
+        if expected not in (None, predictions.shape[1]):
+            raise RuntimeError(f"{predictions.shape[1]} of {expected} test samples were seen")
+        write_test_files(run.path, confusion=task.test_confusion, classes=data.info.classes, predictions=predictions)
+        tell_loggers(trainer, results, task.test_confusion, data.info.classes)
+        write_json(run.path / "results.json", results)  # last: it is what makes the run finished
+        say(f"{summary(results)}\n{run.path}")
+    return results
+
+
+def describe(
+    config: TrainConfig, run: Run, content: str, model: nn.Module, info: DatasetInfo, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """The part of results.json that is known before training."""
+    return {
+        "run": str(run.path),
+        "command": run.record().get("command") or command_line(),
+        "config_hash": run.config_hash,
+        "code_hash": run.code_hash,
+        "model": config.model.name,
+        "data": config.data.name,
+        "data_fingerprint": content,
+        **{f"n_{split}": sizes.get(split, 0) for split in ("train", "val", "test")},
+        "task": config.task.name,
+        "seed": config.seed,
+        "params": count_parameters(model),
+        "macs": count_macs(model, info.channels, info.image_size),
+        "ema": config.optim.ema,
+        "protocol": config.protocol,
+        "monitor_test": config.monitor_test,
+        "environment": environment(config.trainer.accelerator, config.trainer.precision),
+    }
+
+
+def prepare(
+    config: TrainConfig, run: Run, facts: dict[str, Any], info: DatasetInfo, normalization: dict[str, Any]
+) -> Trainer:
+    """The Trainer with the keeper of the run directory and the loggers."""
+    plain = asdict(config)
+    carried = {
+        "config": plain,
+        "info": asdict(info),
+        "normalization": normalization,
+        "config_hash": run.config_hash,
+        "code_hash": run.code_hash,
+    }
+    keeper = RunKeeper(
+        run=run,
+        minutes=config.trainer.checkpoint_minutes,
+        batch_size=config.data.batch_size,
+        draw=config.trainer.progress,
+        carried=carried,
+    )
+    logged = plain | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    loggers = build_loggers(
+        config.logger,
+        path=run.path,
+        name=f"{config.model.name}-{config.data.name}-seed{config.seed}",
+        group=config.logger.group or config.experiment_name or None,
+        run_id=run.wandb_id(),
+        facts=logged,
+    )
+    return build_trainer(config, keeper=keeper, loggers=loggers)
+
+
+def opening(config: TrainConfig, run: Run, facts: dict[str, Any], *, resumed: bool) -> str:
+    """What a person reads when training begins."""
+    trainer = config.trainer
+    compiled = ", compiled" if trainer.compile else ""
+    return (
+        f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
+        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "
+        f"{trainer.max_epochs} epochs, seed {config.seed}; {trainer.devices} × {trainer.accelerator}, "
+        f"{trainer.precision}{compiled}\n{run.path}"
+    )
+
+
+def network_weights(path: Any) -> dict[str, Tensor]:
+    """The network's state from a checkpoint of ours: the averaged weights where there are any."""
+    state = load_checkpoint(path)["state_dict"]
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+
+
+def gathered(predictions: list[Tensor]) -> Tensor:
+    """The predictions [4, N] of all processes, on the CPU."""
+    own = torch.cat(predictions, dim=1).cpu()
+    if not dist.is_initialized():
+        return own
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, own)
+    return torch.cat(parts, dim=1)
+
+
+def finished(
+    config: TrainConfig, run: Run, facts: dict[str, Any], task: ClassificationTask, trainer: Trainer
+) -> dict[str, Any]:
+    """The content of results.json of a run that has come to its end."""
+    rows = read_metrics(run.path / "metrics.csv")
+    chosen = max(rows, key=lambda row: row["val/accuracy"]) if config.protocol == "best_val" else rows[-1]
+    metrics = {key: value for key, value in chosen.items() if key.startswith(("train/", "val/"))}
+    keeper = next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
+    wandb = any(isinstance(logger, WandbLogger) for logger in trainer.loggers)
+    return facts | {
+        "status": "finished",
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "metrics": task.epoch_metrics | metrics,
+        "time": {
+            "fit_seconds": keeper.fit_seconds,
+            "epoch_seconds": statistics.median(row["seconds"] for row in rows),
+            "images_per_second": statistics.median(row["images_per_second"] for row in rows),
+        },
+        "peak_memory_bytes": peak_memory_bytes(config.trainer.accelerator),
+        "wandb_id": run.wandb_id() if wandb else None,
+    }
+
+
+def tell_loggers(trainer: Trainer, results: dict[str, Any], confusion: Tensor, classes: tuple[str, ...]) -> None:
+    """Give each logger the summary: the final metrics and, to W&B, the confusion matrix."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            from src.trainer import wandb_confusion
+
+            logger.experiment.summary.update(
+                results["metrics"] | {"params": results["params"], "macs": results["macs"]}
+            )
+            logger.experiment.log({"test/confusion_matrix": wandb_confusion(confusion, classes)})
+            logger.experiment.finish()
+        elif isinstance(logger, TensorBoardLogger):
+            test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}
+            logger.log_metrics(test, step=results["steps"])
+            logger.finalize("success")

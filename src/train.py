@@ -1,0 +1,170 @@
+"""Train a network: ``python -m src.train model=resnet56 data=cifar10``.
+
+The same command again returns a finished run's result or resumes an unfinished one.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from src.cli import TRACEBACKS, compose_and_run, help_text, main, say, sentence, typed, variable
+from src.config import TrainConfig
+from src.errors import UserError
+
+RESUME_MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.devices",
+    "trainer.accumulate",
+    "trainer.precision",
+    "trainer.compile",
+)
+RANK_ZERO_DECIDED = "TRAIN_RUN_DIRECTORY"  # tells the other processes of a DDP run where rank 0 has begun
+
+
+def story() -> int:
+    """Train one run, or each point of a sweep (-m); the exit code is 0 only if every one of them finished."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text())
+        return 0
+    jobs: list[dict[str, Any]] = []
+    try:
+        compose_and_run(lambda config: jobs.append(job(config)))
+    finally:
+        if len(jobs) > 1:
+            print(sweep_table(jobs))
+    return 0 if all(entry["status"] == "finished" for entry in jobs) else 1
+
+
+def job(config: Any) -> dict[str, Any]:
+    """One run from its composed configuration; a failure is told and recorded, so that a sweep goes on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    sweep = hydra.mode == RunMode.MULTIRUN
+    directory = Path(hydra.runtime.output_dir)
+    label = " ".join(hydra.overrides.task) or "defaults"
+    if sweep:
+        say(f"\n[job {hydra.job.num}] {label}")
+    try:
+        run_config = typed(config)
+        exact = None if directory.resolve() == Path(run_config.output_root).resolve() else directory
+        if sweep and exact and hydra.sweep.subdir == ".":
+            run_config.output_root, exact = str(directory), None
+        if sweep and (run_config.trainer.devices or 1) > 1:
+            raise UserError(
+                "A sweep (-m) trains each run on one device here; start runs with several devices one by one."
+            )
+        return train(run_config, exact, overrides=list(hydra.overrides.task)) | {"label": label}
+    except Exception as error:
+        if TRACEBACKS:
+            raise
+        reason = sentence(error)
+        say(reason)
+        return {"status": "failed", "reason": reason, "label": label}
+    finally:
+        from src.runs import remove_empty
+
+        remove_empty(directory)
+
+
+def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Bring a run to its end, from wherever it stands, and return its results (the content of results.json).
+
+    `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
+    """
+    from src.runs import Run, config_hash, default_path
+
+    if config.resume:
+        exact = Path(config.resume)
+        config = continued(exact, overrides or [])
+    settle(config)
+    from src.data import fingerprint
+
+    content = fingerprint(config.data)
+    name = config_hash(config, content)
+    run = Run(exact or default_path(config, name), name, adopt=bool(config.resume))
+    if RANK_ZERO_DECIDED in os.environ:  # a DDP process that rank 0 has started: it decided, we follow
+        from src.fit import fit
+
+        return fit(config, run, content)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("trainer=ddp starts its processes itself; start this command without torchrun.")
+    if not config.fresh and not config.resume and (results := run.results()):
+        say(already(run.path, results, run.code_hash))
+        return results
+    with run.hold():
+        if config.fresh:
+            run.clear()
+        elif not config.resume and (results := run.results()):  # another process finished it meanwhile
+            return results
+        from src.fit import fit
+
+        with variable(RANK_ZERO_DECIDED, str(run.path)):
+            return fit(config, run, content)
+
+
+def settle(config: TrainConfig) -> None:
+    """Replace each "auto" by what it means for this network and this machine, so that the run's identity says it."""
+    from src import hardware
+
+    if config.optim.warmup is None:
+        config.optim.warmup = config.model.warmup
+    trainer = config.trainer
+    trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
+
+
+def continued(path: Path, overrides: list[str]) -> TrainConfig:
+    """The configuration of a run that `resume=<run directory>` continues, with what was typed beside it.
+
+    Raises UserError where something is changed that would make it another experiment.
+    """
+    from src.cli import changed
+    from src.runs import identity, load_config
+
+    stored = typed(load_config(path))
+    config = typed(changed(load_config(path), overrides))
+    before, after = identity(stored), identity(config)
+    differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if refused := [name for name in differing if name not in RESUME_MAY_CHANGE]:
+        raise UserError(
+            f"resume={path}: {', '.join(refused)} would make it another run; "
+            f"only {', '.join(RESUME_MAY_CHANGE)} may change"
+        )
+    return config
+
+
+def already(path: Path, results: dict[str, Any], code: str) -> str:
+    """What to say of a run that is finished: where it is and its numbers, and whether the code has changed since."""
+    from src.results import summary
+
+    stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
+    return f"Finished before: {path}{stale}{summary(results)}"
+
+
+def sweep_table(jobs: list[dict[str, Any]]) -> str:
+    """One table of all jobs, and the reasons of those that failed."""
+    from src.results import table
+
+    rows = [["job", "", "test accuracy", "macro F1", "time"]]
+    failed = []
+    for number, entry in enumerate(jobs):
+        if entry["status"] == "finished":
+            from src.results import duration
+
+            metrics = entry["metrics"]
+            cells = [
+                f"{metrics['test/accuracy']:.4f}",
+                f"{metrics['test/f1']:.4f}",
+                duration(entry["time"]["fit_seconds"]),
+            ]
+        else:
+            cells = ["failed", "", ""]
+            failed.append(f"job {number} ({entry['label']}): {entry['reason']}")
+        rows.append([str(number), entry["label"], *cells])
+    return "\n" + table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")
+
+
+if __name__ == "__main__":
+    main(story)

@@ -1,0 +1,110 @@
+"""Lightning's Trainer and its loggers, from the configuration."""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from src.callbacks import AtomicCheckpointIO, RunKeeper
+from src.config import LoggerConfig, TrainConfig
+
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: list[Logger]) -> Trainer:
+    """A Trainer that leaves order, augmentation, rate, metrics and checkpoints to us."""
+    quiet_lightning()
+    trainer = config.trainer
+    callbacks: list[Callback] = [keeper] if keeper else []
+    if config.optim.ema:
+        callbacks.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema)))
+    return Trainer(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices or 1,
+        strategy=trainer.strategy,
+        precision=PRECISION[trainer.precision],  # type: ignore[arg-type]
+        max_epochs=trainer.max_epochs,
+        accumulate_grad_batches=trainer.accumulate,
+        gradient_clip_val=config.optim.clip_norm or None,
+        limit_train_batches=trainer.limit_train_batches,
+        limit_val_batches=trainer.limit_val_batches,
+        limit_test_batches=trainer.limit_test_batches,
+        deterministic="warn" if trainer.deterministic else False,
+        detect_anomaly=trainer.detect_anomaly,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=keeper is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,  # an epoch's order is drawn from its number
+        log_every_n_steps=1,
+    )
+
+
+def build_loggers(
+    config: LoggerConfig, *, path: Path, name: str, group: str | None, run_id: str, facts: dict[str, Any]
+) -> list[Logger]:
+    """What is written beside metrics.csv; W&B goes offline where it finds no key."""
+    if config.name == "tensorboard":
+        return [TensorBoardLogger(save_dir=path, name="", version="tensorboard")]
+    if config.name == "wandb":
+        os.environ.setdefault("WANDB_SILENT", "true")
+        logger = WandbLogger(
+            name=name,
+            save_dir=path,
+            id=run_id,
+            resume="allow",
+            project=config.project,
+            entity=config.entity,
+            group=group,
+            tags=config.tags,
+            job_type=config.job_type,
+            config=facts,
+            offline=config.mode == "offline" or (config.mode == "auto" and not has_wandb_key()),
+        )
+        return [logger]
+    return []
+
+
+def has_wandb_key() -> bool:
+    """True where W&B would find a key: in the environment or in the user's netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return "api.wandb.ai" in netrc.read_text()
+    except OSError:
+        return False
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says about itself, and the warnings that are about its own code."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of an old name in torch
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def wandb_confusion(confusion: Tensor, classes: Sequence[str]) -> Any:
+    """The confusion matrix [C, C] as a W&B table with a row a pair of classes."""
+    import wandb
+
+    rows = [
+        [true, predicted, int(count)]
+        for true, counts in zip(classes, confusion.tolist(), strict=True)
+        for predicted, count in zip(classes, counts, strict=True)
+    ]
+    return wandb.Table(columns=["true", "predicted", "count"], data=rows)

@@ -1,0 +1,91 @@
+"""What a person reads after a mistake: one clear sentence, no traceback, no directory left, an exit code not 0."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, command
+
+WRONG = {
+    ("model=resnet57",): ["no such model", "resnet56"],
+    ("model=cifar_resnet", "model.depth=57"): ["6n+2", "56", "62"],
+    ("model=resnet20", "model.depth=56"): ["model=cifar_resnet model.depth=56"],
+    ("model=resnet20", "model.shortcut=B"): ["model=cifar_resnet model.depth=20 model.shortcut=B"],
+    ("optim.lrr=1",): ["optim.lrr", "optim.lr?"],
+    ("optim.lr=fast",): ["optim.lr=fast", "number"],
+    ("optim.nesterov=perhaps",): ["optim.nesterov=perhaps", "true or false"],
+    ("data.batch_size=1.5",): ["data.batch_size=1.5", "whole number"],
+    ("data.classes=3",): ["data.classes=3", "list"],
+    ("+typo=3",): ["typo", "no such setting"],
+    ("+optim.typo=3",): ["optim.typo", "no such setting"],
+    ("bogus=1",): ["bogus", "no such setting"],
+    ("data=cifar11",): ["data=cifar11", "cifar10"],
+    ("optim=sdg_cosine",): ["sgd_cosine"],
+    ("experiment=nothing",): ["experiment=nothing", "cifar10_short"],
+    ("model",): ["key=value"],
+    ("trainer.max_epochs=0",): ["trainer.max_epochs=0", "at least 1"],
+    ("data.val_fraction=0", "protocol=best_val"): ["protocol=last"],
+    ("data.batch_size=100000",): ["100000", "1077 training images"],
+    ("data.batch_size=65", "trainer.accumulate=2"): ["65", "does not divide"],
+    ("data.augment=none2",): ["none2", "pad_crop_flip"],
+    ("data.classes=[one,two]",): ["one"],
+    ("trainer.devices=2",): ["trainer=ddp"],
+    ("resume=/nowhere",): ["/nowhere", "no run directory"],
+}
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_wrong_input_gets_a_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    run = tmp_path / "deep" / "run"
+    result = command("src.train", *words, f"hydra.run.dir={run}")
+    assert result.returncode == 1
+    message = result.stderr.strip()
+    for part in WRONG[words]:
+        assert part in message
+    assert "Traceback" not in message
+    assert len(message.splitlines()) <= 12
+    assert not run.parent.exists()
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in command("src.train", "data.batch_size=100000", "debug=true").stderr
+
+
+def test_missing_data_without_network_says_how_to_bring_it(tmp_path: Path) -> None:
+    result = command(
+        "src.train", "data=cifar10", f"data.root={tmp_path}/none", "data.download=false", f"output_root={tmp_path}/o"
+    )
+    assert result.returncode == 1
+    assert "cifar-10-python.tar.gz" in result.stderr
+    assert "data.root=" in result.stderr
+    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "o"])
+
+
+def test_help_groups_the_models_by_family_and_is_quick() -> None:
+    start = time.monotonic()
+    result = command("src.train", "--help")
+    assert result.returncode == 0
+    assert "cifar_resnet" in result.stdout
+    assert "resnet1202" in result.stdout
+    assert "cifar10_short" in result.stdout
+    assert time.monotonic() - start < 10  # far above what it takes: this is no benchmark
+
+
+@pytest.mark.parametrize("word", ["--help", "model=resnet57", "optim.lrr=1", "data=cifar11", "+typo=1"])
+def test_help_and_configuration_errors_import_no_torch(word: str) -> None:
+    code = (
+        "import contextlib, sys; sys.argv = ['train', sys.argv[1]]; from src.train import story\n"
+        "with contextlib.suppress(Exception): story()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, word], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
+def test_a_sweep_with_an_unknown_name_stops_before_the_first_job(tmp_path: Path) -> None:
+    result = command("src.train", "-m", "model=resnet20,resnet57", f"output_root={tmp_path}/o")
+    assert result.returncode == 1
+    assert "resnet57" in result.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))

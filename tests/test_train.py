@@ -1,0 +1,339 @@
+"""Whole runs of `python -m src.train` and `src.evaluate`: on real digits, with a net that trains in seconds."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, TINY, command, environment
+
+RESULT_KEYS = {
+    "run", "command", "status", "config_hash", "code_hash", "model", "data", "data_fingerprint", "n_train", "n_val",
+    "n_test", "task", "seed", "params", "macs", "epochs", "steps", "ema", "protocol", "monitor_test", "metrics", "time",
+    "peak_memory_bytes", "wandb_id", "environment",
+}  # fmt: skip
+
+
+def train(path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return command("src.train", *TINY, *words, f"hydra.run.dir={path}", **options)
+
+
+def start(path: Path, *words: str) -> subprocess.Popen[str]:
+    """The same without waiting."""
+    program = [sys.executable, "-m", "src.train", *TINY, *words, f"hydra.run.dir={path}"]
+    return subprocess.Popen(program, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment())
+
+
+def results(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((path / "results.json").read_text())
+    return content
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def weights(path: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint that training goes on from."""
+    state = torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in state["optimizer_states"][0]["state"].items()}
+    return state["state_dict"] | state.get("current_model_state", {}) | momenta
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert len(a) > 20
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Until this file exists."""
+    limit = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit, f"{path} did not come"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs, brought to its end."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    done = train(path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_a_finished_run_leaves_everything(finished: Path) -> None:
+    content = results(finished)
+    assert content.keys() == RESULT_KEYS
+    assert content["status"] == "finished"
+    assert (content["n_train"], content["n_val"], content["n_test"]) == (1077, 360, 360)
+    assert (content["epochs"], content["steps"]) == (2, 2 * (1077 // 64))
+    assert content["protocol"] == "last" and content["wandb_id"] is None
+    for split in ("train", "val", "test"):
+        assert {f"{split}/{name}" for name in ("accuracy", "precision", "recall", "f1", "loss")} <= content[
+            "metrics"
+        ].keys()
+    assert content["time"].keys() == {"fit_seconds", "epoch_seconds", "images_per_second"}
+    assert content["environment"]["torch"] == torch.__version__
+    rows = table(finished / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[-1]["val/accuracy"]) == content["metrics"]["val/accuracy"]
+    confusion = list(csv.reader((finished / "confusion_matrix.csv").read_text().splitlines()))
+    assert sum(int(cell) for row in confusion[1:] for cell in row[1:]) == 360
+    assert len(table(finished / "per_class.csv")) == 10
+    predictions = np.load(finished / "test_predictions.npz")
+    assert predictions["index"].tolist() == list(range(360))
+    right = (predictions["label"] == predictions["prediction"]).mean()
+    assert right == pytest.approx(content["metrics"]["test/accuracy"], abs=1e-6)
+    assert {p.name for p in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_checkpoints_are_plain_and_carry_the_configuration(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["config"]["model"]["depth"] == 8
+    assert checkpoint["info"]["classes"] == tuple("0123456789") or list(checkpoint["info"]["classes"]) == list(
+        "0123456789"
+    )
+    assert checkpoint["normalization"]["name"] == "dataset"
+    assert not [name for name in checkpoint["state_dict"] if "_orig_mod" in name]
+
+
+def test_the_same_command_again_trains_nothing(finished: Path) -> None:
+    before = (finished / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    again = train(finished)
+    assert again.returncode == 0
+    assert "Finished before" in again.stderr and str(finished) in again.stderr
+    assert (finished / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_directory_of_another_run_is_refused(finished: Path) -> None:
+    other = train(finished, "seed=7")
+    assert other.returncode == 1
+    assert "another configuration" in other.stderr
+
+
+def test_evaluate_gives_the_same_numbers_also_after_a_move(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    moved = shutil.copytree(finished, tmp_path / "moved")
+    done = command("src.evaluate", f"run={moved}")
+    assert done.returncode == 0, done.stderr
+    assert f"{results(finished)['metrics']['test/accuracy']:.4f}" in done.stdout
+    val = command("src.evaluate", f"run={moved}/checkpoints/last.ckpt", "split=val", "trainer=cpu")
+    assert f"{results(finished)['metrics']['val/accuracy']:.4f}" in val.stdout
+    wrong = command("src.evaluate", f"run={moved}", "data.classes=[1,2]")
+    assert wrong.returncode == 1 and "2 classes" in wrong.stderr
+    assert "no run directory" in command("src.evaluate", f"run={tmp_path}").stderr
+    assert "split=tets" in command("src.evaluate", f"run={moved}", "split=tets").stderr
+
+
+def test_resume_continues_under_more_epochs(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    done = command("src.train", f"resume={copy}", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert results(copy)["epochs"] == 3 and results(copy)["steps"] == 48
+    assert "Resuming" in done.stderr and "epoch   1/3" not in done.stderr
+    refused = command("src.train", f"resume={copy}", "optim.lr=3")
+    assert refused.returncode == 1 and "optim.lr" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "extra", [(), ("optim.ema=0.9",), ("optim=adam_plateau", "optim.patience=0")], ids=["sgd", "ema", "plateau"]
+)
+def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, extra: tuple[str, ...]) -> None:
+    words = (*extra, "trainer.max_epochs=4", "trainer.precision=fp32")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train(whole, *words).returncode == 0
+    process = start(killed, *words, "trainer.checkpoint_minutes=0")  # saves after each step too
+    wait_for(killed / "metrics.csv", process)
+    seen = (killed / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    while (killed / "checkpoints" / "last.ckpt").stat().st_mtime_ns == seen:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    cut_short = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)
+    assert cut_short["global_step"] < 4 * 16
+    done = train(killed, *words)
+    assert done.returncode == 0 and "Resuming" in done.stderr, done.stderr
+    if "optim=adam_plateau" in extra:
+        a, b = (torch.load(p / "checkpoints/last.ckpt", weights_only=True) for p in (whole, killed))
+        assert_equal(a["state_dict"], b["state_dict"])
+        assert a["plateau"] == b["plateau"]
+    else:
+        assert_equal(weights(whole), weights(killed))
+    assert results(whole)["metrics"] == results(killed)["metrics"]
+    assert len((killed / "metrics.csv").read_text().splitlines()) == 5
+
+
+def test_two_starts_at_once_are_one_run(tmp_path: Path) -> None:
+    first = start(tmp_path / "run", "trainer.max_epochs=40")
+    wait_for(tmp_path / "run" / "run.json", first)
+    second = train(tmp_path / "run", "trainer.max_epochs=40")
+    assert second.returncode == 1
+    assert "another process is training" in second.stderr
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "run"
+    process = start(path, "trainer.max_epochs=200")
+    wait_for(path / "metrics.csv", process)
+    process.send_signal(number)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Stopped; all is saved" in message and "Traceback" not in message
+    assert not (path / "results.json").exists()
+    step = torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step >= 16
+    done = command("src.train", f"resume={path}", f"trainer.max_epochs={step // 16 + 2}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    done = train(
+        path,
+        "optim.lr=1e30",
+        "optim.warmup=0.6",
+        "optim.warmup_start=1e-32",
+        "optim.warmup_shape=constant",
+        "trainer.max_epochs=3",
+    )
+    assert done.returncode == 1
+    assert "no longer a finite number" in done.stderr and "last.ckpt" in done.stderr
+    assert results(path)["status"] == "failed" and "finite" in results(path)["reason"]
+    assert all(t.isfinite().all() for t in weights(path).values())
+
+
+def test_fresh_starts_over(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    train(path, "trainer.max_epochs=1")
+    (path / "left.txt").touch()
+    again = train(path, "trainer.max_epochs=1", "fresh=true")
+    assert again.returncode == 0 and "Finished before" not in again.stderr
+    assert not (path / "left.txt").exists() and results(path)["status"] == "finished"
+
+
+def test_a_run_of_other_code_is_not_resumed_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    process = start(path, "trainer.max_epochs=200")
+    wait_for(path / "metrics.csv", process)
+    process.kill()
+    process.communicate()
+    record = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(record | {"code_hash": "0123456789"}))
+    refused = train(path, "trainer.max_epochs=200")
+    assert refused.returncode == 1 and "resume_anyway=true" in refused.stderr
+
+
+def test_a_damaged_checkpoint_is_named(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "results.json").unlink()
+    (copy / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 no zip")
+    done = train(copy)
+    assert done.returncode == 1 and "last.ckpt: damaged" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_sweep_ends_in_one_table_and_names_what_failed(tmp_path: Path) -> None:
+    done = command(
+        "src.train",
+        "-m",
+        *TINY,
+        "seed=0,1",
+        "data.batch_size=64,5000",
+        "trainer.max_epochs=1",
+        f"output_root={tmp_path}",
+    )
+    assert done.returncode == 1
+    assert len(list(tmp_path.glob("digits/*/*/results.json"))) == 2
+    assert done.stdout.count("failed") == 2
+    assert "5000" in done.stdout and "1077 training images" in done.stdout
+    assert "Traceback" not in done.stderr
+    again = command("src.train", "-m", *TINY, "seed=0,1", "trainer.max_epochs=1", f"output_root={tmp_path}")
+    assert again.returncode == 0 and again.stderr.count("Finished before") == 2
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: the write fails half-way, with an OSError."""
+    path = tmp_path / "run"
+    assert train(path, "trainer.max_epochs=1").returncode == 0
+    limited = ["bash", "-c", f'ulimit -f 10; exec "$0" -m src.train resume={path} trainer.max_epochs=2', sys.executable]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode != 0
+    assert torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 16
+    assert not list(path.rglob("*.tmp"))
+
+
+def test_wandb_without_a_key_stays_offline_and_keeps_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    done = train(path, "logger=wandb", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    (offline,) = (path / "wandb").glob("offline-run-*")
+    assert offline.name.endswith(results(path)["wandb_id"])
+    assert json.loads((path / "run.json").read_text())["wandb_id"] == results(path)["wandb_id"]
+
+
+def test_tensorboard_writes_events(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert train(path, "logger=tensorboard", "trainer.max_epochs=1").returncode == 0
+    assert list((path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_training_on_everything_and_test_curves(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    done = train(path, "data.val_fraction=0", "monitor_test=true")
+    assert done.returncode == 0, done.stderr
+    content = results(path)
+    assert content["n_val"] == 0 and content["n_train"] == 1437 and content["monitor_test"] is True
+    rows = table(path / "metrics.csv")
+    assert "test/accuracy" in rows[0] and "val/accuracy" not in rows[0]
+    assert not (path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_the_best_validation_epoch_is_tested_where_that_is_the_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert train(path, "protocol=best_val", "trainer.max_epochs=3").returncode == 0
+    rows = [float(row["val/accuracy"]) for row in table(path / "metrics.csv")]
+    assert results(path)["metrics"]["val/accuracy"] == max(rows)
+
+
+def test_two_processes_see_each_sample_once_and_agree_with_one(tmp_path: Path) -> None:
+    """360 test images in batches of 7 over two processes: nothing divides."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = ("data.eval_batch_size=7", "trainer.precision=fp32", "trainer.max_epochs=1")
+    assert train(one, *words).returncode == 0
+    done = train(two, *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    assert done.returncode == 0, done.stderr
+    assert sorted(np.load(two / "test_predictions.npz")["index"].tolist()) == list(range(360))
+    trained = json.loads((two / "results.json").read_text())["steps"]
+    assert trained == 16
+    rows = table(two / "metrics.csv")
+    counted = rows[0]["train/accuracy"]
+    assert float(counted) * 1024 == pytest.approx(
+        round(float(counted) * 1024), abs=1e-3
+    )  # 16 batches of 64, all counted
+    alone = command("src.evaluate", f"run={two}", "trainer=cpu", "trainer.strategy=auto", "trainer.devices=1")
+    assert f"{results(two)['metrics']['test/accuracy']:.4f}" in alone.stdout
+    assert f"{results(two)['metrics']['test/loss']:.4f}" in alone.stdout
+
+
+def test_the_environment_is_clean() -> None:
+    assert "HYDRA_FULL_ERROR" not in environment() and os.environ.get("HYDRA_FULL_ERROR") is None
