@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from src.cli import main
 from src.config import ModelConfig
 from src.data.info import DatasetInfo
 from src.errors import UserError
@@ -43,18 +42,15 @@ def measure(row: ModelConfig) -> tuple[int, int]:
     return count_parameters(model), count_macs(model, TEN_CLASSES.channels, row.native_size)
 
 
-def table(selected: Sequence[ModelConfig]) -> str:
-    """The rows in aligned columns, numbers to the right."""
-    lines = [("name", "family", "depth", "parameters", "multiply-adds", "source")]
+def as_table(selected: Sequence[ModelConfig]) -> str:
+    """The rows in aligned columns."""
+    from src.results import table
+
+    lines = [("name", "family", "source", "depth", "parameters", "multiply-adds")]
     for row in selected:
         params, macs = measure(row)
-        depth = str(getattr(row, "depth", ""))
-        lines.append((row.name, row.family, depth, f"{params:,}", f"{macs:,}", row.source))
-    columns = []
-    for column, side in zip(zip(*lines, strict=True), "<<>>><", strict=True):
-        width = max(map(len, column))
-        columns.append([f"{cell:{side}{width}}" for cell in column])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        lines.append((row.name, row.family, row.source, str(getattr(row, "depth", "")), f"{params:,}", f"{macs:,}"))
+    return table(lines, left=3)
 
 
 def as_json(selected: Sequence[ModelConfig]) -> str:
@@ -64,26 +60,19 @@ def as_json(selected: Sequence[ModelConfig]) -> str:
     return "[\n" + ",\n".join(json.dumps(each) for each in objects) + "\n]"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and return the exit code."""
+def story() -> int:
+    """Print the table of the networks that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m src.models",
         description="List the registered networks; sizes are for ten classes at the native image size.",
     )
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
-    options = parser.parse_args(arguments)
-    try:
-        selected = select(options.globs)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        print((as_json if options.json else table)(selected), flush=True)
-    except BrokenPipeError:  # the reader, such as head, has seen enough; let the exit flush into nothing
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    options = parser.parse_args()
+    selected = select(options.globs)
+    print((as_json if options.json else as_table)(selected), flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(story)

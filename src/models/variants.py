@@ -24,8 +24,6 @@ SHORTCUT_HELP = "A: zero-padded identity, B: projection where shapes differ, C: 
 class Family(ModelConfig):
     """What the families share: the order of their checks."""
 
-    native_channels: ClassVar[int] = 3
-
     def __post_init__(self) -> None:
         check_sealed(self)
         check_choices(self, "model")

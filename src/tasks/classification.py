@@ -1,6 +1,7 @@
 """Multi-class classification: one pure step, and the LightningModule around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,14 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     logits = model(images)
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     return loss, confusion_matrix(logits.detach(), labels)
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Arithmetic in true fp32, whatever the training used: a reported number is fp32's (no autocast, no TF32)."""
+    cudnn = {"enabled": True, "deterministic": True, "allow_tf32": False}
+    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(**cudnn):
+        yield
 
 
 class ClassificationTask(LightningModule):
@@ -62,14 +71,22 @@ class ClassificationTask(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
+    def on_train_start(self) -> None:
+        self.total_steps = self.trainer.estimated_stepping_batches
+        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
+            for name, value in self.resumed.get("train_metrics", {}).items():
+                setattr(self.train_metrics, name, value.to(self.device))
+        if self.plateau is not None and "plateau" in self.resumed:
+            self.plateau.load_state_dict(self.resumed["plateau"])
+
     def on_train_epoch_start(self) -> None:
         self.epoch_metrics = {}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the step a pure function of its number: its rate, and the random numbers that dropout draws."""
-        done, total = self.trainer.global_step, self.trainer.estimated_stepping_batches
+        done = self.trainer.global_step
         if self.rate is not None:
-            set_rate(self.optimizer, self.rate(done / total))
+            set_rate(self.optimizer, self.rate(done / self.total_steps))
         entropy = (self.seed, done, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
@@ -98,7 +115,7 @@ class ClassificationTask(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         images, labels, indices = batch
-        with torch.autocast(self.device.type, enabled=False):  # the reported number is fp32's
+        with full_precision(self.device):
             logits = self._evaluate(self.test_metrics, images, labels)
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         self.predictions.append(
@@ -123,13 +140,6 @@ class ClassificationTask(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.resumed = {key: checkpoint[key] for key in ("train_metrics", "plateau") if key in checkpoint}
-
-    def on_train_start(self) -> None:
-        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
-            for name, value in self.resumed.get("train_metrics", {}).items():
-                setattr(self.train_metrics, name, value.to(self.device))
-        if self.plateau is not None and "plateau" in self.resumed:
-            self.plateau.load_state_dict(self.resumed["plateau"])
 
     @property
     def optimizer(self) -> Optimizer:

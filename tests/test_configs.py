@@ -1,0 +1,67 @@
+"""Every shipped preset against the real entry point: it composes, checks itself and has an identity."""
+
+import itertools
+
+import pytest
+from helpers import compose
+
+from src.cli import CONF, group_choices
+from src.errors import UserError
+from src.registry import rows
+from src.runs import config_hash
+
+RECIPES = group_choices("recipe")
+
+
+def test_every_model_composes_with_every_recipe() -> None:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from src.cli import store_schema, typed
+    from src.registry import store_models
+
+    store_schema()
+    store_models()
+    hashes = set()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for model, recipe in itertools.product(rows(), RECIPES):
+            data, _, task = recipe.rpartition("_")
+            config = typed(hydra_compose("train", [f"model={model}", f"data={data}", f"task={task}"]))
+            assert (config.model.name, config.data.name, config.task.name) == (model, data, task)
+            hashes.add(config_hash(config, "x"))
+    assert len(hashes) == len(rows()) * len(RECIPES)
+
+
+@pytest.mark.parametrize("group", ["optim", "trainer", "logger", "experiment", "data", "task"])
+def test_every_choice_of_a_group_composes(group: str) -> None:
+    for name in group_choices(group):
+        assert compose(f"{group}={name}")
+
+
+def test_cifar_alone_gives_the_papers_recipe() -> None:
+    for model in ("resnet56", "plain20"):
+        config = compose(f"model={model}", "data=cifar10")
+        assert (config.optim.name, config.optim.lr, config.optim.momentum) == ("sgd", 0.1, 0.9)
+        assert (config.optim.weight_decay, config.optim.milestones) == (1e-4, [0.5, 0.75])
+        assert (config.data.batch_size, config.data.augment, config.trainer.max_epochs) == (128, "pad_crop_flip", 182)
+        assert config.model.warmup == 0
+    assert compose("model=resnet110", "data=cifar10").model.warmup == 400 / 64_000
+
+
+def test_the_command_line_beats_the_experiment_which_beats_the_recipe() -> None:
+    assert compose("experiment=cifar10_short").trainer.max_epochs == 40
+    assert compose("experiment=cifar10_short", "trainer.max_epochs=3").trainer.max_epochs == 3
+    assert compose("experiment=cifar10_short", "optim=adam").optim.name == "adam"
+    assert compose("experiment=cifar10_short", "data=cifar100").data.name == "cifar100"
+
+
+def test_the_example_of_a_users_own_network() -> None:
+    config = compose("model=example")
+    assert (config.model.name, config.model.family) == ("example", "cifar_resnet")
+
+
+def test_impossible_combinations_are_refused() -> None:
+    with pytest.raises(UserError, match="protocol=last"):
+        compose("data.val_fraction=0", "protocol=best_val")
+    with pytest.raises(UserError, match="plateau"):
+        compose("data.val_fraction=0", "optim=adam_plateau")
