@@ -1,5 +1,6 @@
 """What happens around training: checkpoints, metrics.csv, the progress bar, and stopping without losing anything."""
 
+import contextlib
 import csv
 import io
 import signal
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
 from src.errors import UserError
+from src.results import write_rows
 from src.runs import Run, write_atomic
 
 DDP_CHECK_EVERY = 50  # steps between the moments at which processes agree to save or stop
@@ -142,7 +144,8 @@ class RunKeeper(Checkpoint):
         shown = None
         if self.progress.due():
             shown = shown_figures(pl_module)
-            require_finite(pl_module, trainer, self.run)
+            if trainer.world_size == 1:  # else at the saves alone, where all processes come together
+                require_finite(pl_module, trainer, self.run)
         self.progress.advance(trainer.current_epoch, shown)
         self.epoch_batches += 1
         last = batch_idx + 1 >= trainer.num_training_batches
@@ -186,7 +189,10 @@ class RunKeeper(Checkpoint):
             trainer.strategy.barrier()  # another process may read it next
         else:
             self._save(trainer, pl_module, self.run.last)
-        if self.stopping is not None and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+        stopping = self.stopping is not None
+        if trainer.world_size > 1:
+            stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
+        if stopping and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise Interrupted
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -243,16 +249,21 @@ def append_metrics(path: Path, row: dict[str, float]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv, an epoch each."""
+    """The rows of metrics.csv, an epoch each; a last line that was torn by a crash is left out."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    rows = []
+    for row in csv.DictReader(path.read_text().splitlines()):
+        with contextlib.suppress(TypeError, ValueError):
+            rows.append({key: float(value) for key, value in row.items()})
+    return rows
 
 
 def cut_metrics(path: Path, epochs: int) -> None:
     """Keep the rows of the first `epochs` epochs: what a resumed run will write again goes."""
     rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
-    path.unlink(missing_ok=True)
-    for row in rows:
-        append_metrics(path, {k: int(v) if k in ("epoch", "step") else v for k, v in row.items()})
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    whole = [{k: int(v) if k in ("epoch", "step") else v for k, v in row.items()} for row in rows]
+    write_rows(path, [list(rows[0]), *(list(row.values()) for row in whole)])

@@ -15,7 +15,7 @@ from typing import Any
 
 from src.config import TrainConfig, default_of
 from src.errors import UserError
-from src.registry import natural, rows, unknown
+from src.registry import natural, row, rows, unknown
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in (word.lower() for word in sys.argv)
@@ -104,26 +104,31 @@ def typed(config: Any) -> TrainConfig:
 
 
 def changed(config: Any, overrides: list[str]) -> Any:
-    """A stored configuration with overrides typed on the command line: `key=value`, or `group=name` from conf/.
+    """A stored configuration with overrides typed on the command line: `group=name` first, then `key=value`.
 
-    A named data set replaces the stored one; of other groups, what the name says is laid over what was stored.
+    A named data set or model replaces the stored one; of other groups, what the name says is laid over what was stored.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import DictConfig, OmegaConf, open_dict
 
-    for override in OverridesParser.create().parse_overrides(overrides):
+    parsed = [o for o in OverridesParser.create().parse_overrides(overrides) if not o.key_or_group.startswith("hydra")]
+    values = []
+    for override in parsed:
         key, value = override.key_or_group, override.value()
-        file = CONF / key / f"{value}.yaml"
-        if isinstance(OmegaConf.select(config, key), DictConfig) and isinstance(value, str):
-            if not file.exists():
-                raise UserError(unknown(key, value, group_choices(key)))
-            node = OmegaConf.structured(OmegaConf.get_type(config[key])) if key == "data" else config[key]
-            config[key] = OmegaConf.merge(node, OmegaConf.load(file))
-        elif override.is_add():
-            with open_dict(config):
-                OmegaConf.update(config, key, value)
+        if key in ("experiment", "recipe"):
+            raise UserError(f"{key}={value}: names a new run; here, type only what differs from the stored one")
+        if not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
+            values.append(override)
+        elif key == "model":
+            config.model = OmegaConf.structured(row(value))
+        elif value not in group_choices(key):
+            raise UserError(unknown(key, value, group_choices(key)))
         else:
-            OmegaConf.update(config, key, value)
+            node = OmegaConf.structured(OmegaConf.get_type(config[key])) if key == "data" else config[key]
+            config[key] = OmegaConf.merge(node, OmegaConf.load(CONF / key / f"{value}.yaml"))
+    for override in values:
+        with open_dict(config) if override.is_add() else contextlib.nullcontext():
+            OmegaConf.update(config, override.key_or_group, override.value())
     return config
 
 
@@ -166,6 +171,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         place = f" at {error.filename}" if error.filename else ""
         return f"No space left on the device{place}: free some; what was saved before is intact."
+    if type(error).__module__.startswith("wandb"):
+        return f"W&B: {first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
     name = type(error).__name__
     return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
 
@@ -233,8 +240,8 @@ def help_text() -> str:
     import textwrap
 
     families: dict[str, list[str]] = {}
-    for name, row in rows().items():
-        families.setdefault(row.family, []).append(name)
+    for name, model in rows().items():
+        families.setdefault(model.family, []).append(name)
     out = [
         "Train a residual network and get a number you can trust.",
         "",

@@ -44,8 +44,10 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     checkpoint = load_checkpoint(checkpoint_path)
     if "config" not in checkpoint:
         raise UserError(f"{checkpoint_path}: no checkpoint of ours (it carries no configuration)")
-    config = typed(changed(restored(OmegaConf.create(checkpoint["config"])), overrides or []))
-    config.protocol, config.optim.schedule = "last", "constant"  # training is over
+    stored = restored(OmegaConf.create(checkpoint["config"]))
+    here = {"accelerator": "auto", "devices": None, "strategy": "auto", "limit_test_batches": None}
+    over = {"trainer": here, "protocol": "last", "optim": {"schedule": "constant", "ema": 0.0}}
+    config = typed(changed(OmegaConf.merge(stored, over), overrides or []))
     return measure(config, checkpoint, checkpoint_path, split)
 
 
@@ -68,13 +70,14 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
             f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
             "see data.classes and data.channels"
         )
+    if list(trained_on["classes"]) != list(data.info.classes):
+        say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
     data.normalization = checkpoint["normalization"]
     model = build_model(config.model, data.info)
     model.load_state_dict(network_weights(path))
     task = build_task(config, model, data.info)
-    config.optim.ema = 0.0
     trainer = build_trainer(config, keeper=None, loggers=[])
     trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}

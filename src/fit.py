@@ -1,6 +1,7 @@
 """One run from its data to its results.json; imported late, because Lightning takes seconds to import."""
 
 import statistics
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,10 +22,12 @@ from src.hardware import environment, out_of_memory, peak_memory_bytes
 from src.models import build_model
 from src.models.complexity import count_macs, count_parameters
 from src.results import summary, write_test_files
-from src.runs import Run, command_line, write_json
+from src.runs import Run, command_line, plain, write_json
 from src.tasks import build_task
 from src.tasks.classification import ClassificationTask
 from src.trainer import build_loggers, build_trainer
+
+THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
 
 
 def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
@@ -33,12 +36,15 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C, once all is
     saved.
     """
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(config.trainer.threads or THREADS)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     seed_everything(config.seed, verbose=False)
     parts = {"accumulate": config.trainer.accumulate, "devices": config.trainer.devices or 1}
     data = build_data(config.data, seed=config.seed, **parts)
     model = build_model(config.model, data.info)
+    if config.fresh:
+        run.clear()  # only now, when the data and the network are known to be right
     facts = describe(config, run, content, model, data.info, data.sizes)
     task = build_task(config, model, data.info)
     data.monitored = task.monitored
@@ -47,6 +53,8 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     if config.trainer.compile:
         model.compile()  # in place: the names of the weights stay
     resume = run.checkpoint_to_resume(config.resume_anyway)
+    if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
+        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     trainer = prepare(config, run, facts, data.info, data.normalization)
     if trainer.is_global_zero:
         run.start(config, command_line())
@@ -56,13 +64,14 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         model.load_state_dict(network_weights(run.best if config.protocol == "best_val" else run.last))
         trainer.test(task, data, verbose=False)
         predictions = gathered(task.predictions)
-    except Interrupted:
-        say("")
-        raise KeyboardInterrupt(
-            f"Stopped; all is saved in {run.path}. The same command continues from there."
-        ) from None
+    except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
+        if not trainer.is_global_zero:
+            sys.exit(0)  # any other code would make Lightning kill rank 0
+        raise KeyboardInterrupt(f"\nStopped; all is saved in {run.path}. The same command continues.") from None
     except Exception as error:
         reason = out_of_memory(error) or sentence(error)
+        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            close_wandb()
         if trainer.is_global_zero:
             write_json(run.path / "results.json", facts | {"status": "failed", "reason": reason})
         raise UserError(reason) from error
@@ -71,6 +80,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         expected = None if config.trainer.limit_test_batches else data.sizes["test"]
         if expected not in (None, predictions.shape[1]):
             raise RuntimeError(f"{predictions.shape[1]} of {expected} test samples were seen")
+        results["n_test"] = predictions.shape[1]  # fewer where trainer.limit_test_batches asks for a quick look
         write_test_files(run.path, confusion=task.test_confusion, classes=data.info.classes, predictions=predictions)
         tell_loggers(trainer, results, task.test_confusion, data.info.classes)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
@@ -84,7 +94,7 @@ def describe(
     """The part of results.json that is known before training."""
     return {
         "run": str(run.path),
-        "command": run.record().get("command") or command_line(),
+        "command": run.command(command_line()),
         "config_hash": run.config_hash,
         "code_hash": run.code_hash,
         "model": config.model.name,
@@ -106,9 +116,9 @@ def prepare(
     config: TrainConfig, run: Run, facts: dict[str, Any], info: DatasetInfo, normalization: dict[str, Any]
 ) -> Trainer:
     """The Trainer with the keeper of the run directory and the loggers."""
-    plain = asdict(config)
+    stored = plain(config)
     carried = {
-        "config": plain,
+        "config": stored,
         "info": asdict(info),
         "normalization": normalization,
         "config_hash": run.config_hash,
@@ -121,7 +131,7 @@ def prepare(
         draw=config.trainer.progress,
         carried=carried,
     )
-    logged = plain | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    logged = stored | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
     loggers = build_loggers(
         config.logger,
         path=run.path,
@@ -153,7 +163,7 @@ def network_weights(path: Any) -> dict[str, Tensor]:
 
 def gathered(predictions: list[Tensor]) -> Tensor:
     """The predictions [4, N] of all processes, on the CPU."""
-    own = torch.cat(predictions, dim=1).cpu()
+    own = torch.cat([torch.zeros(4, 0, dtype=torch.float64), *(part.cpu() for part in predictions)], dim=1)
     if not dist.is_initialized():
         return own
     parts: list[Any] = [None] * dist.get_world_size()
@@ -183,6 +193,13 @@ def finished(
         "peak_memory_bytes": peak_memory_bytes(config.trainer.accelerator),
         "wandb_id": run.wandb_id() if wandb else None,
     }
+
+
+def close_wandb() -> None:
+    """End a run at W&B that failed, so that the next job of a sweep begins one of its own."""
+    import wandb
+
+    wandb.finish(exit_code=1)
 
 
 def tell_loggers(trainer: Trainer, results: dict[str, Any], confusion: Tensor, classes: tuple[str, ...]) -> None:

@@ -4,13 +4,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from torch import Tensor
-
-from src.metrics import per_class
 from src.runs import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
@@ -20,11 +19,15 @@ def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
-def write_test_files(path: Path, *, confusion: Tensor, classes: Sequence[str], predictions: Tensor) -> None:
+def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str], predictions: "Tensor") -> None:
     """confusion_matrix.csv (rows: true), per_class.csv and test_predictions.npz (index, label, prediction, confidence).
 
     confusion: int64 [C, C]; predictions: float64 [4, N] in any order of the samples.
     """
+    import numpy as np
+
+    from src.metrics import per_class  # here, so that reading a result does not wait for torch
+
     write_rows(
         path / "confusion_matrix.csv",
         [

@@ -13,11 +13,11 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src.config import TrainConfig, default_of
+from src.config import ModelConfig, TrainConfig, default_of
 from src.errors import UserError
 from src.registry import row
 
@@ -27,6 +27,8 @@ SOURCES = ("models", "data", "tasks", "optim.py", "metrics.py")  # what a result
 def identity(config: Any, prefix: str = "") -> dict[str, Any]:
     """The identity leaves of a dataclass tree that differ from its neutral defaults, by dotted name."""
     leaves: dict[str, Any] = {}
+    if isinstance(config, ModelConfig):
+        leaves[f"{prefix}family"] = config.family  # a user's own name may change its family
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):
@@ -40,6 +42,13 @@ def config_hash(config: TrainConfig, data_content: str) -> str:
     """Ten hexadecimal digits that name a run: of its identity leaves and its data's content."""
     leaves = identity(config) | {"data.content": data_content}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain values, as it is stored; with the model's family, which says how to read it again."""
+    stored = asdict(config)
+    stored["model"]["family"] = config.model.family
+    return stored
 
 
 def code_hash() -> str:
@@ -127,7 +136,9 @@ class Run:
         """results.json of the finished run, or None; a directory of another config raises UserError."""
         results = read_json(self.path / "results.json")
         self._refuse_other(results)
-        return results if results and results.get("status") == "finished" else None
+        if results is None or results.get("status") != "finished" or results.get("config_hash") != self.config_hash:
+            return None
+        return results
 
     def record(self) -> dict[str, Any]:
         """What was written when the run started (run.json): hashes, command, W&B id; {} before that."""
@@ -145,12 +156,14 @@ class Run:
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Keep every other process out while this one works here; a directory left without content is removed."""
+        made = missing(self.path)
         lock = self._lock()
         try:
             yield
         finally:
             if os.listdir(self.path) == [".lock"]:
-                self._remove_empty()
+                (self.path / ".lock").unlink()
+                remove_empty([self.path, *made])
             lock.close()
 
     def _lock(self) -> BinaryIO:
@@ -173,12 +186,11 @@ class Run:
                 pass
             lock.close()
 
-    def _remove_empty(self) -> None:
-        (self.path / ".lock").unlink()
-        remove_empty(self.path)
-
     def clear(self) -> None:
-        """Delete all that the directory holds but the lock (fresh=true)."""
+        """Delete all that the directory holds but the lock (fresh=true); UserError where it is no run directory."""
+        found = {entry.name for entry in self.path.iterdir()} - {".lock"}
+        if found and not found & {"run.json", "config.yaml", "results.json"}:
+            raise UserError(f"{self.path}: holds files but no run, so fresh=true does not empty it; choose another")
         for entry in self.path.iterdir():
             if entry.name == ".lock":
                 continue
@@ -189,15 +201,19 @@ class Run:
         self._wandb_id = self._wandb_id or self.record().get("wandb_id") or uuid.uuid4().hex[:12]
         return self._wandb_id
 
+    def command(self, typed: str) -> str:
+        """The command that made this configuration: the first one, or the `resume=…` that changed it."""
+        return typed if self.adopt else self.record().get("command", typed)
+
     def start(self, config: TrainConfig, command: str) -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 
         (self.path / "checkpoints").mkdir(exist_ok=True)
         (self.path / "results.json").unlink(missing_ok=True)  # of an attempt that failed, or of fewer epochs
-        text = OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
         write_atomic(self.path / "config.yaml", text.encode())
-        facts = {"command": self.record().get("command", command), "wandb_id": self.wandb_id()}
+        facts = {"command": self.command(command), "wandb_id": self.wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
         write_json(self.path / "run.json", facts)
 
@@ -214,13 +230,17 @@ class Run:
         return self.last
 
 
-def remove_empty(path: Path) -> None:
-    """Remove a directory and its parents as far as they are empty and lie below the working directory."""
+def missing(path: Path) -> list[Path]:
+    """The directories, deepest first, that would have to be made for this one to exist."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove directories, deepest first, as far as they exist and are empty."""
     with contextlib.suppress(OSError):
-        for folder in (path, *path.parents):
-            if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-                return
-            folder.rmdir()
+        for folder in folders:
+            if folder.exists():
+                folder.rmdir()
 
 
 def load_config(path: Path) -> Any:
@@ -233,17 +253,22 @@ def load_config(path: Path) -> Any:
         raise UserError(f"{path}: no run directory (it holds no config.yaml)")
     try:
         return restored(OmegaConf.load(file))
-    except (OmegaConfBaseException, ValueError, AttributeError) as error:
+    except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
 
 
 def restored(stored: Any) -> Any:
-    """A stored configuration on its schema: the model's family checks it again, as at its first reading."""
+    """A stored configuration on its schema: the model's family checks it again, as at its first reading.
+
+    What was said about one start (fresh, resume …) is not part of what is restored.
+    """
     from omegaconf import OmegaConf
 
+    content: Any = OmegaConf.to_container(stored)
     schema = OmegaConf.structured(TrainConfig)
-    schema.model = OmegaConf.structured(type(row(stored.model.name)))
-    return OmegaConf.merge(schema, stored)
+    schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
+    once = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
+    return OmegaConf.merge(schema, content, once)
 
 
 def command_line() -> str:

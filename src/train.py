@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.cli import TRACEBACKS, compose_and_run, help_text, main, say, sentence, typed, variable
+from src.cli import TRACEBACKS, changed, compose_and_run, help_text, main, say, sentence, typed, variable
 from src.config import TrainConfig
 from src.errors import UserError
+from src.runs import Run, config_hash, default_path, identity, load_config, missing, remove_empty
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.devices",
-    "trainer.accumulate",
     "trainer.precision",
     "trainer.compile",
 )
+MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these before the job begins
 RANK_ZERO_DECIDED = "TRAIN_RUN_DIRECTORY"  # tells the other processes of a DDP run where rank 0 has begun
 
 
@@ -28,16 +29,21 @@ def story() -> int:
         print(help_text())
         return 0
     jobs: list[dict[str, Any]] = []
+    named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
+    made = [folder for name in named for folder in missing(Path(name))]  # a wrong input leaves none of them behind
     try:
-        compose_and_run(lambda config: jobs.append(job(config)))
+        compose_and_run(lambda config: jobs.append(job(config, made)))
     finally:
         if len(jobs) > 1:
             print(sweep_table(jobs))
     return 0 if all(entry["status"] == "finished" for entry in jobs) else 1
 
 
-def job(config: Any) -> dict[str, Any]:
-    """One run from its composed configuration; a failure is told and recorded, so that a sweep goes on."""
+def job(config: Any, made: list[Path]) -> dict[str, Any]:
+    """One run from its composed configuration; a failure is told and recorded, so that a sweep goes on.
+
+    `made` are the directories that Hydra has made for it; they go again where nothing came into them.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -52,7 +58,7 @@ def job(config: Any) -> dict[str, Any]:
         exact = None if directory.resolve() == Path(run_config.output_root).resolve() else directory
         if sweep and exact and hydra.sweep.subdir == ".":
             run_config.output_root, exact = str(directory), None
-        if sweep and (run_config.trainer.devices or 1) > 1:
+        if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
             raise UserError(
                 "A sweep (-m) trains each run on one device here; start runs with several devices one by one."
             )
@@ -64,9 +70,7 @@ def job(config: Any) -> dict[str, Any]:
         say(reason)
         return {"status": "failed", "reason": reason, "label": label}
     finally:
-        from src.runs import remove_empty
-
-        remove_empty(directory)
+        remove_empty(made)
 
 
 def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -74,9 +78,9 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
     """
-    from src.runs import Run, config_hash, default_path
-
     if config.resume:
+        if config.fresh:
+            raise UserError("resume= continues and fresh=true starts over: choose one of them")
         exact = Path(config.resume)
         config = continued(exact, overrides or [])
     settle(config)
@@ -84,20 +88,19 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
     content = fingerprint(config.data)
     name = config_hash(config, content)
-    run = Run(exact or default_path(config, name), name, adopt=bool(config.resume))
+    run = Run(exact or default_path(config, name), name, adopt=bool(config.resume) or config.fresh)
     if RANK_ZERO_DECIDED in os.environ:  # a DDP process that rank 0 has started: it decided, we follow
         from src.fit import fit
 
+        config.fresh = False
         return fit(config, run, content)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise UserError("trainer=ddp starts its processes itself; start this command without torchrun.")
-    if not config.fresh and not config.resume and (results := run.results()):
+    if not config.fresh and (results := run.results()):
         say(already(run.path, results, run.code_hash))
         return results
     with run.hold():
-        if config.fresh:
-            run.clear()
-        elif not config.resume and (results := run.results()):  # another process finished it meanwhile
+        if not config.fresh and (results := run.results()):  # another process finished it meanwhile
             return results
         from src.fit import fit
 
@@ -120,9 +123,6 @@ def continued(path: Path, overrides: list[str]) -> TrainConfig:
 
     Raises UserError where something is changed that would make it another experiment.
     """
-    from src.cli import changed
-    from src.runs import identity, load_config
-
     stored = typed(load_config(path))
     config = typed(changed(load_config(path), overrides))
     before, after = identity(stored), identity(config)

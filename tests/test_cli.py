@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import ROOT, command
 
 WRONG = {
@@ -31,7 +32,7 @@ WRONG = {
     ("data.batch_size=65", "trainer.accumulate=2"): ["65", "does not divide"],
     ("data.augment=none2",): ["none2", "pad_crop_flip"],
     ("data.classes=[one,two]",): ["one"],
-    ("trainer.devices=2",): ["trainer=ddp"],
+    ("trainer.accelerator=cpu", "trainer.devices=2"): ["trainer=ddp"],
     ("resume=/nowhere",): ["/nowhere", "no run directory"],
 }
 
@@ -49,6 +50,23 @@ def test_a_wrong_input_gets_a_sentence(tmp_path: Path, words: tuple[str, ...]) -
     assert not run.parent.exists()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = command("src.train", "trainer=gpu", f"output_root={tmp_path}/o")
+    assert result.returncode == 1 and "no GPU" in result.stderr and not (tmp_path / "o").exists()
+
+
+def test_an_empty_folder_and_a_class_without_images_are_named(tmp_path: Path) -> None:
+    words = ("data=folder", f"data.root={tmp_path}/set", f"output_root={tmp_path}/o")
+    (tmp_path / "set").mkdir()
+    assert "no folder train" in command("src.train", *words).stderr
+    for name in ("cats", "dogs"):
+        (tmp_path / "set" / "train" / name).mkdir(parents=True)
+    result = command("src.train", *words)
+    assert result.returncode == 1 and "cats: this class has no images" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
 def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in command("src.train", "data.batch_size=100000", "debug=true").stderr
 
@@ -60,7 +78,7 @@ def test_missing_data_without_network_says_how_to_bring_it(tmp_path: Path) -> No
     assert result.returncode == 1
     assert "cifar-10-python.tar.gz" in result.stderr
     assert "data.root=" in result.stderr
-    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "o"])
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_help_groups_the_models_by_family_and_is_quick() -> None:

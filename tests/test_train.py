@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, command, environment
+from helpers import ROOT, SHARED_DATA, TINY, command, environment
+
+from src.evaluate import evaluate
 
 RESULT_KEYS = {
     "run", "command", "status", "config_hash", "code_hash", "model", "data", "data_fingerprint", "n_train", "n_val",
@@ -162,6 +163,7 @@ def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, ex
     wait_for(killed / "metrics.csv", process)
     seen = (killed / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     while (killed / "checkpoints" / "last.ckpt").stat().st_mtime_ns == seen:
+        assert process.poll() is None
         time.sleep(0.001)
     process.kill()
     process.communicate()
@@ -180,9 +182,9 @@ def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, ex
 
 
 def test_two_starts_at_once_are_one_run(tmp_path: Path) -> None:
-    first = start(tmp_path / "run", "trainer.max_epochs=40")
+    first = start(tmp_path / "run", "trainer.max_epochs=2000")
     wait_for(tmp_path / "run" / "run.json", first)
-    second = train(tmp_path / "run", "trainer.max_epochs=40")
+    second = train(tmp_path / "run", "trainer.max_epochs=2000")
     assert second.returncode == 1
     assert "another process is training" in second.stderr
     first.send_signal(signal.SIGINT)
@@ -317,23 +319,62 @@ def test_the_best_validation_epoch_is_tested_where_that_is_the_protocol(tmp_path
 
 def test_two_processes_see_each_sample_once_and_agree_with_one(tmp_path: Path) -> None:
     """360 test images in batches of 7 over two processes: nothing divides."""
-    one, two = tmp_path / "one", tmp_path / "two"
+    path = tmp_path / "two"
     words = ("data.eval_batch_size=7", "trainer.precision=fp32", "trainer.max_epochs=1")
-    assert train(one, *words).returncode == 0
-    done = train(two, *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    done = train(path, *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     assert done.returncode == 0, done.stderr
-    assert sorted(np.load(two / "test_predictions.npz")["index"].tolist()) == list(range(360))
-    trained = json.loads((two / "results.json").read_text())["steps"]
-    assert trained == 16
-    rows = table(two / "metrics.csv")
-    counted = rows[0]["train/accuracy"]
-    assert float(counted) * 1024 == pytest.approx(
-        round(float(counted) * 1024), abs=1e-3
-    )  # 16 batches of 64, all counted
-    alone = command("src.evaluate", f"run={two}", "trainer=cpu", "trainer.strategy=auto", "trainer.devices=1")
-    assert f"{results(two)['metrics']['test/accuracy']:.4f}" in alone.stdout
-    assert f"{results(two)['metrics']['test/loss']:.4f}" in alone.stdout
+    assert np.load(path / "test_predictions.npz")["index"].tolist() == list(range(360))
+    trained = results(path)
+    assert (trained["steps"], trained["n_test"]) == (16, 360)
+    confusion = list(csv.reader((path / "confusion_matrix.csv").read_text().splitlines()))
+    assert sum(int(cell) for row in confusion[1:] for cell in row[1:]) == 360
+    for split in ("test", "val"):
+        alone = evaluate(path, split=split, overrides=["data.eval_batch_size=360"])
+        for name, value in alone.items():
+            assert trained["metrics"][name] == pytest.approx(value, abs=1e-6), name
 
 
-def test_the_environment_is_clean() -> None:
-    assert "HYDRA_FULL_ERROR" not in environment() and os.environ.get("HYDRA_FULL_ERROR") is None
+def test_fresh_then_resume_keeps_the_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert train(path, "fresh=true", "trainer.max_epochs=1").returncode == 0
+    done = command("src.train", f"resume={path}", "trainer.max_epochs=2")
+    assert done.returncode == 0 and "Resuming" in done.stderr, done.stderr
+    assert "resume=" in results(path)["command"]
+    fewer = command("src.train", f"resume={path}", "trainer.max_epochs=1")
+    assert fewer.returncode == 1 and "2 epochs behind it" in fewer.stderr
+    assert results(path)["status"] == "finished"
+
+
+def test_fresh_with_a_wrong_input_deletes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert train(path, "trainer.max_epochs=1").returncode == 0
+    assert train(path, "trainer.max_epochs=1", "fresh=true", "data.batch_size=5000").returncode == 1
+    assert results(path)["status"] == "finished"
+
+
+def test_a_network_of_ones_own_is_evaluated_and_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    words = ("model=example", "data=digits", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    assert command("src.train", *words, f"hydra.run.dir={path}").returncode == 0
+    assert evaluate(path)["test/accuracy"] == pytest.approx(results(path)["metrics"]["test/accuracy"], abs=1e-6)
+    assert command("src.train", f"resume={path}", "trainer.max_epochs=2").returncode == 0
+
+
+def test_a_sweep_into_directories_of_ones_choice(tmp_path: Path) -> None:
+    words = ("-m", *TINY, "seed=0,1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert command("src.train", *words, "hydra.sweep.subdir=${hydra.job.num}").returncode == 0
+    assert [(tmp_path / "sweep" / n / "results.json").exists() for n in "01"] == [True, True]
+    refused = command("src.train", "-m", *TINY, "seed=0,1", "trainer=ddp", f"output_root={tmp_path}/ddp")
+    assert refused.returncode == 1 and "one device" in refused.stderr
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason=f"the real CIFAR-10 is not at {SHARED_DATA}")
+def test_a_damaged_cifar_file_is_named(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, SHARED_DATA / "unpack.py", tmp_path, "cifar10"], check=True, capture_output=True)
+    file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    done = command("src.train", "data=cifar10", f"data.root={tmp_path}", f"output_root={tmp_path}/o")
+    assert done.returncode == 1 and "data_batch_3" in done.stderr and "damaged" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "o").exists()

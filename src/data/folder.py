@@ -78,7 +78,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 def _images(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir():
             yield path
 
 
@@ -86,7 +86,7 @@ def content(root: str) -> str:
     """sha256 of the sorted (relative path, size) of all images; where the folder lies does not matter."""
     listing = scan(root)
     paths = [path for split in listing.splits.values() for images in split.values() for path in images]
-    lines = sorted(f"{path.relative_to(listing.root).as_posix()}\t{path.stat().st_size}\n" for path in paths)
+    lines = sorted(f"{path.relative_to(listing.root).as_posix()}\t{path.lstat().st_size}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -101,6 +101,12 @@ class ClassificationTask(LightningModule):
             self.plateau.step(self.epoch_metrics["val/loss"])
         self.epoch_metrics["lr"] = self.optimizer.param_groups[0]["lr"]
 
+    def on_validation_start(self) -> None:
+        """Judge what is saved: BatchNorm's statistics are each process's own, and rank 0's are saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int, dataloader_idx: int = 0) -> None:
         images, labels, _ = batch
         self._evaluate(self._monitor(self.monitored[dataloader_idx]), images, labels)
