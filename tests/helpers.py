@@ -21,6 +21,7 @@ TINY = (
     "trainer=cpu",
     "trainer.max_epochs=2",
     "trainer.threads=1",
+    "trainer.precision=fp32",
 )
 
 

@@ -156,7 +156,7 @@ def test_resume_continues_under_more_epochs(finished: Path, tmp_path: Path) -> N
     "extra", [(), ("optim.ema=0.9",), ("optim=adam_plateau", "optim.patience=0")], ids=["sgd", "ema", "plateau"]
 )
 def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, extra: tuple[str, ...]) -> None:
-    words = (*extra, "trainer.max_epochs=4", "trainer.precision=fp32")
+    words = (*extra, "trainer.max_epochs=4")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train(whole, *words).returncode == 0
     process = start(killed, *words, "trainer.checkpoint_minutes=0")  # saves after each step too
@@ -235,7 +235,7 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
 def test_a_run_of_other_code_is_not_resumed_unasked(tmp_path: Path) -> None:
     path = tmp_path / "run"
     process = start(path, "trainer.max_epochs=200")
-    wait_for(path / "metrics.csv", process)
+    wait_for(path / "checkpoints" / "last.ckpt", process)
     process.kill()
     process.communicate()
     record = json.loads((path / "run.json").read_text())
@@ -320,7 +320,7 @@ def test_the_best_validation_epoch_is_tested_where_that_is_the_protocol(tmp_path
 def test_two_processes_see_each_sample_once_and_agree_with_one(tmp_path: Path) -> None:
     """360 test images in batches of 7 over two processes: nothing divides."""
     path = tmp_path / "two"
-    words = ("data.eval_batch_size=7", "trainer.precision=fp32", "trainer.max_epochs=1")
+    words = ("data.eval_batch_size=7", "trainer.max_epochs=1")
     done = train(path, *words, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     assert done.returncode == 0, done.stderr
     assert np.load(path / "test_predictions.npz")["index"].tolist() == list(range(360))
