@@ -67,7 +67,7 @@ class Progress:
             disable=not (draw and sys.stderr.isatty()),
             dynamic_ncols=True,
             mininterval=0.5,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}  {elapsed} < {remaining}",
+            bar_format="{percentage:3.0f}%|{bar}| {desc}  {elapsed} < {remaining}",
         )
 
     def due(self) -> bool:
@@ -83,9 +83,9 @@ class Progress:
         self.bar.update(1)
         if shown is not None and not self.bar.disable:
             rate = self.bar.format_dict["rate"] or 0.0
-            figures = f"loss {shown['loss']:.3f} acc {shown['accuracy']:.3f} {rate * self.batch_size:,.0f} img/s"
-            self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(figures, refresh=False)
+            speed = f" {rate * self.batch_size:,.0f} img/s" if rate else ""
+            figures = f"loss {shown['loss']:.3f} acc {shown['accuracy']:.3f}{speed}"
+            self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs} {figures}", refresh=False)
 
     def line(self, row: dict[str, float]) -> None:
         """Print an epoch's figures; they stay above the bar."""
