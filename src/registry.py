@@ -36,8 +36,8 @@ def row(name: str) -> ModelConfig:
 def check_sealed(config: ModelConfig) -> None:
     """Raise UserError where a config bears the name of a published network but is another one.
 
-    The sentence ends with the overrides that build it from the family's own row: the first dial (a depth)
-    always, the others where they differ from that row's.
+    The sentence ends with the overrides that build it from the family's own row: the depth always, the other
+    dials where they differ from that row's.
     """
     published = _ROWS.get(config.name)
     if published is None or config.name == config.family:
@@ -52,7 +52,7 @@ def check_sealed(config: ModelConfig) -> None:
     changed = [dial for dial in dials if getattr(config, dial) != getattr(published, dial)]
     if changed:
         own, first = _ROWS[config.family], changed[0]
-        told = [dial for dial in dials if dial == dials[0] or getattr(config, dial) != getattr(own, dial)]
+        told = [dial for dial in dials if dial == "depth" or getattr(config, dial) != getattr(own, dial)]
         raise UserError(
             f"model.{first}={getattr(config, first)}: {config.name} is the published network and its {first} "
             f"is {getattr(published, first)}; set it on the family: model={config.family} "

@@ -20,6 +20,7 @@ def build_model(config: ModelConfig, info: DatasetInfo) -> "nn.Module":
     )
     module, _, function = config.builder.partition(":")
     build = getattr(import_module(module), function)
-    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
+    common = {f.name for f in fields(ModelConfig)}  # of the run, not of the network
+    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in common}
     network: nn.Module = build(in_channels=info.channels, num_classes=info.num_classes, **settings)
     return network

@@ -16,6 +16,55 @@ class LinearHead(nn.Module):
         return logits
 
 
+class ConvHead(nn.Module):
+    """The head of Waghmode et al. 2023: (N, C, H, W) -> logits (N, classes).
+
+    Two 3x3 convolutions of 32, max-pool, two of 64, max-pool, flatten, dense 512, dropout, linear. They put it on
+    maps of one pixel, which the pools leave alone (ceil mode); larger maps are averaged before they are flattened.
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, width in ((in_channels, 32), (32, 64)):
+            layers += [
+                nn.Conv2d(inputs, width, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2, ceil_mode=True),
+            ]
+        self.layers = nn.Sequential(
+            *layers,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(64, 512),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),  # the share is not stated
+            nn.Linear(512, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+class PooledHead(nn.Module):
+    """Average pool to a fixed size, flatten, then fully connected layers: (N, C, H, W) -> logits (N, classes)."""
+
+    def __init__(self, *, size: int, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(size)
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(self.pool(x).flatten(1))
+        return logits
+
+
+HEADS = {"linear": LinearHead, "conv": ConvHead}
+
+
 class Classifier(nn.Module):
     """A backbone and the head on its last map: images (N, C, H, W) -> logits (N, classes)."""
 

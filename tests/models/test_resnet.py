@@ -1,76 +1,28 @@
-"""Every registered network runs and keeps its promises; the shared ones equal torchvision's."""
+"""Residual networks: what a block computes, and equality with torchvision and timm from the same weights."""
 
-from dataclasses import replace
-from functools import cache
+import copy
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from zoo import build, info
 
 from src.config import ModelConfig
-from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.models import build_model
 from src.models.complexity import count_macs, count_parameters
-from src.registry import row, rows
-
-NAMES = list(rows())
-HEAVY = [name for name in NAMES if "101" in name or "152" in name or "1202" in name]
-
-
-def info(classes: int = 10, channels: int = 3) -> DatasetInfo:
-    names = tuple(map(str, range(classes)))
-    return DatasetInfo("made", names, channels, 32, mean=(0.5,) * channels, std=(0.25,) * channels)
-
-
-def build(name: str, classes: int = 10, channels: int = 3, device: str = "cpu", **dials: Any) -> Any:
-    with torch.device(device):
-        return build_model(replace(row(name), **dials), info(classes, channels))
-
-
-@cache
-def shapes_of(name: str) -> Any:
-    """The network without its numbers."""
-    return build(name, device="meta").eval()
-
-
-# Parameters and multiply-adds
+from src.models.resnet import ResNet
 
 
 @pytest.mark.parametrize(
-    ("depth", "a", "b", "macs"),
-    [
-        (20, 269_722, 272_474, 40.55e6),
-        (32, 464_154, 466_906, 68.86e6),
-        (44, 658_586, 661_338, 97.17e6),
-        (56, 853_018, 855_770, 125.49e6),
-        (110, 1_727_962, 1_730_714, 252.89e6),
-        (1202, 19_421_274, 19_424_026, 2829.2e6),
-    ],
+    ("depth", "b"),
+    [(20, 272_474), (32, 466_906), (44, 661_338), (56, 855_770), (110, 1_730_714), (1202, 19_424_026)],
 )
-def test_cifar_resnets_are_as_large_as_published(depth: int, a: int, b: int, macs: float) -> None:
-    model = shapes_of(f"resnet{depth}")
-    assert count_parameters(model) == a
-    assert count_macs(model, 3, 32) == pytest.approx(macs, rel=1e-3)
+def test_projections_cost_what_is_published(depth: int, b: int) -> None:
     assert count_parameters(build("cifar_resnet", device="meta", depth=depth, shortcut="B")) == b
-
-
-@pytest.mark.parametrize(
-    ("depth", "parameters", "gmacs"),
-    [
-        (18, 11_689_512, 1.814),
-        (34, 21_797_672, 3.664),
-        (50, 25_557_032, 4.089),
-        (101, 44_549_160, 7.801),
-        (152, 60_192_808, 11.514),
-    ],
-)
-def test_imagenet_resnets_are_as_large_as_torchvision_says(depth: int, parameters: int, gmacs: float) -> None:
-    model = build(f"resnet{depth}", classes=1000, device="meta")
-    assert count_parameters(model) == parameters
-    assert count_macs(model, 3, 224) / 1e9 == pytest.approx(gmacs, rel=1e-3)
 
 
 def test_shortcuts_a_and_none_are_free_and_c_costs_most() -> None:
@@ -89,40 +41,6 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model(torch.zeros(2, 3, 32, 32)).device.type == "cpu"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_depth_counts_the_weighted_layers(name: str) -> None:
-    modules = shapes_of(name).named_modules()
-    layers = [key for key, m in modules if isinstance(m, nn.Conv2d | nn.Linear) and ".shortcut." not in key]
-    assert len(layers) == row(name).depth  # type: ignore[attr-defined]
-
-
-# Contracts
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_features_have_the_promised_shapes(name: str) -> None:
-    size = 64
-    model = shapes_of(name)
-    maps = model.backbone.forward_features(torch.empty(1, 3, size, size, device="meta"))
-    assert [m.shape[1] for m in maps] == model.backbone.feature_channels
-    assert [size // m.shape[2] for m in maps] == [size // m.shape[3] for m in maps]
-    assert [size // m.shape[2] for m in maps] == model.backbone.feature_strides
-    assert model.head(maps[-1]).shape == (1, 10)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in NAMES]
-)
-def test_a_gradient_reaches_every_parameter(name: str) -> None:
-    torch.manual_seed(0)
-    model = build(name)
-    logits = model(torch.randn(2, 3, row(name).native_size // 4, row(name).native_size // 4))
-    assert logits.shape == (2, 10)
-    logits.logsumexp(1).sum().backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
 
 
 @pytest.mark.parametrize("shortcut", ["A", "C"])
@@ -167,17 +85,109 @@ def test_a_block_adds_its_input(family: str) -> None:
     assert torch.equal(block(x), x.relu())
 
 
-# torchvision
+@pytest.mark.parametrize("family", ["preact_resnet", "wide_resnet", "resnet_v2"])
+def test_a_pre_activation_block_leaves_its_input_alone(family: str) -> None:
+    """A residual of zero leaves x itself, with nothing behind the addition."""
+    block = build(family).backbone.stages[0][1].eval()
+    last = [m for m in block.residual.modules() if isinstance(m, nn.Conv2d)][-1]
+    nn.init.zeros_(last.weight)
+    x = torch.randn(2, last.out_channels, 8, 8)
+    assert torch.equal(block(x), x)
 
 
-def logits_of_both(depth: int) -> tuple[Tensor, Tensor]:
-    """Our network's and torchvision's, with the same weights, which go over in the order of definition."""
-    torch.manual_seed(depth)
-    theirs = getattr(torchvision.models, f"resnet{depth}")().eval()
+@pytest.mark.parametrize("family", ["cifar_resnet", "imagenet_resnet", "preact_resnet", "wide_resnet", "resnet_v2"])
+def test_options_of_every_residual_family(family: str) -> None:
+    """Gate, activation and head change the network; stochastic depth changes training alone."""
+    base = count_parameters(build(family, device="meta"))
+    gated = build(family, device="meta", se=True)
+    gates = [m for name, m in gated.named_modules() if name.endswith(".squeeze")]
+    assert len(gates) == sum(len(stage) for stage in gated.backbone.stages)
+    assert count_parameters(gated) == base + sum(count_parameters(gate) for gate in gates) > base
+    mish = build(family, device="meta", activation="mish")
+    assert not any(isinstance(m, nn.ReLU) for m in mish.backbone.modules())
+    assert count_parameters(build(family, device="meta", head="conv")) != base
+
+    torch.manual_seed(0)
+    model = build(family, stochastic_depth=0.9)
+    images = torch.randn(2, 3, 32, 32)
+    assert not torch.equal(model.train()(images), model(images))
+    assert torch.equal(model.eval()(images), model(images))
+    drops = [m.p for name, m in model.named_modules() if name.endswith(".drop")]
+    assert drops == pytest.approx([0.9 * (i + 1) / len(drops) for i in range(len(drops))])
+
+
+def test_dropout_stands_between_the_convolutions_of_a_wide_block() -> None:
+    block = build("wide_resnet", device="meta", dropout=0.3).backbone.stages[0][0]
+    assert [type(m) for m in block.residual] == [nn.Conv2d, nn.Sequential, nn.Dropout, nn.Conv2d]
+
+
+# Recomputed activations
+
+
+def one_step(model: Any, images: Tensor, recompute: bool) -> dict[str, Tensor]:
+    """Gradients and statistics after two training passes from the same random state."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if hasattr(module, "checkpoint_activations"):
+            module.checkpoint_activations = recompute
+    torch.manual_seed(1)
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model(images).float().logsumexp(1).sum().backward()
+    return model.state_dict() | {f"{n}.grad": p.grad for n, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("family", "dials"),
+    [
+        ("cifar_resnet", {"stochastic_depth": 0.5}),
+        ("imagenet_resnet", {"depth": 18, "se": True}),
+        ("preact_resnet", {"block": "bottleneck", "depth": 29, "shortcut": "B"}),
+        ("wide_resnet", {"depth": 10, "widen": 2, "dropout": 0.3}),
+        ("cifar_densenet", {"depth": 16, "dropout": 0.2}),
+    ],
+)
+def test_recomputing_changes_nothing_but_memory(family: str, dials: dict[str, Any]) -> None:
+    """The same gradients and BatchNorm statistics to the bit, dropout and stochastic depth included."""
+    torch.manual_seed(0)
+    model = build(family, **dials)
+    images = torch.randn(4, 3, 32, 32)
+    plain, recomputed = (one_step(model, images, recompute) for recompute in (False, True))
+    assert plain.keys() == recomputed.keys()
+    assert [name for name in plain if not torch.equal(plain[name], recomputed[name])] == []
+
+
+def test_recomputing_keeps_only_the_inputs_of_blocks() -> None:
+    kept: dict[bool, int] = {}
+    for recompute in (False, True):
+        model, total = build("cifar_resnet", depth=56, checkpoint_activations=recompute), 0
+
+        def count(x: Tensor) -> Tensor:
+            nonlocal total
+            total += x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+            model(torch.randn(2, 3, 16, 16))
+        kept[recompute] = total
+    assert kept[True] < kept[False] / 3
+
+
+def test_checkpointing_is_an_attribute_of_the_backbone() -> None:
+    assert isinstance(build("cifar_resnet").backbone, ResNet)
+    assert build("resnet56", checkpoint_activations=True).backbone.checkpoint_activations
+
+
+# torchvision and timm
+
+
+def logits_of_both(name: str, theirs: nn.Module) -> tuple[Tensor, Tensor]:
+    """Our network's and theirs, with the same weights, which go over in the order of definition."""
+    theirs.eval()
     for value in theirs.state_dict().values():
         if value.ndim == 1:  # BatchNorm's parameters and statistics: unequal, so that no mistake hides
             value.uniform_(0.3, 0.7)
-    ours = build(f"resnet{depth}", classes=1000, device="meta").eval()
+    ours = build(name, classes=1000, device="meta").eval()
     names, values = ours.state_dict().keys(), theirs.state_dict().values()
     ours.load_state_dict(dict(zip(names, values, strict=True)), assign=True)
     images = torch.randn(2, 3, 64, 64)
@@ -185,8 +195,38 @@ def logits_of_both(depth: int) -> tuple[Tensor, Tensor]:
         return ours(images), theirs(images)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_equals_torchvision_with_the_same_weights(depth: int) -> None:
-    ours, theirs = logits_of_both(depth)
+THEIR_NAMES = {
+    **{f"resnet{depth}": f"resnet{depth}" for depth in (18, 34, 50, 101, 152)},
+    "wrn50_2": "wide_resnet50_2",
+    "wrn101_2": "wide_resnet101_2",
+    "resnext50_32x4d": "resnext50_32x4d",
+    "resnext101_32x8d": "resnext101_32x8d",
+    "resnext101_64x4d": "resnext101_64x4d",
+}
+
+
+@pytest.mark.parametrize("name", THEIR_NAMES)
+def test_equals_torchvision_with_the_same_weights(name: str) -> None:
+    torch.manual_seed(0)
+    ours, theirs = logits_of_both(name, getattr(torchvision.models, THEIR_NAMES[name])())
     assert theirs.isfinite().all() and theirs.std() > 0.1
     assert (ours - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["se_resnet50", "se_resnet101", "se_resnet152", "se_resnext50_32x4d"])
+def test_equals_timm_with_the_same_weights(name: str) -> None:
+    torch.manual_seed(0)
+    ours, theirs = logits_of_both(name, timm.create_model(name.replace("se_", "se")))
+    assert theirs.isfinite().all() and theirs.std() > 0.01
+    assert (ours - theirs).abs().max() <= 1e-5
+
+
+def test_gates_of_basic_blocks_equal_timms() -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("seresnet18").eval()
+    ours = build("imagenet_resnet", classes=1000, depth=18, se=True).eval()
+    values = theirs.state_dict().values()
+    ours.load_state_dict(dict(zip(ours.state_dict(), values, strict=True)))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert (ours(images) - theirs(images)).abs().max() <= 1e-5

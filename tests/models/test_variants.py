@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from src.config import ModelConfig
 from src.errors import UserError
-from src.models.variants import CifarResNet, ImageNetResNet
+from src.models.families import CifarResNet, ImageNetResNet
 from src.registry import register, row, rows, store_models
 
 

@@ -1,0 +1,101 @@
+"""Networks without shortcuts, the baselines: AlexNet, VGG and a small one. Convolutions and max-pools in a row.
+
+AlexNet and VGG are torchvision's; for images of 32 pixels they get the smallest change that makes them fit.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from src.models.heads import HEADS, Classifier, PooledHead
+from src.models.layers import ACTIVATIONS, he_init
+
+
+class ConvNet(nn.Module):
+    """A row of layers; each max-pool ends a stage."""
+
+    def __init__(self, *, features: nn.Sequential, channels: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.features = features
+        self.feature_channels = list(channels)
+        self.feature_strides = list(strides)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """One map a stage: (N, feature_channels[i], H / feature_strides[i], W / feature_strides[i]).
+
+        AlexNet does not pad everywhere: its maps have a pixel or two less.
+        """
+        maps = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_features(x)[-1]
+
+
+def first_conv(features: nn.Sequential, in_channels: int) -> None:
+    """Let a torchvision network begin with images of other than three channels."""
+    conv = features[0]
+    assert isinstance(conv, nn.Conv2d)
+    if conv.in_channels != in_channels:
+        features[0] = nn.Conv2d(in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)  # type: ignore[arg-type]
+
+
+def vgg(*, in_channels: int, num_classes: int, depth: int, batch_norm: bool, head: str, dropout: float) -> Classifier:
+    """Simonyan & Zisserman 2015; its head "mlp" takes 7x7 maps to two layers of 4,096."""
+    from torchvision.models.vgg import VGG, cfgs, make_layers
+
+    features = make_layers(cfgs[{11: "A", 13: "B", 16: "D", 19: "E"}[depth]], batch_norm=batch_norm)
+    first_conv(features, in_channels)
+    backbone = ConvNet(features=features, channels=(64, 128, 256, 512, 512), strides=(2, 4, 8, 16, 32))
+    if head == "mlp":
+        published = VGG(features, num_classes=num_classes, init_weights=True, dropout=dropout)
+        return Classifier(backbone=backbone, head=PooledHead(size=7, layers=published.classifier))
+    model = Classifier(backbone=backbone, head=HEADS[head](in_channels=512, num_classes=num_classes))
+    he_init(model)
+    return model
+
+
+def alexnet(*, in_channels: int, num_classes: int, dropout: float, first_stride: int = 4) -> Classifier:
+    """Krizhevsky 2014 ("One weird trick …"), as torchvision has it: five convolutions, three linear layers."""
+    from torchvision.models import AlexNet
+
+    published = AlexNet(num_classes=num_classes, dropout=dropout)
+    first_conv(published.features, in_channels)
+    conv = published.features[0]
+    assert isinstance(conv, nn.Conv2d)
+    if first_stride == 1:
+        conv.stride, conv.padding = (1, 1), (5, 5)
+    backbone = ConvNet(
+        features=published.features,
+        channels=(64, 192, 256),
+        strides=[first_stride * factor for factor in (2, 4, 8)],
+    )
+    return Classifier(backbone=backbone, head=PooledHead(size=6, layers=published.classifier))
+
+
+def alexnet_cifar(*, in_channels: int, num_classes: int, dropout: float) -> Classifier:
+    """AlexNet whose first convolution has stride 1, so that an image of 32 pixels lasts through three pools."""
+    return alexnet(in_channels=in_channels, num_classes=num_classes, dropout=dropout, first_stride=1)
+
+
+def small_cnn(*, in_channels: int, num_classes: int, width: int, activation: str, dropout: float) -> Classifier:
+    """Two 3x3 convolutions, max-pool, two of twice the width, max-pool, 8x8 maps, dense 512, linear."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((in_channels, width), (width, 2 * width)):
+        for channels in (inputs, outputs):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), ACTIVATIONS[activation]()]
+        layers.append(nn.MaxPool2d(2))
+    backbone = ConvNet(features=nn.Sequential(*layers), channels=(width, 2 * width), strides=(2, 4))
+    dense = nn.Sequential(
+        nn.Linear(2 * width * 8 * 8, 512),
+        ACTIVATIONS[activation](),
+        nn.Dropout(dropout),
+        nn.Linear(512, num_classes),
+    )
+    model = Classifier(backbone=backbone, head=PooledHead(size=8, layers=dense))
+    he_init(model)
+    return model
