@@ -56,3 +56,9 @@ def test_impossible_combinations_are_refused() -> None:
         compose("data.val_fraction=0", "protocol=best_val")
     with pytest.raises(UserError, match="plateau"):
         compose("data.val_fraction=0", "optim=adam_plateau")
+
+
+@pytest.mark.parametrize("name", group_choices("data"))
+def test_the_normalisation_is_auto_until_the_command_line_names_one(name: str) -> None:
+    assert compose(f"data={name}").data.normalize == "auto"
+    assert compose(f"data={name}", "data.normalize=half").data.normalize == "half"

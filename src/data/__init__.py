@@ -1,6 +1,6 @@
 """Data: from a ``DataConfig`` to batches on the training device. Importing this package imports no torch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.config import DataConfig
 
@@ -20,11 +20,19 @@ def fingerprint(config: DataConfig) -> str:
     return f"{config.name}:{source(config.name).content(config)}"
 
 
-def build_data(config: DataConfig, *, seed: int, accumulate: int = 1, devices: int = 1) -> "ImageData":
+def build_data(
+    config: DataConfig,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    devices: int = 1,
+    normalization: dict[str, Any] | None = None,
+) -> "ImageData":
     """Load a data set and choose its classes, sizes and splits; the order of an epoch follows from ``seed``.
 
+    ``normalization``: the one stored with the initial weights, which data.normalize=weights uses.
     Raises UserError for everything that is wrong with the data or these settings.
     """
     from src.data.module import build
 
-    return build(config, seed=seed, accumulate=accumulate, devices=devices)
+    return build(config, seed=seed, accumulate=accumulate, devices=devices, normalization=normalization)

@@ -13,7 +13,7 @@ from src.config import DataConfig
 from src.data.adapt import resized, with_channels, with_classes
 from src.data.cut import cut, limited
 from src.data.info import DatasetInfo
-from src.data.normalization import normalization_of, statistics
+from src.data.normalization import check_fits, normalization_of, statistics
 from src.data.raw import Raw, Split
 from src.data.resident import EvalLoader, TrainLoader
 from src.data.sets import source
@@ -21,10 +21,16 @@ from src.data.transforms import Preset, preset
 from src.errors import UserError
 
 
-def build(config: DataConfig, *, seed: int, accumulate: int, devices: int) -> "ImageData":
+def build(
+    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+) -> "ImageData":
     """``src.data.build_data``: load, choose classes, cut, limit, resize, measure."""
     augment = preset(config.augment)
     check_parts(config.batch_size, devices, accumulate)
+    if config.normalize == "weights" and normalization is None:
+        raise UserError(
+            "data.normalize=weights: it comes with weights, so it needs model.weights=<a checkpoint of ours>"
+        )
     try:
         raw = source(config.name).load(config)
     except OSError as error:  # no permission, no space, a disk that fails: it names the file itself
@@ -42,15 +48,20 @@ def build(config: DataConfig, *, seed: int, accumulate: int, devices: int) -> "I
     size, channels = config.image_size or facts.image_size, config.channels or facts.channels
     splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
     info = replace(info, image_size=size, channels=channels)
+    train = torch.from_numpy(splits["train"].images)
     if config.classes or size != facts.image_size or channels < facts.channels or config.name == "folder":
-        mean, std = statistics(torch.from_numpy(splits["train"].images))
+        mean, std = statistics(train)
         info = replace(info, mean=mean, std=std)
     elif channels > facts.channels:
         info = replace(info, mean=facts.mean * channels, std=facts.std * channels)
+    if config.normalize == "weights" and normalization is not None:
+        check_fits(normalization, info)
+    else:  # auto, where nobody has chosen before, is the set's own
+        normalization = normalization_of("dataset" if config.normalize == "auto" else config.normalize, info, train)
     return ImageData(
         info,
         splits,
-        normalize=config.normalize,
+        normalization=normalization,
         augment=augment,
         seed=seed,
         batch_size=config.batch_size,
@@ -101,7 +112,7 @@ class ImageData(LightningDataModule):
         info: DatasetInfo,
         splits: dict[str, Split],
         *,
-        normalize: str,
+        normalization: dict[str, Any],
         augment: Preset,
         seed: int,
         batch_size: int,
@@ -110,6 +121,7 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.info, self.augment, self.seed = info, augment, seed
+        self.normalization = normalization
         self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if self.has_val else ()
@@ -118,7 +130,6 @@ class ImageData(LightningDataModule):
             for name, split in splits.items()
         }
         images, labels = self._splits["train"]
-        self.normalization = normalization_of(normalize, info, images)
         self.padding = p = augment.padding(info.image_size)
         # padded once, with zeros before the normalisation, as torchvision's RandomCrop pads raw pixels
         self._splits["train"] = (pad(images, (0, 0, p, p, p, p)) if p else images, labels)
@@ -159,6 +170,8 @@ class ImageData(LightningDataModule):
             self.normalization,
             padding=self.padding,
             flip=self.augment.flip,
+            rotate=self.augment.rotate,
+            scale=self.augment.scale,
             seed=self.seed,
             epoch=epoch,
             batch_size=self.batch_size,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from src.data.info import DatasetInfo
+from src.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -43,6 +44,8 @@ def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, A
         mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
         if info.channels == 1:
             mean, std = [sum(mean) / 3], [sum(std) / 3]
+    elif name == "half":  # to [-1, 1]
+        mean, std = [0.5] * info.channels, [0.5] * info.channels
     elif name in ("none", "per_pixel_mean"):
         mean, std = [0.0] * info.channels, [1.0] * info.channels
     return {
@@ -51,6 +54,21 @@ def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, A
         "std": [s or 1.0 for s in std],  # a channel of one value has no spread to divide by
         "mean_image": mean_image(train) if name == "per_pixel_mean" else None,
     }
+
+
+def check_fits(normalization: dict[str, Any], info: DatasetInfo) -> None:
+    """Raise UserError where the normalisation stored with some weights is one of other images than these."""
+    channels, mean_image = len(normalization["mean"]), normalization["mean_image"]
+    if channels != info.channels:
+        raise UserError(
+            f"data.normalize=weights: the weights saw images of {channels} channel{'s' * (channels > 1)}, "
+            f"not of {info.channels}; set data.channels={channels}"
+        )
+    if mean_image is not None and len(mean_image) != info.image_size:
+        raise UserError(
+            f"data.normalize=weights: the weights' mean image has a side of {len(mean_image)} pixels, "
+            f"not of {info.image_size}; set data.image_size={len(mean_image)}"
+        )
 
 
 def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -66,7 +84,10 @@ def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tu
 
 
 def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """uint8 [B, H, W, C] to float32 [B, C, H, W] in channels_last memory; scale, shift: ([B,] H * W * C)."""
+    """Bytes [B, H, W, C] to float32 [B, C, H, W] in channels_last memory; scale, shift: ([B,] H * W * C).
+
+    Pixels that are float32 already, though still in [0, 255], are overwritten.
+    """
     flat = images.flatten(1).to(torch.float32).mul_(scale).add_(shift)
     return flat.view(images.shape).permute(0, 3, 1, 2)
 

@@ -1,8 +1,8 @@
-"""The resident loader: padded uint8 images lie on the training device, a whole batch is cropped at once.
+"""The resident loader: padded uint8 images lie on the training device, a whole batch is cropped or warped at once.
 
-Order, crops and flips of an epoch are a pure function of (seed, epoch), drawn on the CPU for the whole set;
-a rank takes its slice of each global batch. Nothing else is sampler state, so a resumed run and a run on
-another number of devices see the same global batches.
+Order, crops, flips, angles and zooms of an epoch are a pure function of (seed, epoch), drawn on the CPU for
+the whole set; a rank takes its slice of each global batch. Nothing else is sampler state, so a resumed run and
+a run on another number of devices see the same global batches.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,17 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from src.data.normalization import affine, normalized
 
 
 class Draws(NamedTuple):
-    """An epoch's chance, by position in the epoch: sample, crop corner and flip, each [N]."""
+    """An epoch's chance, by position in the epoch: sample, crop corner, flip, angle and zoom, each [N]."""
 
     order: Tensor  # int64, which sample
     rows: Tensor  # int64, 0 .. 2 * padding
     columns: Tensor  # int64, 0 .. 2 * padding
     flips: Tensor  # bool
+    angles: Tensor  # float32, clockwise [degrees]
+    zooms: Tensor  # float32, above 1 enlarges
 
     def to(self, device: torch.device) -> "Draws":
         return Draws(*(t.to(device) for t in self))
@@ -30,12 +33,20 @@ class Draws(NamedTuple):
         return Draws(*(t[first : first + count] for t in self))
 
 
-def draw_epoch(seed: int, epoch: int, n: int, *, padding: int = 0, flip: bool = False) -> Draws:
-    """All random choices of an epoch over n samples; the order does not depend on the augmentation."""
+def draw_epoch(
+    seed: int, epoch: int, n: int, *, padding: int = 0, flip: bool = False, rotate: float = 0.0, scale: float = 0.0
+) -> Draws:
+    """All random choices of an epoch over n samples; the order does not depend on the augmentation.
+
+    Angles are uniform in ±rotate [degrees], zooms in 1 ± scale.
+    """
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     order = torch.randperm(n, generator=generator)
     rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
-    return Draws(order, rows, columns, torch.randint(2, (n,), generator=generator).bool() & flip)
+    flips = torch.randint(2, (n,), generator=generator).bool() & flip
+    # a new kind of draw comes last, so that it leaves those of the older presets, and so their runs, as they were
+    angles, zooms = torch.rand((2, n), generator=generator) * 2 - 1
+    return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms)
 
 
 def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
@@ -55,6 +66,23 @@ def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
     return both.index_select(0, torch.arange(count, device=device) + count * draws.flips)
 
 
+def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
+    """Square images [B, S, S, C], bytes or floats, turned and zoomed about their centres: float32 [B, S, S, C].
+
+    Angles [B] are clockwise, in degrees; zooms [B] above 1 enlarge. Bilinear; the border's pixels are repeated.
+    """
+    size = images.shape[1]
+    axis = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # the pixels' centres, in -1 .. 1
+    x, y = axis, axis[:, None]
+    turn = angles.deg2rad()
+    cos, sin = (turn.cos() / zooms)[:, None, None], (turn.sin() / zooms)[:, None, None]
+    # where each pixel comes from, hence the inverse map; affine_grid's matrix product may be rounded to TF32 on a GPU
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+    channels_first = images.permute(0, 3, 1, 2).to(torch.float32)
+    warped = grid_sample(channels_first, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return warped.permute(0, 2, 3, 1).contiguous()
+
+
 class TrainLoader:
     """An epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
 
@@ -72,6 +100,8 @@ class TrainLoader:
         *,
         padding: int,
         flip: bool,
+        rotate: float = 0.0,
+        scale: float = 0.0,
         seed: int,
         epoch: int,
         batch_size: int,
@@ -82,7 +112,8 @@ class TrainLoader:
     ) -> None:
         """``trained``: how many micro-batches of the epoch the weights have seen, where a Trainer knows."""
         self.images, self.labels, self.normalization = images, labels, normalization
-        self.padding, self.flip, self.seed, self.epoch = padding, flip, seed, epoch
+        self.padding, self.flip, self.rotate, self.scale = padding, flip, rotate, scale
+        self.seed, self.epoch = seed, epoch
         self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
         self.size = images.shape[1] - 2 * padding
         self._trained = trained
@@ -93,22 +124,37 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         start, self._start = self._start, 0
-        draws = draw_epoch(self.seed, self.epoch, len(self.labels), padding=self.padding, flip=self.flip)
-        draws = draws.to(self.images.device)  # once an epoch
+        draws = draw_epoch(
+            self.seed,
+            self.epoch,
+            len(self.labels),
+            padding=self.padding,
+            flip=self.flip,
+            rotate=self.rotate,
+            scale=self.scale,
+        ).to(self.images.device)  # once an epoch
         scale, shift = affine(self.normalization, self.size, self.images.device)
         mean_image = self._padded_mean_image()
         part = self.batch_size // (self.accumulate * self.world)
         for k in range(start, len(self)):
             drawn = draws.part((k * self.world + self.rank) * part, part)
-            images = crop_flip(self.images, drawn, self.size)
+            images = self._augmented(self.images, drawn)
             if mean_image is not None:
                 same = drawn._replace(order=torch.zeros_like(drawn.order))
-                shift = -crop_flip(mean_image, same, self.size).flatten(1)
+                shift = -self._augmented(mean_image, same).flatten(1)
             self._yielded = k + 1
             yield normalized(images, scale, shift), self.labels[drawn.order]
 
+    def _augmented(self, images: Tensor, draws: Draws) -> Tensor:
+        """The drawn images [B, H, W, C]: in their own type, or float32 where they are warped."""
+        images = crop_flip(images, draws, self.size)
+        return warp(images, draws.angles, draws.zooms) if self.rotate or self.scale else images
+
     def _padded_mean_image(self) -> Tensor | None:
-        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so the border stays zero."""
+        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so the border stays zero.
+
+        It is cropped, flipped and warped like each sample; all of that is linear, so the subtraction commutes.
+        """
         if self.normalization["name"] != "per_pixel_mean":
             return None
         p = self.padding

@@ -82,7 +82,8 @@ def test_luma_and_resize_are_the_known_ones():
         ({"batch_size": 1200}, "data.batch_size=1200 is larger than the 1077 training images"),
         ({"batch_size": 64, "limit_train": 50}, "larger than the 50 training images"),
         ({"limit_train": 2000}, "asks for 2000 of 1077"),
-        ({"augment": "pad_corp"}, "none, pad_crop, pad_crop_flip"),
+        ({"augment": "pad_corp"}, "none, pad_crop, pad_crop_flip, rotate_scale_flip"),
+        ({"normalize": "weights"}, "data.normalize=weights: .* needs model.weights=<a checkpoint of ours>"),
         ({"val_fraction": 0.0001}, "no val images"),
         ({"name": "digit"}, "data=digit"),
     ],
@@ -116,6 +117,43 @@ def test_limits_share_the_validation_set_and_are_nested():
 def test_padding_follows_the_image_size():
     assert [preset("pad_crop_flip").padding(size) for size in (4, 8, 28, 32, 64)] == [1, 1, 4, 4, 8]
     assert preset("none").padding(32) == 0
+
+
+def test_a_preset_reaches_the_loader():
+    loader = build_data(replace(DIGITS, augment="rotate_scale_flip"), seed=0).train_loader()
+    assert (loader.padding, loader.flip, loader.rotate, loader.scale) == (0, True, 15.0, 0.1)
+    images, _ = next(iter(loader))
+    assert images.shape == (64, 1, 8, 8)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_auto_is_the_sets_own_normalisation_where_nobody_chose_before():
+    auto, own = (build_data(replace(DIGITS, normalize=name), seed=0).normalization for name in ("auto", "dataset"))
+    assert auto == own
+
+
+@pytest.mark.parametrize("name", ["imagenet", "per_pixel_mean"])
+def test_the_normalisation_of_the_weights_is_used_as_it_is(name: str):
+    stored = build_data(replace(DIGITS, normalize=name, limit_train=100), seed=0).normalization
+    config = replace(DIGITS, normalize="weights")
+    assert build_data(config, seed=0, normalization=stored).normalization is stored
+    other = build_data(replace(DIGITS, normalize="dataset"), seed=0, normalization=stored)
+    assert other.normalization["name"] == "dataset", "only data.normalize=weights uses it"
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "used_on", "words"),
+    [
+        ({"channels": 3}, {}, "saw images of 3 channels, not of 1; set data.channels=3"),
+        ({}, {"channels": 3}, "saw images of 1 channel, not of 3; set data.channels=1"),
+        ({}, {"image_size": 16}, "has a side of 8 pixels, not of 16; set data.image_size=8"),
+    ],
+)
+def test_the_normalisation_of_other_images_is_refused_in_one_sentence(trained_on: dict, used_on: dict, words: str):
+    stored = build_data(replace(DIGITS, normalize="per_pixel_mean", **trained_on), seed=0).normalization
+    with pytest.raises(UserError, match=words) as error:
+        build_data(replace(DIGITS, normalize="weights", **used_on), seed=0, normalization=stored)
+    assert "\n" not in str(error.value)
 
 
 class Recorder(LightningModule):

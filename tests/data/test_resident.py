@@ -3,12 +3,15 @@
 import pytest
 import torch
 from torch.nn.functional import pad
+from torchvision.transforms.v2 import functional as reference
 
+from src.data import resident
 from src.data.info import DatasetInfo
 from src.data.normalization import mean_image, normalization_of, normalize, statistics
-from src.data.resident import EvalLoader, TrainLoader, crop_flip, draw_epoch
+from src.data.resident import EvalLoader, TrainLoader, crop_flip, draw_epoch, warp
 
 INFO = DatasetInfo("made", ("a", "b"), 3, 8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+WARPED = {"padding": 0, "rotate": 15.0, "scale": 0.1}
 
 
 def made(n: int, size: int = 8, channels: int = 3) -> torch.Tensor:
@@ -25,9 +28,10 @@ def train_loader(n: int = 40, *, name: str = "dataset", padding: int = 1, **opti
 
 def test_draws_are_a_pure_function_of_seed_and_epoch():
     torch.manual_seed(1)
-    first = draw_epoch(7, 3, 100, padding=4, flip=True)
+    options = {"padding": 4, "flip": True, "rotate": 15.0, "scale": 0.1}
+    first = draw_epoch(7, 3, 100, **options)
     torch.manual_seed(2)
-    again = draw_epoch(7, 3, 100, padding=4, flip=True)
+    again = draw_epoch(7, 3, 100, **options)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for other in (draw_epoch(7, 4, 100), draw_epoch(8, 3, 100)):
         assert not torch.equal(first.order, other.order)
@@ -35,6 +39,20 @@ def test_draws_are_a_pure_function_of_seed_and_epoch():
     assert first.order.sort().values.tolist() == list(range(100))
     assert set(first.rows.tolist()) == set(first.columns.tolist()) == set(range(9))
     assert 30 < first.flips.sum() < 70
+    for drawn, low, high in ((first.angles, -15, 15), (first.zooms, 0.9, 1.1)):
+        assert low <= drawn.min() < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < drawn.max() <= high
+    plain = draw_epoch(7, 3, 100)
+    assert (plain.angles == 0).all() and (plain.zooms == 1).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"rotate": 15.0, "scale": 0.1}])
+def test_the_draws_of_recorded_runs_stay_as_they_were(options: dict):
+    draws = draw_epoch(7, 3, 8, padding=4, flip=True, **options)
+    assert draws.order.tolist() == [1, 5, 2, 0, 7, 6, 3, 4]
+    assert draws.rows.tolist() == [4, 3, 4, 5, 0, 0, 1, 7]
+    assert draws.columns.tolist() == [4, 8, 5, 1, 5, 2, 3, 4]
+    assert draws.flips.tolist() == [False, False, True, False, True, False, True, False]
 
 
 @pytest.mark.parametrize(("size", "channels", "padding"), [(8, 3, 1), (28, 1, 4), (9, 3, 0)])
@@ -43,9 +61,55 @@ def test_crops_equal_a_per_sample_reference(size: int, channels: int, padding: i
     images = pad(made(30, size, channels), (0, 0, p, p, p, p))
     draws = draw_epoch(0, 0, 30, padding=p, flip=True)
     windows = crop_flip(images, draws, size)
-    for window, i, y, x, flip in zip(windows, *(t.tolist() for t in draws), strict=True):
+    for window, i, y, x, flip in zip(windows, *(t.tolist() for t in draws[:4]), strict=True):
         expected = images[i, y : y + size, x : x + size]
         assert torch.equal(window, expected.flip(1) if flip else expected)
+
+
+def warped_by_torchvision(image: torch.Tensor, angle: float, zoom: float) -> torch.Tensor:
+    """One square image [S, S, C], turned and zoomed far enough inside a wide frame of its repeated border."""
+    frame = len(image)
+    wide = pad(image.permute(2, 0, 1).float(), (frame,) * 4, mode="replicate")
+    bilinear = reference.InterpolationMode.BILINEAR
+    warped = reference.affine(wide, angle, [0, 0], zoom, [0, 0], interpolation=bilinear)
+    return warped[:, frame:-frame, frame:-frame].permute(1, 2, 0)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (28, 1), (9, 3)])
+def test_a_warped_batch_equals_torchvisions_affine_of_each_sample(size: int, channels: int):
+    images = made(20, size, channels)
+    draws = draw_epoch(0, 0, 20, rotate=40, scale=0.4)
+    warped = warp(images, draws.angles, draws.zooms)
+    assert warped.dtype == torch.float32 and warped.is_contiguous()
+    expected = [warped_by_torchvision(*sample) for sample in zip(images, *(t.tolist() for t in draws[4:]), strict=True)]
+    torch.testing.assert_close(warped, torch.stack(expected), atol=0.02, rtol=0)
+    torch.testing.assert_close(warp(images / 255, draws.angles, draws.zooms), warped / 255, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 9, 28, 32])
+def test_no_angle_and_no_zoom_change_nothing(size: int):
+    images = made(5, size) / 255
+    torch.testing.assert_close(warp(images, torch.zeros(5), torch.ones(5)), images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dataset", "per_pixel_mean"])
+def test_a_warped_epoch_equals_a_per_sample_reference(name: str):
+    loader = train_loader(name=name, **WARPED)
+    draws = draw_epoch(3, 2, 40, flip=True, rotate=15, scale=0.1)
+    centred = normalize(made(40), loader.normalization).permute(0, 2, 3, 1)
+    expected = [
+        warped_by_torchvision(centred[i].flip(1) if flip else centred[i], angle, zoom)
+        for i, _, _, flip, angle, zoom in zip(*(t.tolist() for t in draws), strict=True)
+    ]
+    images = torch.cat([images for images, _ in loader]).permute(0, 2, 3, 1)
+    torch.testing.assert_close(images, torch.stack(expected), atol=1e-3, rtol=0)
+
+
+def test_who_does_not_warp_does_not_pay(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resident, "warp", None)
+    assert len(list(train_loader())) == 5
+    with pytest.raises(TypeError):
+        list(train_loader(**WARPED))
 
 
 def test_batches_are_normalised_channels_last():
@@ -65,10 +129,11 @@ def test_the_last_incomplete_batch_is_dropped():
     assert len(torch.cat([labels for _, labels in loader]).unique()) == 40
 
 
+@pytest.mark.parametrize("options", [{}, WARPED])
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (4, 1), (1, 2), (2, 2), (2, 4)])
-def test_global_batches_do_not_depend_on_ranks_or_accumulation(world: int, accumulate: int):
-    whole = list(train_loader())
-    ranks = [list(train_loader(rank=r, world=world, accumulate=accumulate)) for r in range(world)]
+def test_global_batches_do_not_depend_on_ranks_or_accumulation(world: int, accumulate: int, options: dict):
+    whole = list(train_loader(**options))
+    ranks = [list(train_loader(rank=r, world=world, accumulate=accumulate, **options)) for r in range(world)]
     assert {len(batches) for batches in ranks} == {len(whole) * accumulate}
     for step, (images, labels) in enumerate(whole):
         parts = [ranks[r][step * accumulate + a] for a in range(accumulate) for r in range(world)]
@@ -105,12 +170,19 @@ def test_per_pixel_mean_is_subtracted_before_padding():
     torch.testing.assert_close(centred.mean(0), torch.zeros(3, 8, 8), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["dataset", "imagenet", "none", "per_pixel_mean"])
+@pytest.mark.parametrize("name", ["dataset", "imagenet", "half", "none", "per_pixel_mean"])
 def test_a_normalisation_is_plain_and_survives_a_checkpoint(name: str, tmp_path):
     normal = normalization_of(name, INFO, made(5))
     torch.save(normal, tmp_path / "n.pt")
     loaded = torch.load(tmp_path / "n.pt", weights_only=True)
     assert torch.equal(normalize(made(5), normal), normalize(made(5), loaded))
+
+
+def test_half_scales_to_one_either_way():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 8, 8, 3)
+    low, high = normalize(images, normalization_of("half", INFO, images))
+    torch.testing.assert_close(low, torch.full((3, 8, 8), -1.0))
+    torch.testing.assert_close(high, torch.full((3, 8, 8), 1.0))
 
 
 def test_statistics_are_those_of_all_pixels():
@@ -120,13 +192,14 @@ def test_statistics_are_those_of_all_pixels():
     torch.testing.assert_close(torch.tensor(std), (images / 255).std((0, 1, 2), correction=0))
 
 
-def test_a_loader_resumes_inside_its_epoch():
-    whole, loader = list(train_loader()), train_loader()
+@pytest.mark.parametrize("options", [{}, WARPED])
+def test_a_loader_resumes_inside_its_epoch(options: dict):
+    whole, loader = list(train_loader(**options)), train_loader(**options)
     batches = iter(loader)
     next(batches), next(batches)
     state = loader.state_dict()
     assert state == {"epoch": 2, "batch": 2}
-    resumed = train_loader()
+    resumed = train_loader(**options)
     resumed.load_state_dict(state)
     assert resumed.state_dict() == state
     rest = list(resumed)
