@@ -10,6 +10,7 @@ from typing import Any
 
 from src.cli import changed, main, say, typed
 from src.errors import UserError
+from src.runs import find_checkpoint, restored
 
 SPLITS = ("test", "val")
 
@@ -39,7 +40,6 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     from omegaconf import OmegaConf
 
     from src.callbacks import load_checkpoint
-    from src.runs import restored
 
     checkpoint = load_checkpoint(checkpoint_path)
     if "config" not in checkpoint:
@@ -62,7 +62,8 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
     from src.trainer import build_trainer
 
     settle(config)
-    data = build_data(config.data, seed=config.seed)
+    config.data.normalize = "weights"  # as the network was trained
+    data = build_data(config.data, seed=config.seed, normalization=checkpoint["normalization"])
     trained_on = checkpoint["info"]
     if len(trained_on["classes"]) != data.info.num_classes or trained_on["channels"] != data.info.channels:
         raise UserError(
@@ -74,7 +75,6 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
         say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
-    data.normalization = checkpoint["normalization"]
     model = build_model(config.model, data.info)
     model.load_state_dict(network_weights(path))
     task = build_task(config, model, data.info)
@@ -84,16 +84,6 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
     say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
     print(metrics_table(metrics))
     return metrics
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
-    if path.is_file():
-        return path
-    from src.runs import load_config
-
-    name = "best" if load_config(path).protocol == "best_val" else "last"
-    return path / "checkpoints" / f"{name}.ckpt"
 
 
 if __name__ == "__main__":

@@ -271,6 +271,14 @@ def restored(stored: Any) -> Any:
     return OmegaConf.merge(schema, content, once)
 
 
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
+    if path.is_file():
+        return path
+    name = "best" if load_config(path).protocol == "best_val" else "last"
+    return path / "checkpoints" / f"{name}.ckpt"
+
+
 def command_line() -> str:
     """The command as it was typed, to be pasted again."""
     import shlex
