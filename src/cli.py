@@ -252,15 +252,14 @@ def help_text() -> str:
         "",
         "Groups (group=name):",
     ]
-    for group in ("data", "task", "recipe", "optim", "trainer", "logger", "experiment"):
+    for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment"):
         out.append(_entry(group, ", ".join(group_choices(group))))
     out += ["", "Models by family (model=name; python -m src.models shows parameters and multiply-adds):"]
     out += [_entry(family, ", ".join(names)) for family, names in families.items()]
     out += ["", "Settings (name=value):"]
     for f in fields(TrainConfig):
         if is_dataclass(f.type):
-            if f.name != "model":
-                out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
+            out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
         else:
             out.append(_setting("", f))
     out += ["", textwrap.fill("A model's own settings are its family's dials: model=cifar_resnet model.depth=74.", 110)]

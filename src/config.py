@@ -45,6 +45,12 @@ class ModelConfig:
     """A network by name. Each family subclasses this in ``src/models/variants.py``; a row is one instance."""
 
     name: str = setting("", "the registered name of the row")
+    weights: str | None = setting(
+        None,
+        "what training starts from: a run directory, a weights file, or torchvision's name of its weights",
+        identity=False,
+    )
+    weights_sha256: str = setting("", "the content of that file; filled in, or given to insist on it")
 
     family: ClassVar[str] = ""  # the name of the family's own row, which has the dials
     builder: ClassVar[str] = ""  # the function that builds the network: "module:function"
@@ -87,7 +93,9 @@ class DataConfig:
     image_size: int | None = setting(None, "side of the square images; the set's own by default [pixels]")
     channels: int | None = setting(None, "1 or 3; the set's own by default")
     normalize: str = setting(
-        "dataset", "how pixels are scaled", choices=("dataset", "imagenet", "per_pixel_mean", "none")
+        "dataset",
+        "how pixels are scaled; half: to [-1, 1], weights: as for the initial weights",
+        choices=("auto", "dataset", "imagenet", "half", "per_pixel_mean", "none", "weights"),
     )
     augment: str = setting("none", "the training augmentation preset, by name (src/data/transforms.py)")
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
@@ -171,6 +179,20 @@ class OptimConfig:
 
 
 @dataclass
+class FinetuneConfig:
+    name: str = setting("full", "which parts of the network learn", choices=("full", "head", "gradual"))
+    backbone_lr: float = setting(1.0, "the backbone's rate, as a share of the head's")
+    freeze_batchnorm: bool = setting(False, "keep the backbone's BatchNorm as the weights have it")
+
+    def __post_init__(self) -> None:
+        check_choices(self, "finetune")
+        require(
+            0 < self.backbone_lr <= 1,
+            f"finetune.backbone_lr={self.backbone_lr}: above 0, at most 1 (finetune=head fixes the backbone)",
+        )
+
+
+@dataclass
 class TrainerConfig:
     accelerator: str = setting("auto", "where to train", identity=False, choices=("auto", "cpu", "gpu"))
     devices: int | None = setting(None, "how many devices; by default one, with trainer=ddp every GPU")
@@ -216,12 +238,13 @@ class LoggerConfig:
 
 @dataclass
 class TrainConfig:
-    """One run. ``model``, ``data``, ``task``, ``optim``, ``trainer`` and ``logger`` are config groups."""
+    """One run. ``model`` … ``logger`` are config groups."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = setting(0, "seed of the initial weights, the order and the augmentation")
@@ -243,5 +266,13 @@ class TrainConfig:
         require(
             not (self.optim.schedule == "plateau" and self.data.val_fraction == 0),
             "optim.schedule=plateau watches the validation loss, but data.val_fraction=0 keeps no validation set",
+        )
+        require(
+            self.finetune.name == "full" or self.model.weights is not None,
+            f"finetune={self.finetune.name}: the backbone would stay random; say what to start from: model.weights=…",
+        )
+        require(
+            self.model.weights is not None or not self.model.weights_sha256,
+            "model.weights_sha256: of which file? model.weights=… says it",
         )
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")

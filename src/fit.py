@@ -21,6 +21,7 @@ from src.errors import UserError
 from src.hardware import environment, out_of_memory, peak_memory_bytes
 from src.models import build_model
 from src.models.complexity import count_macs, count_parameters
+from src.models.weights import load, locate, read
 from src.results import summary, write_test_files
 from src.runs import Run, command_line, plain, write_json
 from src.tasks import build_task
@@ -40,9 +41,23 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     seed_everything(config.seed, verbose=False)
-    parts = {"accumulate": config.trainer.accumulate, "devices": config.trainer.devices or 1}
-    data = build_data(config.data, seed=config.seed, **parts)
+    resume = None if config.fresh else run.checkpoint_to_resume(config.resume_anyway)
+    weights = locate(config.model.weights, config.model.name) if config.model.weights and not resume else None
+    pretrained = read(weights) if weights else None
+    data = build_data(
+        config.data,
+        seed=config.seed,
+        accumulate=config.trainer.accumulate,
+        devices=config.trainer.devices or 1,
+        normalization=load_checkpoint(resume)["normalization"]
+        if resume
+        else getattr(pretrained, "normalization", None),
+    )
     model = build_model(config.model, data.info)
+    notes = []
+    if weights and pretrained:
+        notes = [load(model, pretrained, path=weights, classes=data.info.classes)]
+        notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")
     if config.fresh:
         run.clear()  # only now, when the data and the network are known to be right
     facts = describe(config, run, content, model, data.info, data.sizes)
@@ -52,13 +67,12 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         model.to(memory_format=torch.channels_last)
     if config.trainer.compile:
         model.compile()  # in place: the names of the weights stay
-    resume = run.checkpoint_to_resume(config.resume_anyway)
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     trainer = prepare(config, run, facts, data.info, data.normalization)
     if trainer.is_global_zero:
         run.start(config, command_line())
-        say(opening(config, run, facts, resumed=resume is not None))
+        say(opening(config, run, facts, model, notes, resumed=resume is not None))
     try:
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         model.load_state_dict(network_weights(run.best if config.protocol == "best_val" else run.last))
@@ -143,15 +157,20 @@ def prepare(
     return build_trainer(config, keeper=keeper, loggers=loggers)
 
 
-def opening(config: TrainConfig, run: Run, facts: dict[str, Any], *, resumed: bool) -> str:
-    """What a person reads when training begins."""
+def opening(
+    config: TrainConfig, run: Run, facts: dict[str, Any], model: nn.Module, notes: list[str], *, resumed: bool
+) -> str:
+    """What a person reads when training begins; `notes` are on the initial weights."""
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if learned < facts["params"]:
+        notes = [*notes, f"{learned:,} of {facts['params']:,} parameters learn."]
     trainer = config.trainer
     compiled = ", compiled" if trainer.compile else ""
     return (
         f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
         f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "
         f"{trainer.max_epochs} epochs, seed {config.seed}; {trainer.devices} × {trainer.accelerator}, "
-        f"{trainer.precision}{compiled}\n{run.path}"
+        f"{trainer.precision}{compiled}\n" + "\n".join([*notes, str(run.path)])
     )
 
 

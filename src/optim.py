@@ -5,7 +5,8 @@ Only ``plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,18 +16,28 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from src.config import OptimConfig
 
 
-def build_optimizer(config: OptimConfig, model: nn.Module) -> Optimizer:
-    """The optimizer over a network's parameters that ask for a gradient, fused where torch offers it."""
-    groups = parameter_groups(model, weight_decay=config.weight_decay, decay_norm_and_bias=config.decay_norm_and_bias)
+def build_optimizer(
+    config: OptimConfig, model: nn.Module, *, backbone_lr: float = 1.0, fused: bool = True
+) -> Optimizer:
+    """The optimizer over a network's parameters that ask for a gradient.
+
+    ``backbone_lr``: the backbone's rate as a share of the head's. ``fused`` is faster, but torch's fused SGD fails
+    where some parameters begin to learn later than others.
+    """
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "decay_norm_and_bias": config.decay_norm_and_bias}
+    if backbone_lr == 1:
+        groups = parameter_groups(model, **options)
+    else:
+        groups = parameter_groups(model.get_submodule("head"), **options)
+        for group in parameter_groups(model.get_submodule("backbone"), **options):
+            groups.append(group | {"lr": config.lr * backbone_lr, "scale": backbone_lr})
     if config.name == "sgd":
-        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     kind = {"adam": Adam, "adamw": AdamW}[config.name]
-    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=fused)
 
 
-def parameter_groups(
-    model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool
-) -> list[dict[str, Iterable[nn.Parameter] | float]]:
+def parameter_groups(model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
     """Parameters with their weight decay: vectors (norms, biases) apart from matrices and kernels where asked."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if decay_norm_and_bias:
@@ -78,13 +89,15 @@ def rate_factor(
 
 def plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
     """The rate that falls by gamma when the validation loss has not improved for `patience` epochs."""
-    return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience, min_lr=config.lr * config.final)
+    floors = [group["lr"] * config.final for group in optimizer.param_groups]
+    return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience, min_lr=floors)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Give every parameter group this learning rate, or its share of it."""
     for group in optimizer.param_groups:
+        own = rate * group.get("scale", 1.0)
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)  # a captured GPU step reads the rate from memory
+            group["lr"].fill_(own)  # a captured GPU step reads the rate from memory
         else:
-            group["lr"] = rate
+            group["lr"] = own

@@ -83,6 +83,8 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
             raise UserError("resume= continues and fresh=true starts over: choose one of them")
         exact = Path(config.resume)
         config = continued(exact, overrides or [])
+    else:
+        settle_weights(config)
     settle(config)
     from src.data import fingerprint
 
@@ -116,6 +118,28 @@ def settle(config: TrainConfig) -> None:
         config.optim.warmup = config.model.warmup
     trainer = config.trainer
     trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
+    if config.finetune.name == "gradual" and trainer.devices > 1:
+        raise UserError("finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device.")
+
+
+def settle_weights(config: TrainConfig) -> None:
+    """Find and hash the initial weights, and scale pixels as they expect unless the user chose; UserError without them.
+
+    A run that is continued has them in its checkpoint.
+    """
+    if config.model.weights is None:
+        expected = "dataset"
+    else:
+        from src.models.weights import locate, read, sha256_of
+
+        path = locate(config.model.weights, config.model.name)
+        found = sha256_of(path)
+        if config.model.weights_sha256 not in ("", found):
+            raise UserError(f"model.weights={path}: its sha256 is {found}, not {config.model.weights_sha256}")
+        config.model.weights_sha256 = found
+        expected = read(path).normalize
+    if config.data.normalize == "auto":
+        config.data.normalize = expected
 
 
 def continued(path: Path, overrides: list[str]) -> TrainConfig:
@@ -125,7 +149,7 @@ def continued(path: Path, overrides: list[str]) -> TrainConfig:
     """
     stored = typed(load_config(path))
     config = typed(changed(load_config(path), overrides))
-    before, after = identity(stored), identity(config)
+    before, after = (identity(c) | {"model.weights": c.model.weights} for c in (stored, config))
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if refused := [name for name in differing if name not in RESUME_MAY_CHANGE]:
         raise UserError(

@@ -7,12 +7,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, SHARED_DATA, TINY, command, environment
+from helpers import (
+    ROOT,
+    SHARED_DATA,
+    TINY,
+    assert_equal,
+    command,
+    environment,
+    results,
+    start,
+    table,
+    train,
+    wait_for,
+    weights,
+)
 
 from src.evaluate import evaluate
 
@@ -21,49 +33,6 @@ RESULT_KEYS = {
     "n_test", "task", "seed", "params", "macs", "epochs", "steps", "ema", "protocol", "monitor_test", "metrics", "time",
     "peak_memory_bytes", "wandb_id", "environment",
 }  # fmt: skip
-
-
-def train(path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return command("src.train", *TINY, *words, f"hydra.run.dir={path}", **options)
-
-
-def start(path: Path, *words: str) -> subprocess.Popen[str]:
-    """The same without waiting."""
-    program = [sys.executable, "-m", "src.train", *TINY, *words, f"hydra.run.dir={path}"]
-    return subprocess.Popen(program, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment())
-
-
-def results(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((path / "results.json").read_text())
-    return content
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def weights(path: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint that training goes on from."""
-    state = torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in state["optimizer_states"][0]["state"].items()}
-    return state["state_dict"] | state.get("current_model_state", {}) | momenta
-
-
-def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert len(a) > 20
-    for name, value in a.items():
-        assert torch.equal(value, b[name]), name
-
-
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
-    """Until this file exists."""
-    limit = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit, f"{path} did not come"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

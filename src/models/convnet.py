@@ -32,6 +32,16 @@ class ConvNet(nn.Module):
                 maps.append(x)
         return maps
 
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        """The stages, each with the max-pool that ends it."""
+        found: list[list[nn.Module]] = [[]]
+        for layer in self.features:
+            found[-1].append(layer)
+            if isinstance(layer, nn.MaxPool2d):
+                found.append([])
+        return found[:-1]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_features(x)[-1]
 

@@ -47,6 +47,16 @@ class DenseNet(nn.Module):
         maps[-1] = F.relu(x, inplace=True)
         return maps
 
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        """The stem and the dense blocks, each with the transition or norm behind it."""
+        found: list[list[nn.Module]] = [[]]
+        for layer in self.features:
+            if isinstance(layer, published._DenseBlock):
+                found.append([])
+            found[-1].append(layer)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_features(x)[-1]
 

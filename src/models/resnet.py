@@ -139,6 +139,12 @@ class ResNet(nn.Module):
             maps[-1] = self.norm(x)
         return maps
 
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        """The stem and the stages, the last with the final norm."""
+        last = [] if self.norm is None else [self.norm]
+        return [[self.stem], *([stage] for stage in self.stages[:-1]), [self.stages[-1], *last]]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_features(x)[-1]
 

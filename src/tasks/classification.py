@@ -36,7 +36,8 @@ class ClassificationTask(LightningModule):
 
     `rate` maps the share of training that is done to a learning rate; with `plateau` the rate follows the validation
     loss instead. `monitored` names the splits behind the validation loaders, in their order: "val", and "test" where
-    test curves are drawn. Nothing is logged inside an epoch; `epoch_metrics` holds the numbers of the last one.
+    test curves are drawn. `learn` lets those parts of the network learn that do at a share of the epochs, where that is
+    not all of it. Nothing is logged inside an epoch; `epoch_metrics` holds the numbers of the last one.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.0,
         monitored: tuple[str, ...] = ("val",),
         seed: int = 0,
+        learn: Callable[[nn.Module, float], None] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -60,6 +62,9 @@ class ClassificationTask(LightningModule):
         self.label_smoothing = label_smoothing
         self.monitored = monitored
         self.seed = seed
+        self.learn = learn
+        if learn is not None:
+            learn(model, 1.0)  # what ever learns is what the optimizer gets
         top5 = num_classes > 5
         self.train_metrics = ClassificationMetrics(num_classes)
         self.val_metrics = nn.ModuleDict({split: ClassificationMetrics(num_classes, top5=top5) for split in monitored})
@@ -78,9 +83,12 @@ class ClassificationTask(LightningModule):
                 setattr(self.train_metrics, name, value.to(self.device))
         if self.plateau is not None and "plateau" in self.resumed:
             self.plateau.load_state_dict(self.resumed["plateau"])
+        self.on_train_epoch_start()  # Lightning leaves it out where it resumes inside an epoch
 
     def on_train_epoch_start(self) -> None:
         self.epoch_metrics = {}
+        if self.learn is not None:
+            self.learn(self.model, self.current_epoch / (self.trainer.max_epochs or 1))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the step a pure function of its number: its rate, and the random numbers that dropout draws."""
