@@ -47,7 +47,7 @@ class ModelConfig:
     name: str = setting("", "the registered name of the row")
     weights: str | None = setting(
         None,
-        "what training starts from: a run directory, a weights file, or torchvision's name of its weights",
+        "what training starts from: a run directory, a weights file, torchvision's name of its weights, KERAS_IMAGENET",
         identity=False,
     )
     weights_sha256: str = setting("", "the content of that file; filled in, or given to insist on it")

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from src.cli import main
@@ -42,22 +42,30 @@ def measure(row: ModelConfig) -> tuple[int, int]:
     return count_parameters(model), count_macs(model, TEN_CLASSES.channels, row.native_size)
 
 
-def as_table(selected: Sequence[ModelConfig]) -> str:
-    """The rows in aligned columns."""
-    from src.results import table
+def as_table(selected: Sequence[ModelConfig]) -> Iterator[str]:
+    """The rows in aligned columns, each as soon as it is measured."""
+    head = ["name", "family", "source", "depth", " parameters", " multiply-adds"]
+    known = [[row.name, row.family, row.source, str(getattr(row, "depth", ""))] for row in selected]
+    widths = [max(map(len, column)) for column in zip(head, *([*cells, "", ""] for cells in known), strict=True)]
 
-    lines = [("name", "family", "source", "depth", "parameters", "multiply-adds")]
+    def line(cells: Sequence[str]) -> str:
+        sides = (str.ljust,) * 3 + (str.rjust,) * 3
+        return "  ".join(side(cell, width) for side, cell, width in zip(sides, cells, widths, strict=True))
+
+    yield line(head)
+    yield "-" * len(line(head))
+    for row, cells in zip(selected, known, strict=True):
+        yield line([*cells, *(f"{size:,}" for size in measure(row))])
+
+
+def as_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
+    """The rows as a list of objects, one a line."""
+    yield "["
     for row in selected:
         params, macs = measure(row)
-        lines.append((row.name, row.family, row.source, str(getattr(row, "depth", "")), f"{params:,}", f"{macs:,}"))
-    return table(lines, left=3)
-
-
-def as_json(selected: Sequence[ModelConfig]) -> str:
-    """The rows as a list of objects, one a line."""
-    measured = [(row, *measure(row)) for row in selected]
-    objects = [{"name": row.name, "params": p, "macs": m, "family": row.family} for row, p, m in measured]
-    return "[\n" + ",\n".join(json.dumps(each) for each in objects) + "\n]"
+        each = {"name": row.name, "params": params, "macs": macs, "family": row.family}
+        yield json.dumps(each) + ("," if row is not selected[-1] else "")
+    yield "]"
 
 
 def story() -> int:
@@ -70,7 +78,8 @@ def story() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
     options = parser.parse_args()
     selected = select(options.globs)
-    print((as_json if options.json else as_table)(selected), flush=True)
+    for line in (as_json if options.json else as_table)(selected):
+        print(line, flush=True)
     return 0
 
 

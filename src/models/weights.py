@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.data.download import DownloadError, fetch
 from src.errors import UserError
 from src.models.naming import KERAS_RESNET_V2, OURS, TORCHVISION, keras_variables, translated, unwrapped
 from src.registry import natural
@@ -28,6 +29,12 @@ from src.runs import find_checkpoint
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model", "net")  # averaged weights come first
 KERAS = (".h5", ".hdf5", ".keras")
 KINDS = dict.fromkeys(KERAS, "Keras file") | {".safetensors": "safetensors file"}
+KERAS_MD5 = {  # of the files without the last layer
+    "resnet50v2": "fac2f116257151a9d068a22e544a4917",
+    "resnet101v2": "c0ed64b8031c3730f411d2eb4eea35b5",
+    "resnet152v2": "ed17cf2e0169df9d443503ef94b23b33",
+}
+KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications/resnet"
 PATIENCE = 20  # seconds without an answer or a byte before a download is given up
 
 
@@ -61,12 +68,15 @@ def sha256_of(path: Path) -> str:
 def locate(name: str, model: str) -> Path:
     """The file that ``name`` means for the network ``model``; torchvision's is downloaded into its cache.
 
-    A name is a file, a run directory of ours, or torchvision's, such as ResNet50_Weights.IMAGENET1K_V2, of which
-    the second half is enough for a network of torchvision's. Raises UserError where it is none of them.
+    A name is a file, a run directory of ours, torchvision's, such as ResNet50_Weights.IMAGENET1K_V2, of which the
+    second half is enough for a network of torchvision's, or KERAS_IMAGENET: what Keras publishes for a ResNet V2.
+    Raises UserError where it is none of them.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if name == "KERAS_IMAGENET":
+        return keras_file(model)
     if not path.is_dir():
         return cached(name, torchvision_url(name, model))
     try:
@@ -100,6 +110,25 @@ def torchvision_url(name: str, model: str) -> str:
     raise refusal(name, f"no such file, run directory or torchvision weights{hint}")
 
 
+def keras_file(model: str) -> Path:
+    """Keras' weights for a ResNet V2 without its last layer, downloaded into torch.hub's cache."""
+    published = model.partition("_")[0]
+    if published not in KERAS_MD5:
+        raise refusal("KERAS_IMAGENET", f"Keras' weights are read for {', '.join(KERAS_MD5)}; not for {model}")
+    url = f"{KERAS_FILES}/{published}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    try:
+        if not path.is_file():
+            fetch((url,), path, KERAS_MD5[published])
+    except DownloadError as error:
+        raise refusal("KERAS_IMAGENET", f"{url} cannot be downloaded ({error}); {by_hand(path)}") from None
+    return path
+
+
+def by_hand(path: Path) -> str:
+    return f"put that file at {path}, or anywhere else and say model.weights=<path>"
+
+
 def cached(name: str, url: str) -> Path:
     """The file behind ``url`` in torch.hub's cache, downloaded if need be; the sha256 in its name must be its own."""
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
@@ -112,9 +141,8 @@ def cached(name: str, url: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), digits, progress=sys.stderr.isatty())
         except (OSError, HTTPException, RuntimeError) as error:
-            by_hand = f"put that file at {path}, or anywhere else and say model.weights=<path>"
             reason = getattr(error, "reason", error)
-            raise refusal(name, f"{url} cannot be downloaded ({reason}); {by_hand}") from None
+            raise refusal(name, f"{url} cannot be downloaded ({reason}); {by_hand(path)}") from None
         finally:
             socket.setdefaulttimeout(before)
     if not sha256_of(path).startswith(digits):

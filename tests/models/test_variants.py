@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize
@@ -53,6 +54,52 @@ def test_wrong_depth_is_refused_in_one_sentence(depth: int, near: str) -> None:
     with pytest.raises(UserError) as error:
         CifarResNet(name="cifar_resnet", depth=depth)
     assert str(error.value) == f"model.depth={depth}: a CIFAR ResNet has 6n+2 layers; the nearest are {near}"
+
+
+@pytest.mark.parametrize(
+    ("family", "dials", "sentence"),
+    [
+        (
+            "cifar_resnet",
+            {"depth": 58, "block": "bottleneck"},
+            "a CIFAR ResNet of bottlenecks has 9n\\+2 layers; .* 56 and",
+        ),
+        ("cifar_resnet", {"cardinality": 8}, "model.cardinality=8 .*: only bottlenecks have groups; add model.block="),
+        (
+            "cifar_resnet",
+            {"cardinality": 0, "block": "bottleneck", "depth": 29},
+            "model.cardinality=0: at least 1 group",
+        ),
+        ("cifar_resnet", {"shortcut": "none", "stochastic_depth": 0.5}, "a plain net has no shortcut"),
+        ("cifar_resnet", {"stochastic_depth": 1.0}, "model.stochastic_depth=1.0: a probability"),
+        ("cifar_resnet", {"activation": "tanh"}, "model.activation='tanh' is not a choice; .* relu, mish, silu, gelu"),
+        ("cifar_resnet", {"head": "mlp"}, "model.head='mlp' is not a choice; choose one of: linear, conv"),
+        ("imagenet_resnet", {"depth": 34, "group_width": 128}, "only bottlenecks have groups; add model.depth=50"),
+        ("preact_resnet", {"depth": 21}, "a pre-activation CIFAR ResNet has 6n\\+2 layers; the nearest are 20 and 26"),
+        ("preact_resnet", {"depth": 111, "block": "bottleneck"}, "of bottlenecks has 9n\\+2 layers; .* 110 and 119"),
+        ("preact_resnet", {"width": 0}, "model.width=0: at least 1 channel"),
+        ("wide_resnet", {"depth": 30}, "a Wide ResNet has 6n\\+4 layers; the nearest are 28 and 34"),
+        ("wide_resnet", {"widen": 0}, "model.widen=0: at least 1"),
+        ("wide_resnet", {"dropout": 1.5}, "model.dropout=1.5: a probability"),
+        ("resnet_v2", {"depth": 34}, "model.depth=34: a ResNet V2 has 50, 101 or 152 layers"),
+        ("densenet", {"depth": 100}, "model.depth=100: a DenseNet has 121, 161, 169 or 201 layers"),
+        ("cifar_densenet", {"depth": 102}, "a CIFAR DenseNet-BC has 6n\\+4 layers; the nearest are 100 and 106"),
+        ("cifar_densenet", {"growth": 0}, "model.growth=0: at least 1 channel"),
+        ("vgg", {"depth": 17}, "model.depth=17: a VGG has 11, 13, 16 or 19 layers"),
+        ("alexnet", {"dropout": -1.0}, "model.dropout=-1.0: a probability"),
+        ("alexnet_cifar", {"dropout": 1.0}, "model.dropout=1.0: a probability"),
+        ("small_cnn", {"width": 0}, "model.width=0: at least 1 channel"),
+    ],
+)
+def test_impossible_networks_of_each_family_are_refused(family: str, dials: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as error:
+        replace(row(family), **dials)
+    assert "\n" not in str(error.value)
+
+
+def test_every_family_has_a_refusal_above() -> None:
+    mark = test_impossible_networks_of_each_family_are_refused.pytestmark[0]  # type: ignore[attr-defined]
+    assert {case[0] for case in mark.args[1]} == {config.family for config in rows().values()}
 
 
 def test_other_impossible_networks_are_refused() -> None:
