@@ -19,6 +19,7 @@ from src.data import build_data
 from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.hardware import environment, out_of_memory, peak_memory_bytes
+from src.memory import check, free_bytes, in_words, step_bytes
 from src.models import build_model
 from src.models.complexity import count_macs, count_parameters
 from src.models.weights import load, locate, read
@@ -58,10 +59,11 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     if weights and pretrained:
         notes = [load(model, pretrained, path=weights, classes=data.info.classes)]
         notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")
-    if config.fresh:
-        run.clear()  # only now, when the data and the network are known to be right
-    facts = describe(config, run, content, model, data.info, data.sizes)
     task = build_task(config, model, data.info)
+    notes.append(f"Memory: {memory_needed(config, model, data.info)}")
+    if config.fresh:
+        run.clear()  # only now, when the data, the network and their size are known to be right
+    facts = describe(config, run, content, model, data.info, data.sizes)
     data.monitored = task.monitored
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -124,6 +126,30 @@ def describe(
         "monitor_test": config.monitor_test,
         "environment": environment(config.trainer.accelerator, config.trainer.precision),
     }
+
+
+def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
+    """What a step will take and what is free, in words; UserError where it does not fit."""
+    trainer, devices = config.trainer, config.trainer.devices or 1
+    batch = config.data.batch_size // devices
+    estimate = step_bytes(
+        model,
+        images=(batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
+        precision=trainer.precision,
+        optimizer=config.optim.name,
+        ema=config.optim.ema > 0,
+        accelerator=trainer.accelerator,
+    )
+    free = free_bytes(trainer.accelerator) // (devices if trainer.accelerator == "cpu" else 1)
+    check(
+        estimate,
+        free,
+        batch_size=batch,
+        accumulate=trainer.accumulate,
+        checkpointed=getattr(config.model, "checkpoint_activations", False),
+        can_checkpoint=hasattr(config.model, "checkpoint_activations"),
+    )
+    return in_words(estimate, free)
 
 
 def prepare(

@@ -67,7 +67,7 @@ def test_weights_by_hand() -> None:
 def test_the_gradients_of_two_maps_are_in_flight() -> None:
     images, size = (2, 3, 64, 64), 4 * 2 * 3 * 64 * 64
     estimate = step(nn.Sequential(nn.Sigmoid(), nn.Conv2d(3, 3, 1, bias=False), nn.Sigmoid(), nn.Sigmoid()), images)
-    assert estimate.activations == 3 * size  # the image is no parameter's: the first sigmoid keeps nothing but its map
+    assert estimate.activations == 3 * size  # the maps of the sigmoids: of the image no gradient is asked
     assert size <= estimate.transient < 2.1 * size
 
 
