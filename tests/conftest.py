@@ -1,0 +1,14 @@
+"""What the default run leaves out, and says so: tests that take minutes, and those that need a GPU."""
+
+import pytest
+
+LEFT_OUT = {"slow": "takes long: run it with -m slow", "gpu": "needs a GPU: run it with -m gpu"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.markexpr:
+        return
+    for item in items:
+        for marker, reason in LEFT_OUT.items():
+            if marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
