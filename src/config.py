@@ -275,4 +275,9 @@ class TrainConfig:
             self.model.weights is not None or not self.model.weights_sha256,
             "model.weights_sha256: of which file? model.weights=… says it",
         )
+        require(
+            not (self.trainer.compile and getattr(self.model, "checkpoint_activations", False)),
+            "trainer.compile=true: torch cannot compile a network that recomputes its blocks as "
+            "model.checkpoint_activations=true asks; choose one of them",
+        )
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")

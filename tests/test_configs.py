@@ -57,6 +57,8 @@ def test_the_example_of_a_users_own_network() -> None:
 def test_impossible_combinations_are_refused() -> None:
     with pytest.raises(UserError, match="protocol=last"):
         compose("data.val_fraction=0", "protocol=best_val")
+    with pytest.raises(UserError, match="choose one of them"):
+        compose("trainer.compile=true", "model.checkpoint_activations=true")
     with pytest.raises(UserError, match="plateau"):
         compose("data.val_fraction=0", "optim=adam_plateau")
 
