@@ -21,6 +21,7 @@ from src.errors import UserError
 from src.results import write_rows
 from src.runs import Run, write_atomic
 
+SHORT = {"accuracy": "acc", "map": "mAP"}  # on the bar
 DDP_CHECK_EVERY = 50  # steps between the moments at which processes agree to save or stop
 
 
@@ -84,15 +85,16 @@ class Progress:
         if shown is not None and not self.bar.disable:
             rate = self.bar.format_dict["rate"] or 0.0
             speed = f" {rate * self.batch_size:,.0f} img/s" if rate else ""
-            figures = f"loss {shown['loss']:.3f} acc {shown['accuracy']:.3f}{speed}"
+            figures = " ".join(f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()) + speed
             self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs} {figures}", refresh=False)
 
     def line(self, row: dict[str, float]) -> None:
         """Print an epoch's figures; they stay above the bar."""
         parts = [f"epoch {row['epoch']:>3}/{self.epochs}", f"lr {row['lr']:.2g}"]
         for split in ("train", "val", "test"):
-            if f"{split}/loss" in row:
-                parts.append(f"{split} loss {row[f'{split}/loss']:.4f} acc {row[f'{split}/accuracy']:.4f}")
+            named = {name: row[f"{split}/{name}"] for name in ("loss", "accuracy", "map") if f"{split}/{name}" in row}
+            if named:
+                parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in named.items()))
         parts += [f"{row['images_per_second']:,.0f} img/s", f"{row['seconds']:.1f} s"]
         tqdm.write("  ".join(parts), file=sys.stderr)
 
@@ -143,7 +145,7 @@ class RunKeeper(Checkpoint):
     ) -> None:
         shown = None
         if self.progress.due():
-            shown = shown_figures(pl_module)
+            shown = pl_module.running()  # type: ignore[operator]
             if trainer.world_size == 1:  # else at the saves alone, where all processes come together
                 require_finite(pl_module, trainer, self.run)
         self.progress.advance(trainer.current_epoch, shown)
@@ -175,7 +177,7 @@ class RunKeeper(Checkpoint):
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics}
         row |= {"seconds": seconds, "images_per_second": images / seconds}
         require_finite(pl_module, trainer, self.run, row["train/loss"])
-        score = row.get("val/accuracy", float("-inf"))
+        score = row.get(f"val/{pl_module.headline}", float("-inf"))
         improved, self.best = score > self.best, max(score, self.best)
         if trainer.is_global_zero:
             append_metrics(self.run.path / "metrics.csv", row)
@@ -198,10 +200,14 @@ class RunKeeper(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint |= self.carried
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def release(self) -> None:
+        """Give the signals back; Lightning does not call ``teardown`` after an interruption or an error."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.release()
         if stage == "fit" and hasattr(self, "progress"):
             self.progress.close()
             self.fit_seconds += time.monotonic() - self.started
@@ -218,16 +224,9 @@ class RunKeeper(Checkpoint):
         tqdm.write("Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)
 
 
-def shown_figures(task: Any) -> dict[str, float]:
-    """The running loss and accuracy of this epoch, from the training counts."""
-    metrics = task.train_metrics
-    samples = max(int(metrics.confusion.sum()), 1)
-    return {"loss": float(metrics.loss) / samples, "accuracy": float(metrics.confusion.diagonal().sum()) / samples}
-
-
 def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
     """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
-    figure = float(task.train_metrics.loss) if loss is None else loss
+    figure = task.running()["loss"] if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if torch.isfinite(torch.tensor(figure)) and torch.isfinite(weights):
         return

@@ -65,9 +65,22 @@ def compose_and_run(job: Callable[[Any], None]) -> None:
         with variable("HYDRA_FULL_ERROR", before):  # what the user set is what the processes of the job inherit
             job(config)
 
+    sys.argv[1:] = with_task(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
     with variable("HYDRA_FULL_ERROR", "1"):
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
+
+
+def with_task(words: list[str]) -> list[str]:
+    """The overrides with the task that the data set is first of all for, where they name another set than a
+    multi-class one and no task: Hydra cannot let one group's choice be the default of another's."""
+    named = dict(word.split("=", 1) for word in words if "=" in word)
+    if "data" not in named or "task" in named:
+        return words
+    from src.data.sets import SETS
+
+    default = next(iter(SETS[named["data"]].builders)) if named["data"] in SETS else "multiclass"
+    return words if default == "multiclass" else [*words, f"task={default}"]
 
 
 @contextlib.contextmanager
@@ -202,8 +215,9 @@ def missing_choice(path: str) -> str:
     if not (CONF / group).is_dir() or not group:
         return f"{path}: no such configuration"
     if group == "recipe":
-        data, _, task = name.rpartition("_")
         known = ", ".join(group_choices("recipe"))
+        task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
+        data = name.removesuffix(f"_{task}")
         if data not in group_choices("data"):
             return unknown("data", data, group_choices("data"))
         return f"data={data} task={task}: no recipe for this pair; there are: {known}. Add conf/recipe/{name}.yaml."
@@ -258,11 +272,14 @@ def help_text() -> str:
     out += [_entry(family, ", ".join(names)) for family, names in families.items()]
     out += ["", "Settings (name=value):"]
     for f in fields(TrainConfig):
-        if is_dataclass(f.type):
+        if f.name == "model":
+            own = {inner.name: inner for row in rows().values() for inner in fields(row) if inner.name != "name"}
+            out += [_setting("model.", inner) for inner in own.values()]
+        elif is_dataclass(f.type):
             out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
         else:
             out.append(_setting("", f))
-    out += ["", textwrap.fill("A model's own settings are its family's dials: model=cifar_resnet model.depth=74.", 110)]
+    out += ["", textwrap.fill("What makes a network is set on its family: model=cifar_resnet model.depth=74.", 110)]
     return "\n".join([*out, "Hydra's flags (--cfg job, --info, -m): --hydra-help"])
 
 

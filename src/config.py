@@ -99,6 +99,34 @@ class DataConfig:
     )
     augment: str = setting("none", "the training augmentation preset, by name (src/data/transforms.py)")
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
+    test_size: int | None = setting(
+        None, "photos: side of validation and test images; by default the preset's, or data.image_size [pixels]"
+    )
+    train_sizes: list[int] = setting(
+        [],
+        "photos: sides of the training images, each for an equal part of the epochs (progressive resizing); "
+        "detection: their shorter sides, drawn by the image [pixels]",
+    )
+    train_sizes_ramp: list[float] = setting(
+        [], "photos: [from, to], shares of the epochs between which the side rises from the first to the last of them"
+    )
+    mixup: float | None = setting(None, "photos: parameter of mixup's Beta law; by default the preset's; 0: none")
+    cutmix: float | None = setting(None, "photos: parameter of CutMix's Beta law; by default the preset's; 0: none")
+    ten_crop: bool = setting(False, "photos: test on corners, centre and their mirror images, averaged")
+    workers: int | None = setting(
+        None, "processes that read data, a device; by default the cores less one", identity=False
+    )
+    max_size: int | None = setting(
+        None, "detection: the most that the longer side becomes; by default 5/3 of the shorter one's [pixels]"
+    )
+    train_json: str | None = setting(None, "data=coco: your own training annotations", identity=False)
+    train_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    val_json: str | None = setting(
+        None, "your own validation annotations; without test_json, the test's", identity=False
+    )
+    val_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    test_json: str | None = setting(None, "your own test annotations", identity=False)
+    test_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
 
     def __post_init__(self) -> None:
         check_choices(self, "data")
@@ -114,17 +142,92 @@ class DataConfig:
             self.image_size is None or 4 <= self.image_size <= 2048,
             f"data.image_size={self.image_size}: from 4 to 2048 pixels",
         )
-        require(self.classes is None or len(self.classes) >= 2, f"data.classes={self.classes}: at least two classes")
+        require(
+            self.classes is None or len(self.classes) >= (1 if self.name == "coco" else 2),
+            f"data.classes={self.classes}: at least two classes",
+        )
+        require(self.workers is None or self.workers >= 0, f"data.workers={self.workers}: at least 0")
+        self._check_photos()
+
+    def _check_photos(self) -> None:
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"data.{name}={value}: above 0, or 0 for none")
+        require(
+            self.test_size is None or 4 <= self.test_size <= 2048,
+            f"data.test_size={self.test_size}: from 4 to 2048 pixels",
+        )
+        require(
+            self.max_size is None or self.max_size >= max(self.test_size or self.image_size or 4, *self.train_sizes, 4),
+            f"data.max_size={self.max_size}: the longer side is at least as long as the shorter one",
+        )
+        sizes, ramp = self.train_sizes, self.train_sizes_ramp
+        require(all(4 <= size <= 2048 for size in sizes), f"data.train_sizes={sizes}: each from 4 to 2048 pixels")
+        require(
+            not sizes or self.image_size is None,
+            f"data.train_sizes={sizes} and data.image_size={self.image_size}: both name the training images' side",
+        )
+        require(
+            not ramp or (len(ramp) == 2 and 0 <= ramp[0] < ramp[1] <= 1 and len(sizes) == 2),
+            f"data.train_sizes_ramp={ramp}: two rising shares of the epochs, between two data.train_sizes",
+        )
+
+
+DETECTION = ("detection", "instance_segmentation")
+EVALUATORS = ("faster_coco_eval", "pycocotools")
+TASKS = ("multiclass", "multilabel", *DETECTION)
+DETECTORS = ("", "faster_rcnn", "retinanet", "mask_rcnn")
 
 
 @dataclass
 class TaskConfig:
-    name: str = setting("multiclass", "what is learned", choices=("multiclass",))
+    name: str = setting("multiclass", "what is learned", choices=TASKS)
     label_smoothing: float = setting(0.0, "share of the target spread over all classes, in [0, 1)")
+    loss: str = setting("bce", "multilabel: binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
+    gamma_negative: float = setting(4.0, "asymmetric loss: how little an easy absent label counts; 0 or at least 1")
+    gamma_positive: float = setting(0.0, "asymmetric loss: how little an easy present label counts; 0 or at least 1")
+    margin: float = setting(0.05, "asymmetric loss: absent labels of a lower probability count nothing")
+    detector: str = setting("", "what finds objects on the backbone's maps", choices=DETECTORS)
+    freeze_batchnorm: bool | None = setting(
+        None, "detection: keep the backbone's BatchNorm as the weights have it; by default where there are weights"
+    )
+    trainable_stages: int | None = setting(
+        None,
+        "detection: parts of the backbone that learn, from its end; by default 3 where there are weights, else all",
+    )
+    box_samples: int = setting(512, "Faster and Mask R-CNN: boxes of an image that the second stage learns from")
+    score_threshold: float = setting(0.05, "detection: the lowest score of what is found, in [0, 1)")
+    evaluator: str = setting(
+        "faster_coco_eval", "detection: what computes COCO's numbers", identity=False, choices=EVALUATORS
+    )
 
     def __post_init__(self) -> None:
         check_choices(self, "task")
+        self._check_detection()
         require(0 <= self.label_smoothing < 1, f"task.label_smoothing={self.label_smoothing}: from 0 up to, but not, 1")
+        require(
+            self.name == "multiclass" or self.label_smoothing == 0,
+            f"task.label_smoothing={self.label_smoothing}: is for task=multiclass only",
+        )
+        for name in ("gamma_negative", "gamma_positive"):
+            gamma = getattr(self, name)
+            require(gamma == 0 or gamma >= 1, f"task.{name}={gamma}: 0, or at least 1")
+        require(0 <= self.margin < 1, f"task.margin={self.margin}: from 0 up to, but not, 1")
+
+    def _check_detection(self) -> None:
+        """A detector where there is something to detect; masks and Mask R-CNN together or not at all."""
+        detects, masks = self.name in DETECTION, self.name == "instance_segmentation"
+        fitting = "mask_rcnn" if masks else "faster_rcnn or retinanet" if detects else "none"
+        require(
+            bool(self.detector) == detects and (self.detector == "mask_rcnn") == masks,
+            f"task.detector={self.detector or 'none'}: with task={self.name} it is {fitting}",
+        )
+        require(
+            self.trainable_stages is None or self.trainable_stages >= 0,
+            f"task.trainable_stages={self.trainable_stages}: at least 0",
+        )
+        require(0 <= self.score_threshold < 1, f"task.score_threshold={self.score_threshold}: from 0 up to, but not, 1")
+        require(self.box_samples >= 4, f"task.box_samples={self.box_samples}: at least 4, for a quarter shows objects")
 
 
 @dataclass
@@ -272,12 +375,38 @@ class TrainConfig:
             f"finetune={self.finetune.name}: the backbone would stay random; say what to start from: model.weights=…",
         )
         require(
+            self.finetune.name != "head" or self.finetune.backbone_lr == 1,
+            f"finetune.backbone_lr={self.finetune.backbone_lr}: finetune=head leaves the backbone as it is",
+        )
+        require(
+            not self.finetune.freeze_batchnorm or self.model.weights is not None,
+            "finetune.freeze_batchnorm=true: it would fix random statistics; say what to start from: model.weights=…",
+        )
+        require(
             self.model.weights is not None or not self.model.weights_sha256,
             "model.weights_sha256: of which file? model.weights=… says it",
         )
+        if self.task.name in DETECTION:
+            self._check_detection()
         require(
             not (self.trainer.compile and getattr(self.model, "checkpoint_activations", False)),
             "trainer.compile=true: torch cannot compile a network that recomputes its blocks as "
             "model.checkpoint_activations=true asks; choose one of them",
         )
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
+
+    def _check_detection(self) -> None:
+        require(
+            self.optim.schedule != "plateau",
+            "optim.schedule=plateau watches the validation loss, and detectors have none; use optim=sgd_multistep",
+        )
+        require(
+            self.finetune == FinetuneConfig(),
+            "finetune: of a detector, task.trainable_stages and task.freeze_batchnorm say what learns",
+        )
+        for name in ("freeze_batchnorm", "trainable_stages"):
+            value = getattr(self.task, name)
+            require(
+                self.model.weights is not None or value is None or value is False,
+                f"task.{name}={value}: it would fix a random backbone; say what to start from: model.weights=…",
+            )

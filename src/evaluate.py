@@ -1,4 +1,4 @@
-"""Evaluate a run again: ``python -m src.evaluate run=<directory or checkpoint> [split=test|val] [any override]``.
+"""Evaluate a run again: ``python -m src.evaluate run=<directory or checkpoint> [split=test|val|train] [any override]``.
 
 Everything is taken from the checkpoint, so nothing is retyped; `data.root=…` says where the data lies now, and
 `data=<set>` evaluates on another one. The arithmetic is fp32; the pixels are scaled as the weights were trained with.
@@ -12,7 +12,7 @@ from src.cli import changed, main, say, typed
 from src.errors import UserError
 from src.runs import find_checkpoint, restored
 
-SPLITS = ("test", "val")
+SPLITS = ("test", "val", "train")
 
 
 def story() -> int:
@@ -55,15 +55,14 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
     """Run the network of a checkpoint over a split and print the table."""
     from src.data import build_data
     from src.fit import network_weights
-    from src.models import build_model
     from src.results import metrics_table
-    from src.tasks import build_task
+    from src.tasks import build_network, build_task
     from src.train import settle
     from src.trainer import build_trainer
 
     settle(config)
     config.data.normalize = "weights"  # as the network was trained
-    data = build_data(config.data, seed=config.seed, normalization=checkpoint["normalization"])
+    data = build_data(config.data, task=config.task.name, seed=config.seed, normalization=checkpoint["normalization"])
     trained_on = checkpoint["info"]
     if len(trained_on["classes"]) != data.info.num_classes or trained_on["channels"] != data.info.channels:
         raise UserError(
@@ -75,9 +74,10 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
         say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
-    model = build_model(config.model, data.info)
-    model.load_state_dict(network_weights(path))
+    model = build_network(config, data.info, data.normalization)
+    model.load_state_dict(network_weights(checkpoint))
     task = build_task(config, model, data.info)
+    task.adopt(checkpoint)
     trainer = build_trainer(config, keeper=None, loggers=[])
     trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}

@@ -7,26 +7,25 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 
 from src.callbacks import Interrupted, RunKeeper, load_checkpoint, read_metrics
 from src.cli import say, sentence
-from src.config import TrainConfig
+from src.config import DETECTION, TrainConfig
 from src.data import build_data
 from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.hardware import environment, out_of_memory, peak_memory_bytes
 from src.memory import check, free_bytes, in_words, step_bytes
-from src.models import build_model
 from src.models.complexity import count_macs, count_parameters
-from src.models.weights import load, locate, read
-from src.results import summary, write_test_files
+from src.models.detection_weights import load as load_detector
+from src.models.weights import check_network, load, locate, read, sha256_of
+from src.results import summary
 from src.runs import Run, command_line, plain, write_json
-from src.tasks import build_task
-from src.tasks.classification import ClassificationTask
+from src.tasks import build_network, build_task
+from src.tasks.base import Task
 from src.trainer import build_loggers, build_trainer
 
 THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
@@ -44,9 +43,12 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     seed_everything(config.seed, verbose=False)
     resume = None if config.fresh else run.checkpoint_to_resume(config.resume_anyway)
     weights = locate(config.model.weights, config.model.name) if config.model.weights and not resume else None
+    if weights and sha256_of(weights) != config.model.weights_sha256:
+        raise UserError(f"model.weights={weights}: its content has changed since this run was named by it")
     pretrained = read(weights) if weights else None
     data = build_data(
         config.data,
+        task=config.task.name,
         seed=config.seed,
         accumulate=config.trainer.accumulate,
         devices=config.trainer.devices or 1,
@@ -54,16 +56,20 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         if resume
         else getattr(pretrained, "normalization", None),
     )
-    model = build_model(config.model, data.info)
+    model = build_network(config, data.info, data.normalization)
     notes = []
     if weights and pretrained:
-        notes = [load(model, pretrained, path=weights, classes=data.info.classes)]
+        take = load_detector if config.task.name in DETECTION else load
+        notes = [take(model, pretrained, path=weights, classes=data.info.classes)]
+        check_network(pretrained, config.model, weights)
         notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")
+    macs = count(config, model, data.info)
     task = build_task(config, model, data.info)
-    notes.append(f"Memory: {memory_needed(config, model, data.info)}")
+    counted_alone = " (of a detector, the backbone and its pyramid alone)" if config.task.name in DETECTION else ""
+    notes.append(f"Memory: {memory_needed(config, model, data.info)}{counted_alone}")
     if config.fresh:
         run.clear()  # only now, when the data, the network and their size are known to be right
-    facts = describe(config, run, content, model, data.info, data.sizes)
+    facts = describe(config, run, content, model, data.sizes) | {"macs": macs}
     data.monitored = task.monitored
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -77,9 +83,10 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         say(opening(config, run, facts, model, notes, resumed=resume is not None))
     try:
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
-        model.load_state_dict(network_weights(run.best if config.protocol == "best_val" else run.last))
+        tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
+        model.load_state_dict(network_weights(tested))
+        task.adopt(tested)
         trainer.test(task, data, verbose=False)
-        predictions = gathered(task.predictions)
     except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
@@ -91,22 +98,22 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         if trainer.is_global_zero:
             write_json(run.path / "results.json", facts | {"status": "failed", "reason": reason})
         raise UserError(reason) from error
+    finally:
+        keeper_of(trainer).release()
     results = finished(config, run, facts, task, trainer)
     if trainer.is_global_zero:
         expected = None if config.trainer.limit_test_batches else data.sizes["test"]
-        if expected not in (None, predictions.shape[1]):
-            raise RuntimeError(f"{predictions.shape[1]} of {expected} test samples were seen")
-        results["n_test"] = predictions.shape[1]  # fewer where trainer.limit_test_batches asks for a quick look
-        write_test_files(run.path, confusion=task.test_confusion, classes=data.info.classes, predictions=predictions)
-        tell_loggers(trainer, results, task.test_confusion, data.info.classes)
+        if expected not in (None, task.seen):
+            raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
+        results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
+        task.write_test_files(run.path, data.info)
+        tell_loggers(trainer, results, task.wandb_media(data.info))
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
 
 
-def describe(
-    config: TrainConfig, run: Run, content: str, model: nn.Module, info: DatasetInfo, sizes: Mapping[str, int]
-) -> dict[str, Any]:
+def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The part of results.json that is known before training."""
     return {
         "run": str(run.path),
@@ -120,7 +127,6 @@ def describe(
         "task": config.task.name,
         "seed": config.seed,
         "params": count_parameters(model),
-        "macs": count_macs(model, info.channels, info.image_size),
         "ema": config.optim.ema,
         "protocol": config.protocol,
         "monitor_test": config.monitor_test,
@@ -128,27 +134,44 @@ def describe(
     }
 
 
+def count(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> int:
+    """The multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
+    try:
+        return count_macs(counted(config, model), info.channels, info.image_size)
+    except RuntimeError:
+        name, native = config.model.name, config.model.native_size
+        raise UserError(
+            f"model={name}: images of {info.image_size} pixels are too small for it; set data.image_size={native}, "
+            "or take a network for small images (python -m src.models '*_cifar')"
+        ) from None
+
+
+def counted(config: TrainConfig, model: nn.Module) -> nn.Module:
+    """What the multiply-adds and the memory are counted of: of a detector the backbone and its pyramid."""
+    return model.get_submodule("backbone") if config.task.name in DETECTION else model
+
+
 def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
     """What a step will take and what is free, in words; UserError where it does not fit."""
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // devices
-    estimate = step_bytes(
-        model,
-        images=(batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
-        precision=trainer.precision,
-        optimizer=config.optim.name,
-        ema=config.optim.ema > 0,
-        accelerator=trainer.accelerator,
-    )
+    network = counted(config, model)
+    settings: dict[str, Any] = {
+        "images": (batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
+        "precision": trainer.precision,
+        "optimizer": config.optim.name,
+        "ema": config.optim.ema > 0,
+        "accelerator": trainer.accelerator,
+    }
+    estimate = step_bytes(network, **settings)
     free = free_bytes(trainer.accelerator) // (devices if trainer.accelerator == "cpu" else 1)
-    check(
-        estimate,
-        free,
-        batch_size=batch,
-        accumulate=trainer.accumulate,
-        checkpointed=getattr(config.model, "checkpoint_activations", False),
-        can_checkpoint=hasattr(config.model, "checkpoint_activations"),
-    )
+    backbone: Any = model.get_submodule("backbone")
+    helps = False
+    if estimate.total > free and getattr(backbone, "checkpoint_activations", None) is False:
+        backbone.checkpoint_activations = True
+        helps = step_bytes(network, **settings).total <= free
+        backbone.checkpoint_activations = False
+    check(estimate, free, batch_size=batch, accumulate=trainer.accumulate, checkpointed=not helps, can_checkpoint=helps)
     return in_words(estimate, free)
 
 
@@ -200,30 +223,24 @@ def opening(
     )
 
 
-def network_weights(path: Any) -> dict[str, Tensor]:
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The network's state from a checkpoint of ours: the averaged weights where there are any."""
-    state = load_checkpoint(path)["state_dict"]
+    state = checkpoint["state_dict"]
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
 
 
-def gathered(predictions: list[Tensor]) -> Tensor:
-    """The predictions [4, N] of all processes, on the CPU."""
-    own = torch.cat([torch.zeros(4, 0, dtype=torch.float64), *(part.cpu() for part in predictions)], dim=1)
-    if not dist.is_initialized():
-        return own
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, own)
-    return torch.cat(parts, dim=1)
+def keeper_of(trainer: Trainer) -> RunKeeper:
+    """The callback that keeps the run directory."""
+    return next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
 
 
-def finished(
-    config: TrainConfig, run: Run, facts: dict[str, Any], task: ClassificationTask, trainer: Trainer
-) -> dict[str, Any]:
+def finished(config: TrainConfig, run: Run, facts: dict[str, Any], task: Task, trainer: Trainer) -> dict[str, Any]:
     """The content of results.json of a run that has come to its end."""
     rows = read_metrics(run.path / "metrics.csv")
-    chosen = max(rows, key=lambda row: row["val/accuracy"]) if config.protocol == "best_val" else rows[-1]
+    headline = f"val/{task.headline}"
+    chosen = max(rows, key=lambda row: row[headline]) if config.protocol == "best_val" else rows[-1]
     metrics = {key: value for key, value in chosen.items() if key.startswith(("train/", "val/"))}
-    keeper = next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
+    keeper = keeper_of(trainer)
     wandb = any(isinstance(logger, WandbLogger) for logger in trainer.loggers)
     return facts | {
         "status": "finished",
@@ -247,16 +264,14 @@ def close_wandb() -> None:
     wandb.finish(exit_code=1)
 
 
-def tell_loggers(trainer: Trainer, results: dict[str, Any], confusion: Tensor, classes: tuple[str, ...]) -> None:
-    """Give each logger the summary: the final metrics and, to W&B, the confusion matrix."""
+def tell_loggers(trainer: Trainer, results: dict[str, Any], media: dict[str, Any]) -> None:
+    """Give each logger the summary: the final metrics and, to W&B, what else the task shows."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            from src.trainer import wandb_confusion
-
             logger.experiment.summary.update(
                 results["metrics"] | {"params": results["params"], "macs": results["macs"]}
             )
-            logger.experiment.log({"test/confusion_matrix": wandb_confusion(confusion, classes)})
+            logger.experiment.log(media) if media else None
             logger.experiment.finish()
         elif isinstance(logger, TensorBoardLogger):
             test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}

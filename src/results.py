@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TITLES = {  # of a table's columns, in their order
+    "map": "mAP",
+    "map_50": "mAP 50",
+    "map_75": "mAP 75",
+    "mask_map": "mask mAP",
+    "mask_map_50": "mask mAP 50",
+    "accuracy": "accuracy",
+    "exact": "exact match",
+    "precision": "macro P",
+    "recall": "macro R",
+    "f1": "macro F1",
+    "micro_f1": "micro F1",
+    "top5": "top-5",
+    "loss": "loss",
+}
+
+
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows as CSV, atomically."""
     text = io.StringIO(newline="")
@@ -73,18 +90,13 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
 
 def metrics_table(metrics: dict[str, float]) -> str:
     """A table with a row a split and a column a metric, from names such as "test/accuracy"."""
-    columns = [name for name in ("accuracy", "precision", "recall", "f1", "top5", "loss") if _any(metrics, name)]
-    titles = {"precision": "macro P", "recall": "macro R", "f1": "macro F1", "top5": "top-5"}
-    rows = [["", *(titles.get(name, name) for name in columns)]]
+    columns = [name for name in TITLES if any(key.endswith(f"/{name}") for key in metrics)]
+    rows = [["", *(TITLES[name] for name in columns)]]
     for split in ("train", "val", "test"):
-        if f"{split}/accuracy" in metrics:
+        if any(key.startswith(f"{split}/") for key in metrics):
             cells = (metrics.get(f"{split}/{name}") for name in columns)
             rows.append([split, *("" if value is None else f"{value:.4f}" for value in cells)])
     return table(rows)
-
-
-def _any(metrics: dict[str, float], name: str) -> bool:
-    return any(key.endswith(f"/{name}") for key in metrics)
 
 
 def summary(results: dict[str, Any]) -> str:

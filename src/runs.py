@@ -21,7 +21,17 @@ from src.config import ModelConfig, TrainConfig, default_of
 from src.errors import UserError
 from src.registry import row
 
-SOURCES = ("models", "data", "tasks", "optim.py", "metrics.py")  # what a result depends on
+SOURCES = (  # what a result depends on
+    "models",
+    "data",
+    "tasks",
+    "optim.py",
+    "finetune.py",
+    "losses.py",
+    "metrics.py",
+    "multilabel_metrics.py",
+    "coco_eval.py",
+)
 
 
 def identity(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -52,7 +62,7 @@ def plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def code_hash() -> str:
-    """Ten hexadecimal digits of the sources that a result depends on: models, data, tasks, optim and metrics."""
+    """Ten hexadecimal digits of the sources that a result depends on."""
     root = Path(__file__).parent
     files = sorted(
         p for name in SOURCES for p in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py"))

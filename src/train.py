@@ -118,8 +118,10 @@ def settle(config: TrainConfig) -> None:
         config.optim.warmup = config.model.warmup
     trainer = config.trainer
     trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
-    if config.finetune.name == "gradual" and trainer.devices > 1:
-        raise UserError("finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device.")
+    if config.finetune.name == "gradual" and trainer.strategy == "ddp":
+        raise UserError(
+            "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."
+        )
 
 
 def settle_weights(config: TrainConfig) -> None:
@@ -169,22 +171,19 @@ def already(path: Path, results: dict[str, Any], code: str) -> str:
 
 def sweep_table(jobs: list[dict[str, Any]]) -> str:
     """One table of all jobs, and the reasons of those that failed."""
-    from src.results import table
+    from src.results import TITLES, duration, table
 
-    rows = [["job", "", "test accuracy", "macro F1", "time"]]
+    found = {key.removeprefix("test/") for entry in jobs for key in entry.get("metrics", {}) if key.startswith("test/")}
+    names = [name for name in ("map", "mask_map", "accuracy", "f1") if name in found] or ["accuracy"]
+    rows = [["job", "", *(f"test {TITLES[name]}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
         if entry["status"] == "finished":
-            from src.results import duration
-
-            metrics = entry["metrics"]
-            cells = [
-                f"{metrics['test/accuracy']:.4f}",
-                f"{metrics['test/f1']:.4f}",
-                duration(entry["time"]["fit_seconds"]),
-            ]
+            values = (entry["metrics"].get(f"test/{name}") for name in names)
+            cells = ["" if value is None else f"{value:.4f}" for value in values]
+            cells.append(duration(entry["time"]["fit_seconds"]))
         else:
-            cells = ["failed", "", ""]
+            cells = ["failed", *[""] * len(names)]
             failed.append(f"job {number} ({entry['label']}): {entry['reason']}")
         rows.append([str(number), entry["label"], *cells])
     return "\n" + table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")

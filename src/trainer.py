@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.callbacks import AtomicCheckpointIO, RunKeeper
-from src.config import LoggerConfig, TrainConfig
+from src.config import DETECTION, LoggerConfig, TrainConfig
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -26,6 +26,10 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
     callbacks: list[Callback] = [keeper] if keeper else []
     if config.optim.ema:
         callbacks.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema)))
+    if keeper and config.task.name in DETECTION:
+        from src.pictures import Pictures
+
+        callbacks.append(Pictures(keeper.run.path / "pictures"))
     return Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices or 1,
@@ -93,6 +97,8 @@ def quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
+        ".*Total length of `list` across ranks is zero.*",  # without validation there is no loader for it
+        ".*module\\(s\\) in eval mode at the start of training.*",  # finetune= means it
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of an old name in torch
     ):
         warnings.filterwarnings("ignore", message=message)

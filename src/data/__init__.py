@@ -2,37 +2,48 @@
 
 from typing import TYPE_CHECKING, Any
 
-from src.config import DataConfig
+from src.config import DETECTION, DataConfig, require
 
 if TYPE_CHECKING:
+    from src.data.detection import DetectionData
     from src.data.module import ImageData
+    from src.data.streamed import StreamedImages
 
 
 def fingerprint(config: DataConfig) -> str:
-    """``<name>:<content>``, quickly and without torch: a published set's md5, or the hash of a folder's list.
+    """What names the content of the data in a run's identity; nothing is loaded, no image is read.
 
-    Raises UserError for an unknown set or preset, and for a folder without the expected layout.
+    Raises UserError for an unknown set, and for a folder without the expected layout.
     """
     from src.data.sets import source
-    from src.data.transforms import preset
 
-    preset(config.augment)
     return f"{config.name}:{source(config.name).content(config)}"
 
 
 def build_data(
     config: DataConfig,
     *,
+    task: str = "multiclass",
     seed: int,
     accumulate: int = 1,
     devices: int = 1,
     normalization: dict[str, Any] | None = None,
-) -> "ImageData":
+) -> "ImageData | StreamedImages | DetectionData":
     """Load a data set and choose its classes, sizes and splits; the order of an epoch follows from ``seed``.
 
     ``normalization``: the one stored with the initial weights, which data.normalize=weights uses.
     Raises UserError for everything that is wrong with the data or these settings.
     """
-    from src.data.module import build
+    from importlib import import_module
 
-    return build(config, seed=seed, accumulate=accumulate, devices=devices, normalization=normalization)
+    from src.data.sets import source
+
+    builders = source(config.name).builders
+    require(task in builders, f"task={task}: data={config.name} is for {', '.join(builders)}")
+    common: dict[str, Any] = {"seed": seed, "accumulate": accumulate, "devices": devices}
+    if task in DETECTION:
+        common["masks"] = task == "instance_segmentation"
+    data: ImageData | StreamedImages | DetectionData = import_module(builders[task]).build(
+        config, normalization=normalization, **common
+    )
+    return data

@@ -33,9 +33,10 @@ def cut(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def limited(labels: Index, limit: float, seed: int) -> Index:
+def limited(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
     """Sorted indices of a class-balanced part: a share of the samples (limit <= 1) or a number of them.
 
+    ``proportional`` keeps the classes' shares instead.
     Raises UserError where the limit asks for no image, for a broken number, or for more than there are.
     """
     count = round(limit * len(labels)) if limit <= 1 else int(limit)
@@ -43,4 +44,4 @@ def limited(labels: Index, limit: float, seed: int) -> Index:
         raise UserError(f"data.limit_train={limit}: above 1 it is a number of images, so a whole number")
     if not 1 <= count <= len(labels):
         raise UserError(f"data.limit_train={limit:g} asks for {count} of {len(labels)} training images")
-    return np.sort(interleaved(labels, seed, proportional=False)[:count])
+    return np.sort(interleaved(labels, seed, proportional=proportional)[:count])

@@ -1,7 +1,7 @@
 """The data module: the splits of one run, and their loaders on any device."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.nn.functional import pad
 
-from src.config import DataConfig
+from src.config import DataConfig, default_of
 from src.data.adapt import resized, with_channels, with_classes
 from src.data.cut import cut, limited
 from src.data.info import DatasetInfo
@@ -20,19 +20,24 @@ from src.data.sets import source
 from src.data.transforms import Preset, preset
 from src.errors import UserError
 
+FOR_PHOTOS = ("test_size", "train_sizes", "train_sizes_ramp", "mixup", "cutmix", "ten_crop")
+
 
 def build(
     config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
 ) -> "ImageData":
     """``src.data.build_data``: load, choose classes, cut, limit, resize, measure."""
     augment = preset(config.augment)
+    check_resident(config)
     check_parts(config.batch_size, devices, accumulate)
     if config.normalize == "weights" and normalization is None:
         raise UserError(
             "data.normalize=weights: it comes with weights, so it needs model.weights=<a checkpoint of ours>"
         )
     try:
-        raw = source(config.name).load(config)
+        load = source(config.name).load
+        assert load is not None, f"{config.name} does not lie in memory"
+        raw = load(config)
     except OSError as error:  # no permission, no space, a disk that fails: it names the file itself
         raise UserError(f"data={config.name}: {error}") from error
     facts = raw.info
@@ -88,6 +93,16 @@ def cut_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
                 f"data={config.name}: no {name} images are left; look at data.val_fraction and data.classes"
             )
     return splits
+
+
+def check_resident(config: DataConfig) -> None:
+    """Raise UserError for settings that only photos decoded while training have."""
+    for f in fields(config):
+        if f.name in FOR_PHOTOS and getattr(config, f.name) != default_of(f):
+            raise UserError(
+                f"data.{f.name}={getattr(config, f.name)}: only for photos in folders (data=imagenet), "
+                f"not for data={config.name}"
+            )
 
 
 def check_parts(batch_size: int, devices: int, accumulate: int) -> None:

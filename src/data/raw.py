@@ -1,6 +1,7 @@
 """What a data set's constructor returns, before classes, sizes and splits are chosen."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,9 @@ from src.data.info import DatasetInfo
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, H, W, C] in [0, 255] and their class numbers int64 [N]."""
+    """Images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N]."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:

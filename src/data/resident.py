@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from src.data.loading import Resumable, shares
 from src.data.normalization import affine, normalized
 
 
@@ -83,7 +84,7 @@ def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
     return warped.permute(0, 2, 3, 1).contiguous()
 
 
-class TrainLoader:
+class TrainLoader(Resumable):
     """An epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
 
     ``images`` are padded uint8 [N, H + 2p, W + 2p, C] and lie with ``labels`` on the training device. The
@@ -110,20 +111,18 @@ class TrainLoader:
         world: int = 1,
         trained: Callable[[], int] | None = None,
     ) -> None:
-        """``trained``: how many micro-batches of the epoch the weights have seen, where a Trainer knows."""
+        super().__init__(epoch, trained)
         self.images, self.labels, self.normalization = images, labels, normalization
         self.padding, self.flip, self.rotate, self.scale = padding, flip, rotate, scale
-        self.seed, self.epoch = seed, epoch
+        self.seed = seed
         self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
         self.size = images.shape[1] - 2 * padding
-        self._trained = trained
-        self._start = self._yielded = 0
 
     def __len__(self) -> int:
         return len(self.labels) // self.batch_size * self.accumulate
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        start, self._start = self._start, 0
+        numbers = self.remaining()
         draws = draw_epoch(
             self.seed,
             self.epoch,
@@ -136,7 +135,7 @@ class TrainLoader:
         scale, shift = affine(self.normalization, self.size, self.images.device)
         mean_image = self._padded_mean_image()
         part = self.batch_size // (self.accumulate * self.world)
-        for k in range(start, len(self)):
+        for k in numbers:
             drawn = draws.part((k * self.world + self.rank) * part, part)
             images = self._augmented(self.images, drawn)
             if mean_image is not None:
@@ -161,15 +160,6 @@ class TrainLoader:
         mean_image = self.normalization["mean_image"].to(self.images.device)
         return torch.nn.functional.pad(mean_image[None], (0, 0, p, p, p, p)).contiguous()
 
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and how many micro-batches were trained on; one that is only fetched does not count."""
-        trained = self._yielded if self._trained is None else min(self._yielded, self._trained())
-        return {"epoch": self.epoch, "batch": trained}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the micro-batches of ``state``, unless it speaks of another epoch."""
-        self._start = self._yielded = state["batch"] if state["epoch"] == self.epoch else 0
-
 
 class EvalLoader:
     """A split in its own order: (images float32 [B, C, H, W] channels_last, labels, indices int64 [B]).
@@ -189,10 +179,7 @@ class EvalLoader:
         world: int = 1,
     ) -> None:
         self.images, self.labels, self.normalization = images, labels, normalization
-        n = len(labels)
-        sizes = [(first, min(batch_size, n - first)) for first in range(0, n, batch_size)]
-        slices = [(a + size * rank // world, a + size * (rank + 1) // world) for a, size in sizes]
-        self.slices = [(a, b) for a, b in slices if a < b]
+        self.slices = shares(len(labels), batch_size, rank=rank, world=world)
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -1,7 +1,7 @@
 """The data sets by name: a ``DatasetInfo``, a constructor, a line in ``SETS``, conf/data/<name>.yaml."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,14 @@ DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a82
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set comes from: its constructor, and what names its content without reading it."""
+    """What names a set's content without reading it, and by task the module whose ``build`` makes its data module.
 
-    load: Callable[[DataConfig], Raw]
+    ``load`` is for the sets that lie in memory as a whole.
+    """
+
     content: Callable[[DataConfig], str]
+    builders: Mapping[str, str]
+    load: Callable[[DataConfig], Raw] | None = None
 
 
 def source(name: str) -> Source:
@@ -64,14 +68,43 @@ def folder_content(config: DataConfig) -> str:
         raise UserError(f"data=folder: {error}") from error
 
 
+def imagenet_content(config: DataConfig) -> str:
+    """The hash of the list of photos; see src/data/imagenet_files.py."""
+    from src.data.imagenet_files import listing
+
+    try:
+        return listing(config.root).content()
+    except OSError as error:
+        raise UserError(f"data=imagenet: {error}") from error
+
+
+def coco_content(config: DataConfig) -> str:
+    """The hash of the annotations; see src/data/coco_files.py."""
+    from src.data import coco_files
+
+    return coco_files.content(config)
+
+
+RESIDENT = {"multiclass": "src.data.module"}
+
+
 def published(which: official.Official) -> Source:
-    return Source(lambda config: which.load(config.root, config.download), lambda config: which.content)
+    return Source(lambda config: which.content, RESIDENT, load=lambda config: which.load(config.root, config.download))
 
 
 SETS = {
-    "digits": Source(load_digits, lambda config: DIGITS_SHA256),
+    "digits": Source(lambda config: DIGITS_SHA256, RESIDENT, load=load_digits),
     "cifar10": published(official.CIFAR10),
     "cifar100": published(official.CIFAR100),
     "fashion_mnist": published(official.FASHION_MNIST),
-    "folder": Source(load_folder, folder_content),
+    "folder": Source(folder_content, RESIDENT, load=load_folder),
+    "imagenet": Source(imagenet_content, {"multiclass": "src.data.imagenet"}),
+    "coco": Source(
+        coco_content,
+        {
+            "multilabel": "src.data.multilabel",
+            "detection": "src.data.detection",
+            "instance_segmentation": "src.data.detection",
+        },
+    ),
 }

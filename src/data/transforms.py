@@ -1,4 +1,9 @@
-"""The named training augmentations, drawn by the epoch, applied to whole batches (src/data/resident.py)."""
+"""The named training augmentations; needs no torch.
+
+Sets that lie on the training device take a ``Preset``, drawn by the epoch and applied to whole batches
+(src/data/resident.py); sets that are decoded while training take a ``Photos``, drawn by the sample
+(src/data/augment.py).
+"""
 
 from dataclasses import dataclass
 
@@ -24,6 +29,26 @@ class Preset:
         return max(1, round(self.pad * image_size)) if self.pad else 0
 
 
+@dataclass(frozen=True)
+class Photos:
+    """A random crop, resized, and a horizontal flip, as torchvision's references draw them; then what is named.
+
+    For evaluation the shorter side is resized to ``resize`` × the test size, and the centre is cropped.
+    """
+
+    crop: bool = True  # False: as in evaluation
+    least: float = 0.08  # share of the area that a crop keeps at least
+    flip: bool = True
+    square: bool = False  # in evaluation, squeezed into a square instead, so that nothing is cut off
+    trivial_augment: bool = False  # one of TrivialAugment's wide operations (Müller & Hutter 2021)
+    erase: float = 0.0  # probability of a rectangle of the mean colour (Zhong et al. 2020)
+    mixup: float = 0.0  # parameter of the Beta law of the shares (Zhang et al. 2018); 0: none
+    cutmix: float = 0.0  # likewise (Yun et al. 2019); with both, each batch takes one of them by chance
+    train_size: int = 224  # [pixels]
+    test_size: int = 224
+    resize: float = 256 / 224
+
+
 PRESETS = {
     "none": Preset(),
     "pad_crop": Preset(pad=1 / 8),
@@ -31,9 +56,40 @@ PRESETS = {
     "rotate_scale_flip": Preset(flip=True, rotate=15.0, scale=0.1),  # after Waghmode et al.
 }
 
+PHOTOS = {
+    "none": Photos(crop=False, flip=False),
+    # the crops of Szegedy et al. (2015); the recipe behind torchvision's IMAGENET1K_V1 weights
+    "imagenet_v1": Photos(),
+    # behind IMAGENET1K_V2: erasing 0.1, mixup 0.2, cutmix 1.0; trained at 176 and tested at 224, after resizing to 232
+    # (FixRes, Touvron et al. 2019)
+    "imagenet_v2": Photos(
+        trivial_augment=True, erase=0.1, mixup=0.2, cutmix=1.0, train_size=176, test_size=224, resize=232 / 224
+    ),
+    # whole photos, whose objects all have to stay in sight; 448 as usual on COCO; a crop keeps at least a quarter, ours
+    "square": Photos(crop=False, flip=False, square=True, train_size=448, test_size=448),
+    "square_flip": Photos(crop=False, square=True, train_size=448, test_size=448),
+    "square_crop_flip": Photos(least=0.25, square=True, train_size=448, test_size=448),
+}
+
 
 def preset(name: str) -> Preset:
-    """The preset of this name; an unknown one raises UserError with the list."""
+    """The preset of this name for sets that lie on the device; an unknown one raises UserError with the list."""
+    check_preset(name)
     if name not in PRESETS:
-        raise UserError(f"data.augment={name}: no such preset; there are: {', '.join(PRESETS)}")
+        raise UserError(f"data.augment={name}: is for photos in folders (imagenet); here: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def photos(name: str) -> Photos:
+    """The preset of this name for sets that are decoded while training; UserError as in ``preset``."""
+    check_preset(name)
+    if name not in PHOTOS:
+        raise UserError(f"data.augment={name}: is for small images; for photos there are: {', '.join(PHOTOS)}")
+    return PHOTOS[name]
+
+
+def check_preset(name: str) -> None:
+    """Raise UserError, with the list, where no preset has this name."""
+    known = PRESETS | PHOTOS
+    if name not in known:
+        raise UserError(f"data.augment={name}: no such preset; there are: {', '.join(known)}")

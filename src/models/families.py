@@ -19,8 +19,8 @@ SHORTCUTS = ("A", "B", "C", "none")
 SHORTCUT_HELP = "A: zero-padded identity, B: projection where shapes differ, C: projections, none: plain net"
 BLOCKS = ("basic", "bottleneck")
 ACTIVATIONS = ("relu", "mish", "silu", "gelu")
-HEADS = ("linear", "conv")
-HEAD_HELP = "linear: average pool and one layer; conv: the convolutional head of Waghmode et al. 2023"
+HEADS = ("linear", "max", "conv")
+HEAD_HELP = "linear: average pool and one layer; max: max pool and one layer; conv: the head of Waghmode et al. 2023"
 RECOMPUTE = "keep only the blocks' inputs for the backward pass: less memory, a third more time"
 
 
@@ -72,6 +72,7 @@ class Residual(Family):
         """The source, and what of this network is not from there."""
         extra = ["squeeze-and-excitation"] * self.se
         extra += [self.activation.capitalize()] * (self.activation != "relu")
+        extra += ["max pool"] * (self.head == "max")
         extra += ["head of Waghmode et al. 2023"] * (self.head == "conv")
         return ", ".join([source, *extra])
 

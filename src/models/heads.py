@@ -16,6 +16,19 @@ class LinearHead(nn.Module):
         return logits
 
 
+class MaxHead(nn.Module):
+    """Global max pool, linear: (N, C, H, W) -> logits (N, classes); a small object speaks as loudly as a large one."""
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # amax shares a gradient among equal maxima, always alike; on a GPU, max-pooling has no deterministic backward
+        logits: Tensor = self.linear(x.amax(dim=(2, 3)))
+        return logits
+
+
 class ConvHead(nn.Module):
     """The head of Waghmode et al. 2023: (N, C, H, W) -> logits (N, classes).
 
@@ -62,7 +75,7 @@ class PooledHead(nn.Module):
         return logits
 
 
-HEADS = {"linear": LinearHead, "conv": ConvHead}
+HEADS = {"linear": LinearHead, "max": MaxHead, "conv": ConvHead}
 
 
 class Classifier(nn.Module):

@@ -14,12 +14,20 @@ import torch
 from torch import Tensor
 
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of data parallelism, torch.compile and Lightning
-OURS = re.compile(r"backbone\.(stem|stages|features|norm)\.")
+OURS = re.compile(r"backbone\.(body\.)?(stem|stages|features|norm)\.")  # a detector's backbone is inside a pyramid
 
 # A pattern for the name of a module and what makes ours of the parts that it catches; digits come as numbers.
 Rules = tuple[tuple[str, Callable[..., str]], ...]
 
 TORCHVISION: Rules = (
+    # detectors: the pyramid and the heads are torchvision's own; an index more than in files of its first versions
+    (r"backbone\.body\.(.+)", lambda layer: rename(layer, TORCHVISION).replace("backbone.", "backbone.body.", 1)),
+    (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)", lambda layer: f"{layer}.0"),
+    (r"rpn\.head\.conv", lambda: "rpn.head.conv.0.0"),
+    (r"roi_heads\.mask_head\.mask_fcn(\d)", lambda i: f"roi_heads.mask_head.{i - 1}.0"),
+    (r"(head\.\w+_head\.conv)\.(\d)", lambda layer, i: f"{layer}.{i // 2}.0"),
+    (r"(head\.(?:classification|regression)_head\..+)", lambda layer: layer),
+    # classifiers
     (r"conv1", lambda: "backbone.stem.0.0"),
     (r"bn1", lambda: "backbone.stem.0.1"),
     (r"layer(\d)\.(\d+)\.conv(\d)", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.residual.{2 * k - 2}.0"),

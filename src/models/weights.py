@@ -12,7 +12,7 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.config import ModelConfig
 from src.data.download import DownloadError, fetch
 from src.errors import UserError
 from src.models.naming import KERAS_RESNET_V2, OURS, TORCHVISION, keras_variables, translated, unwrapped
@@ -47,6 +48,7 @@ class Pretrained:
     normalization: dict[str, Any] | None  # what our checkpoints say of their pixels
     normalize: str  # the data.normalize that the weights expect: weights, imagenet, half or dataset
     classes: tuple[str, ...] | None  # what our checkpoints say of the head
+    network: dict[str, Any] | None = None  # and of the network: its settings
 
 
 def refusal(path: Path | str, reason: str) -> UserError:
@@ -89,13 +91,15 @@ def locate(name: str, model: str) -> Path:
 
 
 def torchvision_url(name: str, model: str) -> str:
-    """Where torchvision keeps the classification weights of this name; ``model`` completes a short one."""
+    """Where torchvision keeps the weights of this name, a classifier's or a detector's; ``model`` completes a short
+    name of a classifier's."""
     from torchvision import models
 
     networks = {network: models.get_model_weights(network) for network in models.list_models(module=models)}
+    detectors = [models.get_model_weights(network) for network in models.list_models(module=models.detection)]
     named = {
         f"{enum.__name__}.{key}": weights.url
-        for enum in networks.values()
+        for enum in [*networks.values(), *detectors]
         for key, weights in enum.__members__.items()
         if key != "IMAGENET1K_FEATURES"  # their pixels are scaled otherwise, and their head is NaN
     }
@@ -165,12 +169,15 @@ def read(path: Path) -> Pretrained:
     given = tensors(content)
     if not given:
         raise refusal(path, "there are no tensors in it; a state dict is needed")
+    if odd := next((name for name, value in given.items() if not usable(value)), None):
+        raise refusal(path, f"{odd} is no ordinary tensor of finite numbers ({given[odd].dtype})")
     if path.suffix in KERAS:
         pretrained = Pretrained(translated(given, KERAS_RESNET_V2), "keras", None, "half", None)
     elif any(OURS.match(name) for name in given):
-        normalization, classes = content.get("normalization"), content.get("info", {}).get("classes")
-        expected = "weights" if normalization else "dataset"
-        pretrained = Pretrained(given, "ours", normalization, expected, tuple(classes) if classes else None)
+        info, config, normalization = (part(content, key) for key in ("info", "config", "normalization"))
+        expected, classes = "weights" if normalization else "dataset", tuple(info.get("classes", ())) or None
+        network = part(config, "model") or None
+        pretrained = Pretrained(given, "ours", normalization or None, expected, classes, network)
     else:
         pretrained = Pretrained(translated(given, TORCHVISION), "torchvision", None, "imagenet", None)
     if not any(OURS.match(name) for name in pretrained.state):
@@ -178,6 +185,12 @@ def read(path: Path) -> Pretrained:
         known = keras if path.suffix in KERAS else "our, torchvision's or timm's networks"
         raise refusal(path, f"its names ({', '.join(sorted(given)[:2])}, …) are not those of {known}")
     return pretrained
+
+
+def part(content: Any, key: str) -> dict[str, Any]:
+    """The dictionary under a key, or an empty one where there is something else or nothing."""
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def opened(path: Path) -> Any:
@@ -202,6 +215,13 @@ def opened(path: Path) -> Any:
             raise refusal(path, f"{what}; a state dict is needed: torch.save(model.state_dict(), path)") from None
         kind = KINDS.get(path.suffix, "state dict written by torch.save")
         raise refusal(path, f"damaged, truncated, or no {kind}") from None
+
+
+def usable(value: Tensor) -> bool:
+    """True for dense tensors of finite real numbers, or whole ones, as counts are."""
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
+        return False
+    return not value.is_floating_point() or bool(value.isfinite().all())
 
 
 def tensors(content: Any) -> dict[str, Tensor]:
@@ -242,6 +262,17 @@ def load(model: nn.Module, pretrained: Pretrained, *, path: Path, classes: Seque
     others = "other " if outputs == len(classes) else ""
     skipped = f"skipped: the file's head ({outputs} {others}classes); " if parts else ""
     return f"{report}; {skipped}fresh: head ({len(classes)} classes)."
+
+
+def check_network(pretrained: Pretrained, network: ModelConfig, path: Path) -> None:
+    """Raise UserError where our checkpoint says that its network is another one, though its tensors fit."""
+    stored = pretrained.network or {}
+    for f in fields(network):
+        theirs, ours = stored.get(f.name), getattr(network, f.name)
+        if f.metadata.get("dial") and f.name != "head" and f.name in stored and theirs != ours:
+            raise refusal(path, f"its network was trained with model.{f.name}={theirs}, and this one has {ours}")
+    if stored.get("family", network.family) != network.family:
+        raise refusal(path, f"its network is of the family {stored['family']}, and this one of {network.family}")
 
 
 def check_backbone(own: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:

@@ -1,35 +1,57 @@
 """Tasks: what is learned, its loss and its metrics, as LightningModules."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from src.config import TrainConfig
+from src.config import DETECTION, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
     from src.data.info import DatasetInfo
-    from src.tasks.classification import ClassificationTask
+    from src.tasks.base import Task
 
 
-def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "ClassificationTask":
+def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
+    """The network that this task trains: a classifier, or a detector on the same backbone."""
+    if config.task.name in DETECTION:
+        from src.models import detection
+
+        return detection.build(config.model, config.task, config.data, info, normalization)
+    from src.models import build_model
+
+    return build_model(config.model, info)
+
+
+def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
     """The LightningModule that trains this network on this data as the configuration says."""
     from src.finetune import set_learning
     from src.optim import build_optimizer, plateau, rate_at
-    from src.tasks.classification import ClassificationTask
 
-    optim, finetune = config.optim, config.finetune
+    optim, finetune, task = config.optim, config.finetune, config.task
     learn = partial(set_learning, finetune=finetune.name, freeze_batchnorm=finetune.freeze_batchnorm)
     follows_validation = optim.schedule == "plateau"
     monitored = (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ())
-    return ClassificationTask(
-        model=model,
-        num_classes=info.num_classes,
-        optimizer=partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=finetune.name != "gradual"),
-        rate=None if follows_validation else partial(rate_at, optim),
-        plateau=partial(plateau, optim) if follows_validation else None,
-        label_smoothing=config.task.label_smoothing,
-        monitored=monitored,
-        seed=config.seed,
-        learn=learn if finetune.name != "full" or finetune.freeze_batchnorm else None,
-    )
+    common: dict[str, Any] = {
+        "model": model,
+        "optimizer": partial(
+            build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=finetune.name != "gradual"
+        ),
+        "rate": None if follows_validation else partial(rate_at, optim),
+        "plateau": partial(plateau, optim) if follows_validation else None,
+        "monitored": monitored,
+        "seed": config.seed,
+        "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,
+    }
+    if task.name in DETECTION:
+        from src.tasks.detection import DetectionTask
+
+        return DetectionTask(detector=task.detector, evaluator=task.evaluator, **common)
+    if task.name == "multilabel":
+        from src.tasks.multilabel import MultilabelTask, build_loss
+
+        numbers = {name: getattr(task, name) for name in ("gamma_negative", "gamma_positive", "margin")}
+        return MultilabelTask(num_classes=info.num_classes, loss=build_loss(task.loss, **numbers), **common)
+    from src.tasks.classification import ClassificationTask
+
+    return ClassificationTask(num_classes=info.num_classes, label_smoothing=task.label_smoothing, **common)

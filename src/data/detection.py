@@ -1,0 +1,166 @@
+"""The data module of detectors, on a set in COCO's format (src/data/objects.py has its targets and loaders)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+
+from src.config import DataConfig
+from src.data.coco import CocoIndex, load_splits
+from src.data.imagenet import scaling
+from src.data.info import DatasetInfo
+from src.data.loading import count_workers
+from src.data.module import check_parts
+from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from src.data.objects import EvalLoader, TrainLoader, TrainReader, learned
+from src.errors import UserError
+
+IMAGE_SIZE = 800  # of the shorter side, where data.image_size names none [pixels]
+AUGMENTS = {"none": False, "flip": True}  # whether every other photo is mirrored
+
+
+def build(
+    config: DataConfig,
+    *,
+    seed: int,
+    accumulate: int,
+    devices: int,
+    normalization: dict[str, Any] | None,
+    masks: bool,
+) -> "DetectionData":
+    """``src.data.build_data`` for detectors, which learn ``masks`` too where the task asks for them.
+
+    Raises UserError for everything that is wrong with the files or these settings.
+    """
+    check_parts(config.batch_size, devices, accumulate)
+    if config.augment not in AUGMENTS:
+        raise UserError(f"data.augment={config.augment}: is not for detection; there are: {', '.join(AUGMENTS)}")
+    if config.channels == 1:
+        raise UserError("data.channels=1: detection takes photos in colour")
+    indices = load_splits(config)
+    for index in indices.values():
+        index.require_boxes()
+        if masks:
+            index.require_masks()
+    train = indices["train"]
+    indices["train"] = train.take([i for i in range(len(train)) if learned(train, i, masks)])
+    if config.batch_size > len(indices["train"]):
+        raise UserError(
+            f"data.batch_size={config.batch_size} is larger than the {len(indices['train'])} training images that "
+            "show something to find; lower it, for no batch would be full"
+        )
+    size = config.test_size or config.image_size or max(config.train_sizes, default=IMAGE_SIZE)
+    info = DatasetInfo(config.name, train.classes, 3, size, IMAGENET_MEAN, IMAGENET_STD)
+    return DetectionData(
+        info,
+        indices,
+        normalization=scaling(config, info, normalization),
+        masks=masks,
+        flip=AUGMENTS[config.augment],
+        train_sizes=config.train_sizes or [config.image_size or size],
+        seed=seed,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        accumulate=accumulate,
+        workers=count_workers(config.workers, devices),
+    )
+
+
+class DetectionData(LightningDataModule):
+    """The splits of a COCO-format set for a detector.
+
+    ``info.image_size`` is the shorter side in evaluation; in training it is one of ``train_sizes``, drawn by the image.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        indices: dict[str, CocoIndex],
+        *,
+        normalization: dict[str, Any],
+        masks: bool,
+        flip: bool,
+        train_sizes: Sequence[int],
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        accumulate: int = 1,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.info, self.indices, self.normalization = info, indices, normalization
+        self.masks, self.flip, self.train_sizes, self.seed = masks, flip, list(train_sizes), seed
+        self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
+        self.workers = workers
+        self.sizes = {split: len(index) for split, index in indices.items()}
+        self.monitored: tuple[str, ...] = ("val",) if "val" in indices else ()
+        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def train_loader(
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epoch: int = 0,
+        trained: Callable[[], int] | None = None,
+    ) -> TrainLoader:
+        """The training split as in this epoch, for one of ``world`` ranks."""
+        check_parts(self.batch_size, world, self.accumulate)
+        read = TrainReader(
+            self.indices["train"],
+            masks=self.masks,
+            flip=self.flip,
+            sides=self.train_sizes,
+            seed=self.seed,
+            epoch=epoch,
+        )
+        return TrainLoader(
+            read,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=rank,
+            world=world,
+            workers=self.workers,
+            device=device,
+            trained=trained,
+        )
+
+    def eval_loader(
+        self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1
+    ) -> EvalLoader:
+        """Any split, "train" too: whole, in its own order; this rank's share of it."""
+        return EvalLoader(
+            self.indices[split],
+            batch_size=self.eval_batch_size,
+            rank=rank,
+            world=world,
+            workers=self.workers,
+            device=device,
+        )
+
+    def train_dataloader(self) -> TrainLoader:
+        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
+        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
+        if trainer.reload_dataloaders_every_n_epochs != 1:
+            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
+        return self.train_loader(**self._place, epoch=trainer.current_epoch, trained=lambda: progress.current.processed)
+
+    def val_dataloader(self) -> list[EvalLoader]:
+        """One loader for each split in ``monitored``; none where there is no validation."""
+        return [self.eval_loader(split, **self._place) for split in self.monitored]
+
+    def test_dataloader(self) -> EvalLoader:
+        return self.eval_loader("test", **self._place)
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        trainer = self._trainer
+        return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world": trainer.world_size}
+
+    @property
+    def _trainer(self) -> Any:
+        assert self.trainer is not None, "without a Trainer, call train_loader() or eval_loader()"
+        return self.trainer

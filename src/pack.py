@@ -1,0 +1,262 @@
+"""Resize a whole set once: ``python -m src.pack data=imagenet data.root=<folder> out=<folder> [size=256]``.
+
+The copy has the same layout, with shorter sides of at most `size` pixels, so `data.root=<out>` trains on it with a
+fraction of the decoding. `format=jpeg` (default) keeps quality 90; `format=ppm` keeps raw bytes: about ten times the
+space, and faster where the memory holds the files (docs/results.md). Also: `workers=`, `data.skip_unreadable=true`.
+The same command again goes on where the last one stopped.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from src.cli import main, say
+from src.data.files import Listing, opened, reason, report, scan
+from src.data.imagenet_files import listing
+from src.errors import UserError
+from src.results import duration
+from src.runs import read_json, write_json
+
+FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
+QUALITY = 90
+JPEG = {".jpg", ".jpeg", ".jpe"}
+SETS = {"imagenet": listing, "folder": scan}
+NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: what it was made of and whether it is whole; who works there
+WORDS = {  # of the command line, and the settings they name
+    **{name: name for name in ("data", "out", "size", "format", "workers")},
+    "data.root": "root",
+    "data.skip_unreadable": "skip_unreadable",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says."""
+
+    data: str
+    root: str
+    out: str
+    size: int = 256
+    format: str = "jpeg"
+    workers: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    skip_unreadable: bool = False
+
+
+def story() -> int:
+    """Pack what the command line names, and say how to use it."""
+    words = sys.argv[1:]
+    if not words or {"--help", "-h"} & set(words):
+        print(__doc__)
+        return 0 if words else 2
+    settings = parsed(words)
+    try:
+        facts = pack(settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"\nStopped; the same command goes on, and {settings.out} keeps what is done."
+        ) from None
+    before, after = (facts[name] / 2**20 for name in ("bytes_before", "bytes"))
+    print(
+        f"{facts['files']:,} images, {before:,.0f} MiB, are {after:,.0f} MiB in {settings.out}.\n"
+        f"Train on them: python -m src.train data={settings.data} data.root={settings.out}"
+    )
+    return 0
+
+
+def parsed(words: Iterable[str]) -> Settings:
+    """The settings from words such as data.root=…; UserError for a wrong one."""
+    given: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in WORDS:
+            raise UserError(f"{word}: no such setting; there are: {'=, '.join(WORDS)}=")
+        if key in ("size", "workers"):
+            if not value.isdecimal() or int(value) < 1:
+                raise UserError(f"{word}: a whole number above 0 is needed")
+            given[key] = int(value)
+        elif key == "data.skip_unreadable":
+            if value.lower() not in ("true", "false"):
+                raise UserError(f"{word}: true or false is needed")
+            given[WORDS[key]] = value.lower() == "true"
+        else:
+            given[WORDS[key]] = value
+    for key in ("data", "data.root", "out"):
+        if not given.get(WORDS[key]):
+            raise UserError(f"{key}=… is needed: python -m src.pack data=imagenet data.root=<folder> out=<folder>")
+    if given["data"] not in SETS:
+        raise UserError(f"data={given['data']}: only photos in class folders are packed: {', '.join(SETS)}")
+    if given.get("format", "jpeg") not in FORMATS:
+        raise UserError(f"format={given['format']}: choose one of: {', '.join(FORMATS)}")
+    return Settings(**given)
+
+
+def pack(settings: Settings) -> dict[str, Any]:
+    """Write the resized copy and return its facts (the content of its pack.json).
+
+    Raises UserError for a wrong folder, unreadable images, and a full disk.
+    """
+    found, out = SETS[settings.data](settings.root), Path(settings.out).expanduser()
+    with alone(out, found, settings):
+        facts = claim(out, found, settings)
+        if facts.get("whole"):
+            say(f"{out}: is packed already")
+            return facts
+        paths = [path for split in found.splits.values() for images in split.values() for path in images]
+        jobs = list(zip(paths, targets(paths, FORMATS[settings.format]), strict=True))
+        before, after, problems = pack_all(jobs, found.root, out, settings)
+        report(sorted(problems), found.root, settings.skip_unreadable)
+        os.sync()  # all files have reached the disk before the folder is called whole
+        facts |= {"whole": True, "files": len(jobs) - len(problems), "bytes_before": before, "bytes": after}
+        write_json(out / NOTE, facts)
+    return facts
+
+
+@contextlib.contextmanager
+def alone(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
+    """Make the folder and keep others out of it; UserError where it cannot be, or where somebody works in it."""
+    source, target = found.root.resolve(), out.resolve()
+    if target == source or source in target.parents or target in source.parents:
+        raise UserError(f"out={settings.out}: lies in data.root={settings.root} (or around it); choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK).open("ab")
+    except OSError as error:
+        raise UserError(f"out={settings.out}: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"out={settings.out}: another process is packing into it; wait for it") from None
+        try:
+            yield
+        finally:
+            if os.listdir(out) == [LOCK]:
+                (out / LOCK).unlink()
+
+
+def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
+    """Mark the folder as of this set and these settings; its note. UserError where it holds anything else."""
+    facts: dict[str, Any] = {"data": settings.data, "size": settings.size, "format": settings.format}
+    facts |= {"quality": QUALITY, "source": found.content()}
+    note = read_json(out / NOTE)
+    if note is None and set(os.listdir(out)) - {LOCK}:
+        (out / LOCK).unlink()
+        raise UserError(f"out={settings.out}: holds other files; choose a new folder")
+    if note is not None and {key: note.get(key) for key in facts} != facts:
+        raise UserError(f"out={settings.out}: holds a set packed from other photos or otherwise; choose another")
+    if note is None:
+        write_json(out / NOTE, facts)
+    return note or facts
+
+
+def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
+    """Pack each image: the bytes of all before and after, and what was wrong with some. UserError for a full disk."""
+    work = partial(packed, root=root, out=out, size=settings.size, format=settings.format)
+    problems, before, after, began = [], 0, 0, time.monotonic()
+    bar = tqdm(total=len(jobs), desc="packing", unit=" images", disable=None, smoothing=0.05)
+    with bar, contextlib.closing(spread(work, jobs, settings.workers)) as done:
+        for count, (path, sizes, problem) in enumerate(done):
+            bar.update()
+            if problem:
+                problems.append(f"{path}: {problem}")
+            elif sizes:
+                before, after = before + sizes[0], after + sizes[1]
+            else:
+                raise UserError(
+                    f"out={settings.out}: no space left on the device after {count:,} of {len(jobs):,} images; free "
+                    "some, and the same command goes on"
+                )
+    seconds = time.monotonic() - began
+    say(f"{len(jobs):,} images in {duration(seconds)}, {len(jobs) / seconds:,.0f} a second")
+    return before, after, problems
+
+
+def targets(paths: list[str], suffix: str) -> Iterator[str]:
+    """Where each image goes: its own name if that says the format, else with the suffix behind it (cat.png.jpg)."""
+    keep = JPEG if suffix == FORMATS["jpeg"] else {suffix}
+    return (path if os.path.splitext(path)[1].lower() in keep else path + suffix for path in paths)
+
+
+def spread(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[Any, None, None]:
+    """The results of the jobs, from this process or from several; these end with the iteration."""
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    with get_context().Pool(workers, initializer=_obedient) as pool:
+        yield from pool.imap_unordered(work, jobs, chunksize=16)
+
+
+def _obedient() -> None:
+    """End when the first process says so, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def packed(
+    job: tuple[str, str], *, root: Path, out: Path, size: int, format: str
+) -> tuple[str, tuple[int, int] | None, str | None]:
+    """Pack one image unless it is there: (its path, its bytes before and after, what is wrong with it).
+
+    A full disk is told by None for both.
+    """
+    source, target = root / job[0], out / job[1]
+    try:
+        before = source.stat().st_size
+        if target.exists() and (there := target.stat().st_size):  # a crash of the machine can leave an empty file
+            return job[0], (before, there), None
+        content = resized(source, size, format)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place(target, content)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return job[0], None, None
+        return job[0], None, reason(error, source)
+    except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
+        return job[0], None, reason(error, source)
+    return job[0], (before, len(content)), None
+
+
+def resized(source: Path, size: int, format: str) -> bytes:
+    """The image with a shorter side of at most `size` pixels, encoded; a small enough JPEG stays as it is.
+
+    Antialiased bicubic, RGB, upright.
+    """
+    image = opened(source, "RGB")
+    if min(image.size) <= size:
+        if format == "jpeg" and source.suffix.lower() in JPEG:
+            return source.read_bytes()
+    else:
+        ratio = size / min(image.size)
+        width, height = (max(size, round(side * ratio)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    image.save(content, format.upper(), **({"quality": QUALITY} if format == "jpeg" else {}))
+    return content.getvalue()
+
+
+def place(target: Path, content: bytes) -> None:
+    """Write a file completely or not at all; not flushed to the disk one by one, which would take longer than packing.
+
+    What a kill leaves half-written is overwritten under the same name by the next attempt.
+    """
+    scratch = target.with_name(f".{target.name}.tmp")
+    scratch.write_bytes(content)
+    scratch.replace(target)
+
+
+if __name__ == "__main__":
+    main(story)

@@ -1,0 +1,118 @@
+"""Contact sheets: a few photos of the validation set, what is to be found in them beside what was found."""
+
+import colorsys
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+
+from src.coco_eval import decode
+from src.data.coco import CocoIndex
+from src.data.coco_check import drawable
+from src.data.objects import learned
+from src.runs import write_atomic
+
+PICTURES = 6
+HEIGHT = 384  # of a photo in the sheet [pixels]
+CERTAIN = 0.5  # what is drawn has at least this score
+
+
+def shown(index: CocoIndex) -> list[int]:
+    """Which images a sheet shows: the first ones with something to find."""
+    return torch.nonzero(index.presence.any(dim=1)).flatten()[:PICTURES].tolist()
+
+
+def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: Sequence[int], *, masks: bool) -> Tensor:
+    """Photos uint8 [3, H, W], two pairs a row: to the left what is true, to the right what was found.
+
+    ``results`` are COCO's, of any images; crowds are not drawn.
+    """
+    number = {k: label for label, k in enumerate(index.category_ids)}
+    found: dict[int, list[dict[str, Any]]] = {index.images[i].id: [] for i in images}
+    for result in results:
+        if result["image_id"] in found and result["score"] >= CERTAIN:
+            found[result["image_id"]].append(result)
+    tiles = []
+    for i in images:
+        record, photo, true = index.images[i], index.load(i), learned(index, i, masks)
+        names = [index.classes[a["label"]] for a in true]
+        segments = [drawable(a) for a in true] if masks else []
+        left = drawn(photo, [a["corners"] for a in true], [a["label"] for a in true], names, segments)
+        own = found[record.id]
+        labels = [number[r["category_id"]] for r in own]
+        names = [f"{index.classes[k]} {r['score']:.2f}" for k, r in zip(labels, own, strict=True)]
+        segments = [r["segmentation"] for r in own] if masks else []
+        right = drawn(photo, [corners(r["bbox"]) for r in own], labels, names, segments)
+        tiles.append(torch.cat([left, torch.full((3, HEIGHT, 4), 255, dtype=torch.uint8), right], dim=2))
+    width = max(tile.shape[2] for tile in tiles)
+    even = [pad(tile, (0, width - tile.shape[2]), value=255) for tile in tiles]
+    return make_grid(even, nrow=2, padding=12, pad_value=255)
+
+
+def corners(box: Sequence[float]) -> list[float]:
+    x, y, width, height = box
+    return [x, y, x + width, y + height]
+
+
+def drawn(
+    photo: Tensor,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    names: Sequence[str],
+    segmentations: Sequence[Any],
+) -> Tensor:
+    """The photo uint8 [3, H, W] in the sheet's height with these boxes and masks, a colour for each label."""
+    scale = HEIGHT / photo.shape[1]
+    size = (HEIGHT, max(1, round(photo.shape[2] * scale)))
+    small = interpolate(photo[None].float(), size, mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
+    if not boxes:
+        return small
+    colors = [color_of(label) for label in labels]
+    if segmentations:
+        covered = interpolate(decode(segmentations, *photo.shape[1:])[None], size)[0].bool()
+        small = draw_segmentation_masks(small, covered, alpha=0.5, colors=colors)
+    return draw_bounding_boxes(
+        small,
+        torch.tensor(boxes) * scale,
+        list(names),
+        colors,
+        width=2,
+        label_colors="white",
+        fill_labels=True,
+    )
+
+
+def color_of(label: int) -> tuple[int, int, int]:
+    """Colours far apart for labels that are near: steps of the golden ratio around the circle."""
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.9, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+class Pictures(Callback):
+    """Writes ``folder``/epoch_0001.png and so on after each validation of a detector, and shows it at W&B."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        make: Callable[[], Tensor | None] = pl_module.contact_sheet  # type: ignore[assignment]
+        sheet = make() if trainer.is_global_zero else None
+        if sheet is None:
+            return
+        path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
+        self.folder.mkdir(exist_ok=True)
+        png = io.BytesIO()
+        to_pil_image(sheet).save(png, "PNG")
+        write_atomic(path, png.getbuffer())
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/pictures", [str(path)], step=trainer.global_step)

@@ -1,0 +1,139 @@
+"""What all tasks share: the optimizer, the rate as a function of progress, what learns when, and resuming."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from src.data.info import DatasetInfo
+from src.optim import set_rate
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Arithmetic in true fp32, whatever the training used: a reported number is fp32's (no autocast, no TF32)."""
+    cudnn = {"enabled": True, "deterministic": True, "allow_tf32": False}
+    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(**cudnn):
+        yield
+
+
+def gathered(parts: list[Tensor], rows: int) -> Tensor:
+    """The columns that all processes collected, float64 [rows, N] on the CPU."""
+    own = torch.cat([torch.zeros(rows, 0, dtype=torch.float64), *(part.cpu() for part in parts)], dim=1)
+    if not dist.is_initialized():
+        return own
+    everyones: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyones, own)
+    return torch.cat(everyones, dim=1)
+
+
+class Task(LightningModule):
+    """Trains a network; each step is a pure function of its number, so that a resumed run is the unbroken one.
+
+    `rate` maps the share of training that is done to a learning rate; with `plateau` the rate follows the validation
+    loss instead. `monitored` names the splits behind the validation loaders, in their order: "val", and "test" where
+    test curves are drawn. `learn` lets those parts of the network learn that do at a share of the epochs, where that
+    is not all of it. Nothing is logged inside an epoch; `epoch_metrics` holds the numbers of the last one, by names
+    such as "val/loss". By the validation metric `headline` the best epoch is chosen; higher is better.
+    """
+
+    headline: str
+    seen: int  # test samples of all processes
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        rate: Callable[[float], float] | None,
+        plateau: Callable[[Optimizer], ReduceLROnPlateau] | None = None,
+        monitored: tuple[str, ...] = ("val",),
+        seed: int = 0,
+        learn: Callable[[nn.Module, float], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.build_optimizer = optimizer
+        self.rate = rate
+        self.build_plateau = plateau
+        self.plateau: ReduceLROnPlateau | None = None
+        self.monitored = monitored
+        self.seed = seed
+        self.learn = learn
+        if learn is not None:
+            learn(model, 1.0)  # what ever learns is what the optimizer gets
+        self.epoch_metrics: dict[str, float] = {}
+        self.resumed: dict[str, Any] = {}
+
+    def running(self) -> dict[str, float]:
+        """Figures of the running epoch, for the progress bar: "loss", its mean so far, and whatever is telling."""
+        raise NotImplementedError
+
+    def write_test_files(self, path: Path, info: DatasetInfo) -> None:
+        """Write what the final test leaves beside results.json."""
+        raise NotImplementedError
+
+    def adopt(self, checkpoint: dict[str, Any]) -> None:
+        """Take from a checkpoint what belongs to its weights, beside them."""
+
+    def wandb_media(self, info: DatasetInfo) -> dict[str, Any]:
+        """What W&B shows of the final test beside the numbers."""
+        return {}
+
+    def on_train_start(self) -> None:
+        self.total_steps = self.trainer.estimated_stepping_batches
+        if self.plateau is not None and "plateau" in self.resumed:
+            self.plateau.load_state_dict(self.resumed["plateau"])
+        self.on_train_epoch_start()  # Lightning leaves it out where it resumes inside an epoch
+
+    def on_train_epoch_start(self) -> None:
+        self.epoch_metrics = {}
+        if self.learn is not None:
+            self.learn(self.model, self.current_epoch / (self.trainer.max_epochs or 1))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make the step a pure function of its number: its rate, and the random numbers that dropout draws."""
+        done = self.trainer.global_step
+        if self.rate is not None:
+            set_rate(self.optimizer, self.rate(done / self.total_steps))
+        entropy = (self.seed, done, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        """To be called at the end of a task's own."""
+        if self.plateau is not None:
+            self.plateau.step(self.epoch_metrics["val/loss"])
+        self.epoch_metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+
+    def on_validation_start(self) -> None:
+        """Judge what is saved: BatchNorm's statistics are each process's own, and rank 0's are saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = self.build_optimizer(self.model)
+        self.plateau = self.build_plateau(optimizer) if self.build_plateau is not None else None
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.resumed = {key: checkpoint[key] for key in ("train_metrics", "plateau") if key in checkpoint}
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The one optimizer, without Lightning's wrapper."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        return optimizer

@@ -1,0 +1,195 @@
+"""Detection and instance segmentation: one pure step, and the LightningModule around it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from src.coco_eval import Scores, evaluate, results_of
+from src.data.coco import CocoIndex
+from src.data.info import DatasetInfo
+from src.pictures import contact_sheet, shown
+from src.results import write_rows
+from src.runs import write_atomic
+from src.tasks.base import Task, full_precision
+
+
+def step(model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sum [] of a detector's losses, and each of them by its name."""
+    losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
+    return torch.stack(list(losses.values())).sum(), losses
+
+
+class Losses(Metric):
+    """The means of a step's losses over an epoch, exact over processes; nothing is read before ``compute``."""
+
+    full_state_update = False
+    sums: Tensor
+    steps: Tensor
+
+    def __init__(self, names: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = names
+        self.add_state("sums", torch.zeros(len(names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("steps", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, losses: dict[str, Tensor]) -> None:
+        self.sums += torch.stack([losses[name].detach().double() for name in self.names])
+        self.steps += 1
+
+    def compute(self) -> dict[str, float]:
+        """Their sum as "loss", and each."""
+        means = (self.sums / self.steps).tolist()
+        return {"loss": sum(means), **dict(zip(self.names, means, strict=True))}
+
+
+LOSSES = {
+    "faster_rcnn": ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"),
+    "mask_rcnn": ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"),
+    "retinanet": ("loss_classification", "loss_bbox_regression"),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A split's results in COCO's format, of all processes, and what the evaluator says of them."""
+
+    index: CocoIndex
+    results: list[dict[str, Any]]
+    boxes: Scores
+    masks: Scores | None
+
+
+class DetectionTask(Task):
+    """Trains a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
+
+    Photos are judged one by one: in a batch, the padding to the largest would change the numbers a little.
+    """
+
+    headline = "map"
+
+    def __init__(self, *, detector: str, evaluator: str = "faster_coco_eval", **common: Any) -> None:
+        """`common`: see Task."""
+        super().__init__(**common)
+        self.masks = detector == "mask_rcnn"
+        self.evaluator = evaluator
+        self.train_metrics = Losses(LOSSES[detector])
+        self.collected: dict[str, list[tuple[int, list[dict[str, Any]]]]] = {}
+        self.judged: dict[str, Judged] = {}
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Boxes (corners), labels from 1, scores and, where masks are learned, masks float [N, 1, H, W] of images."""
+        return self.model(images)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.global_rank == 0:  # sums over all processes, so one of them goes on from there
+            for name, value in self.resumed.get("train_metrics", {}).items():
+                setattr(self.train_metrics, name, value.to(self.device))
+
+    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
+        loss, losses = step(self.model, *batch)
+        self.train_metrics.update(losses)
+        return loss
+
+    def running(self) -> dict[str, float]:
+        return {"loss": float(self.train_metrics.sums.sum()) / max(int(self.train_metrics.steps), 1)}
+
+    def on_train_epoch_end(self) -> None:
+        self.epoch_metrics |= {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
+        self.train_metrics.reset()
+        super().on_train_epoch_end()
+
+    def on_validation_epoch_start(self) -> None:
+        self.collected = {split: [] for split in self.monitored}
+
+    def validation_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int, dataloader_idx: int = 0) -> None:
+        split = self.monitored[dataloader_idx]
+        self._find(split, self._validated(dataloader_idx), *batch)
+
+    def on_validation_epoch_end(self) -> None:
+        for k, split in enumerate(self.monitored):
+            self._judge(split, self._validated(k))
+
+    def on_test_epoch_start(self) -> None:
+        self.collected = {"test": []}
+        self.epoch_metrics = {}
+
+    def test_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int) -> None:
+        with full_precision(self.device):
+            self._find("test", self._tested, *batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.seen = self._judge("test", self._tested)
+
+    def contact_sheet(self) -> Tensor | None:
+        """Photos of the last validation with what is to be found and what was found, uint8 [3, H, W]."""
+        if "val" not in self.judged:
+            return None
+        judged = self.judged["val"]
+        return contact_sheet(judged.index, judged.results, shown(judged.index), masks=self.masks)
+
+    def write_test_files(self, path: Path, info: DatasetInfo) -> None:
+        """detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
+        judged = self.judged["test"]
+        write_atomic(path / "detections.json", json.dumps(judged.results).encode())
+        objects = judged.index.to_coco().getAnnIds
+        rows: list[list[Any]] = [
+            ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
+        ]
+        for name, number in zip(info.classes, judged.index.category_ids, strict=True):
+            scores = [*judged.boxes.by_category[number], *(judged.masks.by_category[number] if judged.masks else ())]
+            count = len(objects(catIds=[number], iscrowd=False))
+            rows.append([name, count, *(f"{score:.6f}" for score in scores)])
+        write_rows(path / "per_class.csv", rows)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the losses of all processes, which a checkpoint inside an epoch needs."""
+        super().on_save_checkpoint(checkpoint)
+        with self.train_metrics.sync_context():
+            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
+            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
+
+    def _validated(self, k: int) -> CocoIndex:
+        """What there is behind a validation loader."""
+        return self.trainer.val_dataloaders[k].index  # type: ignore[index]
+
+    @property
+    def _tested(self) -> CocoIndex:
+        return self.trainer.test_dataloaders.index  # type: ignore[union-attr]
+
+    def _find(self, split: str, index: CocoIndex, images: list[Tensor], numbers: list[int]) -> None:
+        for image, i in zip(images, numbers, strict=True):
+            output = self.model([image])[0]
+            found = results_of(output, image_id=index.images[i].id, category_ids=index.category_ids)
+            self.collected[split].append((i, found))
+
+    def _judge(self, split: str, index: CocoIndex) -> int:
+        """Evaluate a split on one process and tell all of them; returns the number of images."""
+        found = in_order(self.collected.pop(split))
+        judged: list[Any] = [None]
+        if self.global_rank == 0:
+            results = [result for _, of_image in found for result in of_image]
+            truth, images = index.to_coco().dataset, [index.images[i].id for i, _ in found]
+            kinds = (False, True) if self.masks else (False,)
+            judged = [[evaluate(truth, results, masks=kind, images=images, evaluator=self.evaluator) for kind in kinds]]
+            self.judged[split] = Judged(index, results, judged[0][0], judged[0][1] if self.masks else None)
+        if dist.is_initialized():
+            dist.broadcast_object_list(judged, src=0)
+        for prefix, scores in zip(("", "mask_"), judged[0], strict=False):
+            self.epoch_metrics |= {f"{split}/{prefix}{name}": value for name, value in scores.numbers.items()}
+        return len(found)
+
+
+def in_order(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
+    """What all processes found, by the number of the image."""
+    if dist.is_initialized():
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, found)
+        found = [image for part in parts for image in part]
+    return sorted(found, key=lambda image: image[0])

@@ -1,0 +1,173 @@
+"""Multi-label classification: one pure step, and the LightningModule around it."""
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.cli import say
+from src.data.info import DatasetInfo
+from src.losses import asymmetric_loss, binary_cross_entropy
+from src.multilabel_metrics import (
+    RunningCounts,
+    average_precisions,
+    best_threshold,
+    class_scores,
+    count_labels,
+    measure,
+)
+from src.results import write_rows
+from src.runs import write_atomic
+from src.tasks.base import Task, full_precision, gathered
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch itself, before validation has chosen any
+
+
+def build_loss(name: str, *, gamma_negative: float, gamma_positive: float, margin: float) -> Loss:
+    """The loss of this name, "bce" or "asymmetric"; only the latter heeds the numbers."""
+    if name == "bce":
+        return binary_cross_entropy
+    return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
+
+
+def step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
+    """The mean loss [] and the logits float32 [B, C] of images [B, C, H, W] and targets (0 or 1) float32 [B, C]."""
+    logits = model(images).float()
+    return loss(logits, targets), logits.detach()
+
+
+class MultilabelTask(Task):
+    """Trains a network to name every class that an image shows.
+
+    Validation chooses the threshold with the best macro F1, anew in each epoch; the test uses the one that belongs to
+    its weights (``adopt``), and 0.5 where there was no validation. mAP needs no threshold, and is the headline.
+    """
+
+    headline = "map"
+
+    def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:
+        """`common`: see Task."""
+        super().__init__(**common)
+        self.loss = loss
+        self.num_classes = num_classes
+        self.threshold: float | None = None  # as chosen on the validation set
+        self.train_metrics = RunningCounts(num_classes)
+        self.collected: dict[str, list[Tensor]] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
+            for name, value in self.resumed.get("train_metrics", {}).items():
+                setattr(self.train_metrics, name, value.to(self.device))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, targets = batch
+        loss, logits = step(self.model, images, targets, loss=self.loss)
+        self.train_metrics.update(logits.sigmoid() >= TRAIN_THRESHOLD, targets > 0, loss)
+        return loss
+
+    def running(self) -> dict[str, float]:
+        metrics = self.train_metrics
+        hits, predicted, positive = metrics.counts.sum(dim=1).tolist()
+        return {
+            "loss": float(metrics.loss) / max(int(metrics.samples), 1),
+            "micro_f1": 2 * hits / max(predicted + positive, 1),
+        }
+
+    def on_train_epoch_end(self) -> None:
+        self.epoch_metrics |= {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
+        self.train_metrics.reset()
+        super().on_train_epoch_end()
+
+    def on_validation_epoch_start(self) -> None:
+        self.collected = {split: [] for split in self.monitored}
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._collect(self.monitored[dataloader_idx], *batch)
+
+    def on_validation_epoch_end(self) -> None:
+        for split in self.monitored:
+            _, logits, present = self._of_all(split)
+            if split == "val":
+                self.threshold = best_threshold(logits.sigmoid(), present)
+            self._measure(split, logits, present)
+
+    def on_test_epoch_start(self) -> None:
+        self.collected = {"test": []}
+        self.epoch_metrics = {}
+        if self.threshold is None and self.global_rank == 0:
+            say("The threshold is 0.5: no validation set has chosen one.")
+
+    def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        with full_precision(self.device):
+            self._collect("test", *batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.tested = indices, logits, present = self._of_all("test")
+        self.seen = len(indices)
+        self._measure("test", logits, present)
+
+    def write_test_files(self, path: Path, info: DatasetInfo) -> None:
+        """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
+        indices, logits, present = self.tested
+        scores = logits.sigmoid()
+        precisions = average_precisions(scores, present)
+        counts = count_labels(scores.double() >= self.epoch_metrics["test/threshold"], present)
+        columns = [counts[2].tolist(), precisions.tolist(), *(c.tolist() for c in class_scores(counts).values())]
+        rows = zip(info.classes, *columns, strict=True)
+        head = ["class", "positives", "ap", "precision", "recall", "f1"]
+        write_rows(
+            path / "per_class.csv",
+            [head, *([name, count, *(f"{v:.6f}" for v in values)] for name, count, *values in rows)],
+        )
+        arrays: dict[str, Any] = {"index": indices.numpy(), "labels": present.numpy(), "scores": scores.numpy()}
+        ids: dict[str, Any] = getattr(self.trainer.datamodule, "image_ids", {})  # type: ignore[attr-defined]
+        if "test" in ids:
+            arrays["image_id"] = ids["test"][arrays["index"]]
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        write_atomic(path / "test_predictions.npz", packed.getbuffer())
+
+    def adopt(self, checkpoint: dict[str, Any]) -> None:
+        """Take from a checkpoint the threshold that belongs to its weights."""
+        self.threshold = checkpoint.get("threshold")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the threshold, and the counts of all processes, which a checkpoint inside an epoch needs."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["threshold"] = self.threshold
+        with self.train_metrics.sync_context():
+            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
+            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.adopt(checkpoint)
+
+    def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
+        logits = self.model(images).float()
+        columns = [indices.double()[None], logits.double().T, targets.double().T]
+        self.collected[split].append(torch.cat(columns))
+
+    def _of_all(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices int64 [N] in ascending order, logits float32 and presence bool [N, C] of all processes' samples."""
+        columns = gathered(self.collected.pop(split), 1 + 2 * self.num_classes)
+        columns = columns[:, columns[0].argsort()]
+        index, logits, present = columns.split([1, self.num_classes, self.num_classes])
+        return index[0].long(), logits.T.float().contiguous(), present.T.bool().contiguous()
+
+    def _measure(self, split: str, logits: Tensor, present: Tensor) -> None:
+        """Put a split's metrics into `epoch_metrics`."""
+        threshold = 0.5 if self.threshold is None else self.threshold
+        values = measure(logits.sigmoid(), present, threshold)
+        values["loss"] = float(self.loss(logits, present.float()))
+        self.epoch_metrics |= {f"{split}/{name}": value for name, value in values.items()}
