@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from src.cli import CONF, store_schema, typed
+from src.cli import CONF, store_schema, typed, with_task
 from src.config import TrainConfig
 from src.registry import store_models
 
@@ -38,7 +38,7 @@ def compose(*overrides: str) -> TrainConfig:
     store_schema()
     store_models()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("train", list(overrides)))
+        return typed(compose("train", with_task(list(overrides))))
 
 
 def command(module: str, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

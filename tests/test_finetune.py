@@ -133,7 +133,13 @@ def test_wrong_wishes_are_one_sentence(pretrained: Path, tmp_path: Path) -> None
     wider = train(tmp_path / "run", SECOND, f"model.weights={pretrained}", "model.width=8")
     assert wider.returncode == 1 and wider.stderr.count("\n") == 1
     assert "weights of another architecture" in wider.stderr and not (tmp_path / "run").exists()
-    ddp = train(tmp_path / "run", f"model.weights={pretrained}", "finetune=gradual", "trainer=ddp", "trainer.devices=2")
+    plain = train(tmp_path / "run", FIRST, f"model.weights={pretrained}", "model.shortcut=none")
+    assert "was trained with model.shortcut=A, and this one has none" in plain.stderr and plain.returncode == 1
+    with pytest.raises(UserError, match="finetune=head leaves the backbone as it is"):
+        compose("finetune=head", "finetune.backbone_lr=0.5", "model.weights=x")
+    with pytest.raises(UserError, match="it would fix random statistics"):
+        compose("finetune.freeze_batchnorm=true")
+    ddp = train(tmp_path / "run", f"model.weights={pretrained}", "finetune=gradual", "trainer=ddp", "trainer.devices=1")
     assert ddp.returncode == 1 and "use one device" in ddp.stderr
 
 
@@ -168,4 +174,37 @@ def test_a_gradual_run_that_was_killed_ends_with_the_same_bits(pretrained: Path,
     again = command("src.train", f"resume={killed}")
     assert again.returncode == 0, again.stderr
     assert_equal(weights(whole), weights(killed))
+    before, after = backbone(weights(pretrained)), backbone(weights(whole))
+    assert [name for name in before if name.endswith("weight") and torch.equal(before[name], after[name])] == []
+    groups = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert [group.get("scale", 1.0) for group in groups] == [1.0, 0.5]
     assert results(whole)["metrics"] == results(killed)["metrics"]
+
+
+def test_frozen_batchnorm_stays_as_the_weights_have_it(pretrained: Path, tmp_path: Path) -> None:
+    done = train(tmp_path / "run", SECOND, f"model.weights={pretrained}", "finetune.freeze_batchnorm=true")
+    assert done.returncode == 0, done.stderr
+    before, after = backbone(weights(pretrained)), backbone(weights(tmp_path / "run"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(before[name].ndim == 4 for name in changed)  # the convolutions alone
+
+
+def test_what_does_not_fit_is_refused_before_a_directory_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from src import fit
+    from src.data.info import DIGITS
+    from src.models import build_model
+
+    config = compose("data=digits", "model=resnet56", "data.batch_size=64", "trainer.precision=fp32", "trainer=cpu")
+    config.trainer.devices = 1
+    model = build_model(config.model, DIGITS)
+    assert "for a step" in fit.memory_needed(config, model, DIGITS)
+    monkeypatch.setattr(fit, "free_bytes", lambda accelerator: 20_000_000)
+    with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
+        fit.memory_needed(config, model, DIGITS)
+    config.trainer.accumulate, config.optim.ema = 2, 0.9
+    with pytest.raises(UserError) as halved:
+        fit.memory_needed(config, model, DIGITS)
+    assert str(halved.value) != str(plain.value)
+    assert model.backbone.checkpoint_activations is False

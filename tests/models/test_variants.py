@@ -73,7 +73,7 @@ def test_wrong_depth_is_refused_in_one_sentence(depth: int, near: str) -> None:
         ("cifar_resnet", {"shortcut": "none", "stochastic_depth": 0.5}, "a plain net has no shortcut"),
         ("cifar_resnet", {"stochastic_depth": 1.0}, "model.stochastic_depth=1.0: a probability"),
         ("cifar_resnet", {"activation": "tanh"}, "model.activation='tanh' is not a choice; .* relu, mish, silu, gelu"),
-        ("cifar_resnet", {"head": "mlp"}, "model.head='mlp' is not a choice; choose one of: linear, conv"),
+        ("cifar_resnet", {"head": "mlp"}, "model.head='mlp' is not a choice; choose one of: linear, max, conv"),
         ("imagenet_resnet", {"depth": 34, "group_width": 128}, "only bottlenecks have groups; add model.depth=50"),
         ("preact_resnet", {"depth": 21}, "a pre-activation CIFAR ResNet has 6n\\+2 layers; the nearest are 20 and 26"),
         ("preact_resnet", {"depth": 111, "block": "bottleneck"}, "of bottlenecks has 9n\\+2 layers; .* 110 and 119"),

@@ -98,6 +98,8 @@ def test_resnet_v2_is_as_large_as_keras_says() -> None:
     assert count_parameters(backbone) == 58_187_904
     buffers = sum(b.numel() for name, b in backbone.named_buffers() if "running" in name)
     assert buffers == 143_744
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1.001e-5, 0.01)}
     assert count_parameters(shapes_of("resnet50v2", 1000)) == 25_568_360
     assert count_parameters(shapes_of("resnet101v2", 1000)) == 44_577_896
 

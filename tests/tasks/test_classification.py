@@ -1,0 +1,45 @@
+"""The classification step with soft labels, and the scores of several crops."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from src.metrics import confusion_matrix
+from src.tasks.classification import scores, step
+
+IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -> None:
+    loss, confusion = step(model, IMAGES, LABELS, label_smoothing=smoothing)
+    soft, soft_confusion = step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
+    torch.testing.assert_close(soft, loss)
+    assert torch.equal(soft_confusion, confusion)
+    assert torch.equal(confusion, confusion_matrix(model(IMAGES), LABELS))
+
+
+def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
+    other = LABELS.roll(1)
+    shares = 0.7 * one_hot(LABELS, 5) + 0.3 * one_hot(other, 5)
+    loss, confusion = step(model, IMAGES, shares)
+    logits = model(IMAGES)
+    torch.testing.assert_close(loss, 0.7 * cross_entropy(logits, LABELS) + 0.3 * cross_entropy(logits, other))
+    assert torch.equal(confusion, confusion_matrix(logits, LABELS))
+
+
+def test_ten_crops_are_averaged_as_probabilities(model: nn.Module) -> None:
+    crops = torch.randn(3, 10, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    averaged = scores(model, crops)
+    by_hand = torch.stack([torch.stack([model(crop[None]).softmax(1)[0] for crop in image]).mean(0) for image in crops])
+    torch.testing.assert_close(averaged.exp(), by_hand)
+    torch.testing.assert_close(averaged.softmax(1), by_hand)
+    torch.testing.assert_close(scores(model, IMAGES), model(IMAGES))

@@ -1,0 +1,204 @@
+"""``python -m src.pack``: resized copies that train like the original, resumed after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, environment
+from PIL import Image
+
+from src import pack
+from src.config import DataConfig
+from src.data import build_data
+from src.data.photos import read_photo
+from src.errors import UserError
+from src.pack import Settings, parsed
+
+
+def photo(path: Path, size: tuple[int, int] = (60, 40), mode: str = "RGB", **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.RandomState(len(path.name)).randint(256, size=(4, 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes of six training and two val photos: large, small, grey, and in another format."""
+    for split, count in (("train", 6), ("val", 2)):
+        for name in ("cat", "dog"):
+            for i in range(count):
+                photo(tmp_path / "set" / split / name / f"{i}.JPEG", (60 - i, 40 + i))
+    photo(tmp_path / "set" / "train" / "cat" / "small.jpg", (20, 10))
+    photo(tmp_path / "set" / "train" / "cat" / "grey.jpg", (40, 80), "L")
+    photo(tmp_path / "set" / "train" / "dog" / "0.png", (90, 60), "RGBA")
+    return tmp_path / "set"
+
+
+def settings(place: Path, **options: Any) -> Settings:
+    common = {"data": "imagenet", "root": str(place), "out": str(place.parent / "out"), "size": 24, "workers": 1}
+    return Settings(**common | options)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name[0] != "."}
+
+
+@pytest.mark.parametrize("form", ["jpeg", "ppm"])
+def test_the_copy_has_the_layout_and_trains_like_the_original(root: Path, form: str) -> None:
+    facts = pack.pack(settings(root, format=form))
+    out = root.parent / "out"
+    assert (facts["files"], facts["whole"]) == (19, True)
+    assert facts["bytes_before"] == sum(path.stat().st_size for path in root.rglob("*.*") if path.is_file())
+    assert json.loads((out / "pack.json").read_text()) == facts
+    ending = ".ppm" if form == "ppm" else ""
+    kept = {name: read_photo(out / f"{name}{ending}") for name in ("train/cat/0.JPEG", "train/cat/grey.jpg")}
+    assert [tuple(pixels.shape) for pixels in kept.values()] == [(3, 24, 36), (3, 48, 24)]
+    assert (out / ("train/dog/0.png" + (".ppm" if form == "ppm" else ".jpg"))).exists()
+    if form == "jpeg":
+        small = "train/cat/small.jpg"
+        assert (out / small).read_bytes() == (root / small).read_bytes(), "small enough: not encoded once more"
+    with Image.open(root / "train" / "cat" / "0.JPEG") as file:
+        expected = np.asarray(file.resize((36, 24), Image.Resampling.BICUBIC)).astype(int)
+    found = kept["train/cat/0.JPEG"].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).mean() < (5 if form == "jpeg" else 1e-9)
+    common = {"name": "imagenet", "augment": "imagenet_v1", "batch_size": 4, "image_size": 16, "workers": 0}
+    data = [build_data(DataConfig(root=str(place), **common), seed=0) for place in (root, out)]
+    assert data[0].sizes == data[1].sizes
+    assert data[0].info == data[1].info
+    labels = [[labels.tolist() for _, labels in part.train_loader()] for part in data]
+    assert labels[0] == labels[1], "the same order of the same photos"
+
+
+def test_several_processes_write_the_same_files(root: Path) -> None:
+    pack.pack(settings(root))
+    pack.pack(settings(root, out=str(root.parent / "other"), workers=2))
+    assert files(root.parent / "out") == files(root.parent / "other")
+
+
+def test_a_killed_pack_goes_on_where_it_stopped(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = root.parent / "out"
+    whole = pack.pack(settings(root, out=str(root.parent / "whole")))
+    for i in range(300):
+        photo(root / "train" / "cat" / f"more{i}.JPEG", (300, 200))
+    program = [sys.executable, "-m", "src.pack", "data=imagenet", f"data.root={root}", f"out={out}", "size=24"]
+    process = subprocess.Popen(
+        [*program, "workers=2"], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, start_new_session=True
+    )
+    while len(list(out.rglob("*.JPEG"))) < 10:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.JPEG") if path.name[0] != "."}
+    assert 10 <= len(before) < 300
+    assert "whole" not in json.loads((out / "pack.json").read_text())
+    (empty := next(iter(before))).write_bytes(b"")  # as a crash of the machine may leave it
+    facts = pack.pack(settings(root))
+    assert facts["files"] == whole["files"] + 300
+    assert empty.stat().st_size > 0
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items() if path != empty), "not done again"
+    assert not list(out.rglob("*.tmp"))
+    again = files(out)
+    assert pack.pack(settings(root)) == facts
+    assert "is packed already" in capsys.readouterr().err
+    assert files(out) == again
+
+
+def test_unreadable_photos_are_listed_and_may_be_left_out(root: Path) -> None:
+    bad = root / "train" / "dog" / "3.JPEG"
+    bad.write_bytes(bad.read_bytes()[:-60])
+    (root / "train" / "cat" / "text.jpg").write_text("no photo")
+    with pytest.raises(UserError) as error:
+        pack.pack(settings(root))
+    lines = str(error.value).splitlines()
+    assert "2 unreadable images (data.skip_unreadable=true goes on without them)" in lines[0]
+    assert [line.strip().split(":")[0] for line in lines[1:]] == ["train/cat/text.jpg", "train/dog/3.JPEG"]
+    facts = pack.pack(settings(root, skip_unreadable=True))
+    assert facts["files"] == 18
+    assert not (root.parent / "out" / "train" / "dog" / "3.JPEG").exists()
+
+
+def test_a_full_disk_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(target: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pack, "place", full)
+        with pytest.raises(UserError, match="no space left on the device after 0 of 19 images; free some") as error:
+            pack.pack(settings(root))
+    assert "\n" not in str(error.value)
+    assert pack.pack(settings(root))["files"] == 19
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"root": "{root}/absent"}, "absent: no such folder"),
+        ({"root": "{root}/train"}, "has no folder train"),
+        ({"out": "{root}/train/packed"}, "lies in data.root="),
+        ({"out": "{root}"}, "lies in data.root="),
+        ({"out": "{root}/.."}, "or around it"),
+        ({"out": "{other}"}, "holds other files; choose a new folder"),
+        ({"out": "{other}/file"}, "Not a directory|File exists"),
+        ({"out": "{done}"}, "holds a set packed from other photos or otherwise"),
+    ],
+)
+def test_wrong_folders_are_one_sentence(root: Path, options: dict, words: str) -> None:
+    other, done = root.parent / "other", root.parent / "done"
+    other.mkdir()
+    (other / "file").write_text("mine")
+    pack.pack(settings(root, out=str(done), size=16))
+    before = files(root.parent)
+    filled = {key: value.format(root=root, other=other, done=done) for key, value in options.items()}
+    with pytest.raises(UserError, match=words) as error:
+        pack.pack(settings(root, **filled))
+    assert "\n" not in str(error.value)
+    assert files(root.parent) == before
+    assert not list(other.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=imagenet", "data.root=a"], "out=… is needed"),
+        (["data=imagenet", "out=a"], "data.root=… is needed"),
+        (["data=coco", "data.root=a", "out=b"], "data=coco: only photos in class folders are packed: imagenet, folder"),
+        (["data=imagenet", "data.root=a", "out=b", "size=big"], "size=big: a whole number above 0 is needed"),
+        (["data=imagenet", "data.root=a", "out=b", "format=png"], "format=png: choose one of: jpeg, ppm"),
+        (["data=imagenet", "data.root=a", "out=b", "data.skip_unreadable=1"], "true or false is needed"),
+        (["data=imagenet", "data.root=a", "out=b", "quality=3"], "quality=3: no such setting; there are: data="),
+    ],
+)
+def test_wrong_words_are_one_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        parsed(words)
+    assert "\n" not in str(error.value)
+
+
+def test_two_at_once_are_refused(root: Path) -> None:
+    out = root.parent / "out"
+    with (
+        pack.alone(out, pack.SETS["imagenet"](str(root)), settings(root)),
+        pytest.raises(UserError, match="another process is packing into it"),
+    ):
+        pack.pack(settings(root))
+    assert not list(out.iterdir())
+
+
+def test_the_command_says_what_it_did(root: Path) -> None:
+    words = ["data=folder", f"data.root={root}", f"out={root.parent / 'out'}", "size=24", "workers=1"]
+    command = [sys.executable, "-m", "src.pack", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("19 images, 0 MiB, are 0 MiB in ")
+    assert f"data=folder data.root={root.parent / 'out'}" in done.stdout
+    failed = subprocess.run(command[:-1], cwd=root, env=environment(), capture_output=True, text=True)
+    assert failed.returncode != 0
