@@ -1,6 +1,12 @@
 """What the default run leaves out, and says so: tests that take minutes, and those that need a GPU."""
 
+import os
+
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads only get into each other's way
+    torch.set_num_threads(1)
 
 LEFT_OUT = {"slow": "takes long: run it with -m slow", "gpu": "needs a GPU: run it with -m gpu"}
 

@@ -200,5 +200,5 @@ def test_the_command_says_what_it_did(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("19 images, 0 MiB, are 0 MiB in ")
     assert f"data=folder data.root={root.parent / 'out'}" in done.stdout
-    failed = subprocess.run(command[:-1], cwd=root, env=environment(), capture_output=True, text=True)
+    failed = subprocess.run([*command, "size=0"], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert failed.returncode != 0
