@@ -84,7 +84,7 @@ class Progress:
         self.bar.update(1)
         if shown is not None and not self.bar.disable:
             rate = self.bar.format_dict["rate"] or 0.0
-            speed = f" {rate * self.batch_size:,.0f} img/s" if rate else ""
+            speed = f" {per_second(rate * self.batch_size)}" if rate else ""
             figures = " ".join(f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()) + speed
             self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs} {figures}", refresh=False)
 
@@ -95,11 +95,16 @@ class Progress:
             named = {name: row[f"{split}/{name}"] for name in ("loss", "accuracy", "map") if f"{split}/{name}" in row}
             if named:
                 parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in named.items()))
-        parts += [f"{row['images_per_second']:,.0f} img/s", f"{row['seconds']:.1f} s"]
+        parts += [per_second(row["images_per_second"]), f"{row['seconds']:.1f} s"]
         tqdm.write("  ".join(parts), file=sys.stderr)
 
     def close(self) -> None:
         self.bar.close()
+
+
+def per_second(images: float) -> str:
+    """Such as "967 img/s"; detectors on a CPU do less than one."""
+    return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"
 
 
 class RunKeeper(Checkpoint):
