@@ -72,15 +72,26 @@ def compose_and_run(job: Callable[[Any], None]) -> None:
 
 
 def with_task(words: list[str]) -> list[str]:
-    """The overrides with the task that the data set is first of all for, where they name another set than a
-    multi-class one and no task: Hydra cannot let one group's choice be the default of another's."""
-    named = dict(word.split("=", 1) for word in words if "=" in word)
-    if "data" not in named or "task" in named:
+    """The overrides with the task that the data set is first of all for, unless a task is typed or the experiment's
+    is one of the data set's: Hydra cannot let one group's choice be the default of another's."""
+    typed = dict(word.split("=", 1) for word in words if "=" in word)
+    chosen = choices_of(typed.get("experiment", "")) | typed
+    if "data" not in chosen or "task" in typed:
         return words
     from src.data.sets import SETS
 
-    default = next(iter(SETS[named["data"]].builders)) if named["data"] in SETS else "multiclass"
-    return words if default == "multiclass" else [*words, f"task={default}"]
+    tasks = list(SETS[chosen["data"]].builders) if chosen["data"] in SETS else ["multiclass"]
+    return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
+
+
+def choices_of(experiment: str) -> dict[str, str]:
+    """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
+    from omegaconf import DictConfig, OmegaConf
+
+    file = CONF / "experiment" / f"{experiment}.yaml"
+    entries = OmegaConf.load(file).get("defaults", []) if file.exists() else []
+    choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
+    return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
 @contextlib.contextmanager
