@@ -330,7 +330,10 @@ class LoggerConfig:
     entity: str | None = setting(None, "W&B's team or user", identity=False)
     group: str | None = setting(None, "W&B's group; the experiment's name by default", identity=False)
     job_type: str = setting("train", "W&B's job type", identity=False)
-    tags: list[str] = field(default_factory=list, metadata={"help": "W&B's tags", "identity": False})
+    tags: list[str] = field(
+        default_factory=list,
+        metadata={"help": "W&B's tags, beside experiment, model, data and task", "identity": False},
+    )
     mode: str = setting(
         "auto", "W&B: auto is online with a key, else offline", identity=False, choices=("auto", "online", "offline")
     )

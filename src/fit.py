@@ -198,12 +198,26 @@ def prepare(
     loggers = build_loggers(
         config.logger,
         path=run.path,
-        name=f"{config.model.name}-{config.data.name}-seed{config.seed}",
+        name=readable_name(config),
         group=config.logger.group or config.experiment_name or None,
+        tags=tags(config),
         run_id=run.wandb_id(),
         facts=logged,
     )
     return build_trainer(config, keeper=keeper, loggers=loggers)
+
+
+def readable_name(config: TrainConfig) -> str:
+    """What a run is called among its like: network, data set, the part of it where that is limited, seed."""
+    limit = config.data.limit_train
+    part = [f"train{limit:g}"] if limit is not None else []
+    return "-".join([config.model.name, config.data.name, *part, f"seed{config.seed}"])
+
+
+def tags(config: TrainConfig) -> list[str]:
+    """By what runs are found again: what the user says, then experiment, network, data set and task."""
+    named = (config.experiment_name, config.model.name, config.data.name, config.task.name)
+    return list(dict.fromkeys(filter(None, (*config.logger.tags, *named))))
 
 
 def opening(

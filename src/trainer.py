@@ -57,7 +57,14 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
 
 
 def build_loggers(
-    config: LoggerConfig, *, path: Path, name: str, group: str | None, run_id: str, facts: dict[str, Any]
+    config: LoggerConfig,
+    *,
+    path: Path,
+    name: str,
+    group: str | None,
+    tags: list[str],
+    run_id: str,
+    facts: dict[str, Any],
 ) -> list[Logger]:
     """What is written beside metrics.csv; W&B goes offline where it finds no key."""
     if config.name == "tensorboard":
@@ -72,7 +79,7 @@ def build_loggers(
             project=config.project,
             entity=config.entity,
             group=group,
-            tags=config.tags,
+            tags=tags,
             job_type=config.job_type,
             config=facts,
             offline=config.mode == "offline" or (config.mode == "auto" and not has_wandb_key()),
