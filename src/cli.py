@@ -65,6 +65,7 @@ def compose_and_run(job: Callable[[Any], None]) -> None:
         with variable("HYDRA_FULL_ERROR", before):  # what the user set is what the processes of the job inherit
             job(config)
 
+    check_grids(sys.argv[1:])
     sys.argv[1:] = with_task(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
     with variable("HYDRA_FULL_ERROR", "1"):
@@ -86,12 +87,28 @@ def with_task(words: list[str]) -> list[str]:
 
 def choices_of(experiment: str) -> dict[str, str]:
     """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
-    file = CONF / "experiment" / f"{experiment}.yaml"
-    entries = OmegaConf.load(file).get("defaults", []) if file.exists() else []
+    entries = experiment_file(experiment).get("defaults", [])
     choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
+
+
+def experiment_file(name: str) -> Any:
+    """The content of conf/experiment/<name>.yaml; empty where there is none."""
+    from omegaconf import OmegaConf
+
+    file = CONF / "experiment" / f"{name}.yaml"
+    return OmegaConf.load(file) if file.exists() else OmegaConf.create()
+
+
+def check_grids(words: list[str]) -> None:
+    """Raise UserError where experiments with grids of their own are swept over: Hydra would leave the grids out."""
+    for word in words:
+        key, _, value = word.partition("=")
+        names = value.split(",")
+        if key == "experiment" and len(names) > 1 and any("hydra" in experiment_file(name) for name in names):
+            raise UserError(f"{word}: an experiment has a grid of its own; start them one by one")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,207 @@
+"""Every experiment: its grid composes, its cells are those that the study printed, and its smallest job trains."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import coco_set
+import numpy as np
+import pytest
+from helpers import command, compose
+from omegaconf import OmegaConf
+from PIL import Image
+
+from src.cli import CONF, check_grids, group_choices
+from src.config import TrainConfig
+from src.data import info, sets
+from src.data.raw import Raw, Split
+from src.errors import UserError
+from src.published import Published, fits, published_names, read_published
+from src.registry import row, rows
+from src.runs import plain
+from src.train import train
+
+EXPERIMENTS = group_choices("experiment")
+STUDIES = [name for name in EXPERIMENTS if name in published_names()]
+SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
+
+LIGHT = {  # networks that are too large for a test, and what stands in for them
+    **dict.fromkeys(("resnet34", "resnet50", "resnet101"), ("imagenet_resnet", "model.depth=18")),
+    "resnet18_cifar": ("cifar_resnet", "model.depth=8"),
+    "preact_resnet110": ("preact_resnet", "model.depth=8"),
+    "resnet110": ("cifar_resnet", "model.depth=8"),
+    "resnet152v2_convhead": ("preact_resnet", "model.depth=8", "model.head=conv"),
+    "vgg19": ("vgg", "model.depth=11", "model.head=linear"),
+}
+
+
+@functools.cache
+def composed(experiment: str) -> TrainConfig:
+    return compose(f"experiment={experiment}")
+
+
+def grid(experiment: str) -> dict[str, list[str]]:
+    """What the experiment sweeps over with -m, by key."""
+    params = OmegaConf.select(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"), "hydra.sweeper.params")
+    return {key: str(values).split(",") for key, values in (params or {}).items()}
+
+
+def points(experiment: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Of each point, what would be in results.json and config.yaml; composed once and then filled in."""
+    swept = grid(experiment)
+    stored = plain(composed(experiment))
+    for values in itertools.product(*swept.values()):
+        point = dict(zip(swept, values, strict=True))
+        share = point.get("data.limit_train", "null")
+        model = point.get("model", stored["model"]["name"])
+        results = {
+            "model": model if model in rows() else compose(f"model={model}").model.name,
+            "data": point.get("data", stored["data"]["name"]),
+            "task": stored["task"]["name"],
+            "seed": int(point.get("seed", stored["seed"])),
+        }
+        yield results, stored | {"data": stored["data"] | {"limit_train": None if share == "null" else float(share)}}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_a_claim_whose_grid_exists(experiment: str) -> None:
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    assert f" experiment={experiment}" in text and "python -m src.train" in text and "ours" in text.lower()
+    assert composed(experiment).experiment_name == experiment
+    for key, values in grid(experiment).items():
+        assert len(values) == len(set(values))
+        if key in ("model", "data"):
+            assert set(values) <= set(group_choices(key))
+    last = [f"{key}={values[-1]}" for key, values in grid(experiment).items()]
+    assert compose(f"experiment={experiment}", *last).experiment_name == experiment
+
+
+@pytest.mark.parametrize("experiment", STUDIES)
+def test_each_cell_of_the_grid_is_one_printed_row(experiment: str) -> None:
+    published = read_published(experiment)
+    for results, config in points(experiment):
+        found = [sum(fits(row.match, results, config) for row in rows) for rows in printed(published)]
+        assert max(found) == 1, results
+
+
+@pytest.mark.parametrize("experiment", STUDIES)
+def test_each_printed_row_is_a_cell_of_the_grid(experiment: str) -> None:
+    """Or of a sibling's, or of the family's dials."""
+    siblings = [name for name in EXPERIMENTS if name.startswith(experiment)]
+    cells = [point for name in siblings for point in points(name)]
+    for printed_row in itertools.chain(*printed(read_published(experiment))):
+        model = row(printed_row.match["model"])
+        dialled = model.name == model.family
+        assert dialled or any(fits(printed_row.match, *cell) for cell in cells), printed_row.label
+
+
+@pytest.mark.parametrize("experiment", STUDIES)
+def test_the_experiment_keeps_to_the_protocol_that_makes_it_comparable(experiment: str) -> None:
+    config = composed(experiment)
+    stored, published = plain(config), read_published(experiment)
+    for table in published.tables:
+        size = SIZES[config.data.name]
+        facts = {
+            "epochs": config.trainer.max_epochs,
+            "protocol": config.protocol,
+            "n_train": size - round(config.data.val_fraction * size),
+        }
+        assert fits(table.protocol, facts, stored), table.protocol
+
+
+def printed(published: Published) -> list[list[Any]]:
+    """The rows of each table that runs of ours have a counterpart of."""
+    return [[row for row in table.rows if row.match is not None] for table in published.tables]
+
+
+def test_the_data_set_of_an_experiment_brings_its_task() -> None:
+    assert compose("experiment=rafi2024_coco").task.name == "multilabel"
+    assert compose("experiment=rafi2024_coco", "data=cifar10").task.name == "multiclass"
+    assert compose("experiment=rafi2024_cifar10", "data=coco").task.name == "multilabel"
+    detection = compose("experiment=rafi2024_coco", "data=coco", "task=detection")
+    assert (detection.task.name, detection.task.detector) == ("detection", "faster_rcnn")
+
+
+def test_what_is_typed_narrows_the_grid(tmp_path: Path) -> None:
+    """Through Hydra itself: a typed model and data set beat the experiment's lists, its seed stays."""
+    words = ("model=cifar_resnet", "model.depth=8", "data=digits", "trainer.max_epochs=1", "trainer.threads=1")
+    result = command("src.train", "-m", "experiment=he2016_preact", *words, f"output_root={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    (run,) = tmp_path.rglob("results.json")
+    assert run.relative_to(tmp_path).as_posix().startswith("digits/cifar_resnet/multiclass-seed0-")
+
+
+def test_several_grids_at_once_are_refused() -> None:
+    with pytest.raises(UserError, match="one by one"):
+        check_grids(["-m", "experiment=cifar10_short,arslan2025"])
+    check_grids(["-m", "experiment=cifar10_short,imagenet_short", "seed=0,1"])
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where the tiny sets that are read from files lie."""
+    root = tmp_path_factory.mktemp("sets")
+    random = np.random.RandomState(0)
+    for split, name, i in itertools.product(("train", "val"), ("n01440764", "n02102040"), range(8)):
+        path = root / "imagenet" / split / name / f"{i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.randint(256, size=(40, 40, 3), dtype=np.uint8)).save(path)
+    return {"imagenet": root / "imagenet", "coco": coco_set.make(root / "coco")}
+
+
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty random images for each published set."""
+    for facts in (info.CIFAR10, info.CIFAR100, info.FASHION_MNIST):
+        random = np.random.RandomState(0)
+        shape = (40, facts.image_size, facts.image_size, facts.channels)
+        images = random.randint(256, size=shape, dtype=np.uint8)
+        split = Split(images, np.arange(40, dtype=np.int64) % min(10, facts.num_classes))
+        raw = Raw(facts, split, split)
+        monkeypatch.setitem(sets.SETS, facts.name, replace(sets.SETS[facts.name], load=lambda config, raw=raw: raw))
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_smallest_job_trains(tmp_path: Path, experiment: str, stand_ins: dict[str, Path]) -> None:
+    smallest, *more = LIGHT.get(name := composed(experiment).model.name, (name,))
+    words = [f"experiment={experiment}", f"model={smallest}", *more, "model.weights=null"]
+    config = compose(
+        *words,
+        "optim.lr=1e-3",  # two images teach nothing, but a high rate may still end in NaN
+        "data.batch_size=4",
+        "data.eval_batch_size=4",
+        "data.val_fraction=0.25",
+        "data.workers=0",
+        "trainer=cpu",
+        "trainer.threads=1",
+        "trainer.max_epochs=1",
+        *(f"trainer.limit_{split}_batches={2 if split == 'train' else 1}" for split in ("train", "val", "test")),
+    )
+    config.data.root = str(stand_ins.get(config.data.name, tmp_path))
+    if config.data.name in stand_ins:
+        smaller(config, 32)
+    results = train(config, tmp_path / "run")
+    assert results["status"] == "finished" and results["steps"] == 2
+    assert np.isfinite(results["metrics"]["train/loss"])
+
+
+def smaller(config: TrainConfig, side: int) -> None:
+    """Photos of this side, also where an experiment grows them while it trains."""
+    if config.data.train_sizes:
+        config.data.train_sizes = [side // 2, side]
+    else:
+        config.data.image_size = side
+    config.data.test_size = side
+
+
+def test_a_run_is_found_again_by_its_tags() -> None:
+    from src.fit import readable_name, tags
+
+    words = ("experiment=rafi2024_scalability", "data.limit_train=0.25", "seed=3", "logger.tags=[mine,cifar10]")
+    config = compose(*words)
+    assert readable_name(config) == "resnet20-cifar10-train0.25-seed3"
+    assert tags(config) == ["mine", "cifar10", "rafi2024_scalability", "resnet20", "multiclass"]

@@ -1,0 +1,103 @@
+"""The files of published numbers: all of them read, and whatever is wrong is named with its file and key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.errors import UserError
+from src.published import fits, load_published, published_names, read_published
+
+GOOD: dict[str, Any] = {
+    "title": "a title",
+    "source": "a paper",
+    "protocol": {"epochs": 2, "data.batch_size": 16},
+    "tables": [
+        {
+            "name": "Table 1",
+            "protocol": {"epochs": 3},
+            "columns": {"test/error": {"title": "error %", "scale": 100, "better": "lower", "margin": 0.5}},
+            "rows": [
+                {"label": "A", "match": {"model": "resnet20", "seed": 0}, "values": {"test/error": 8}, "n": 5},
+                {"label": "B", "match": {"model": "resnet20", "seed": 1}, "contradictory": "no"},
+                {"label": "C", "values": {"test/error": 7.5}},
+            ],
+        }
+    ],
+    "claims": [{"text": "all is well"}],
+    "figures": ["curves"],
+}
+
+WRONG = {  # key and value in GOOD, and what the sentence names
+    "tables.0.rows.0.valeus={}": "tables[0].rows[0].valeus: no such key",
+    "tables.0.rows.0.values={test/accuracy: 1}": "tables[0].rows[0].values.test/accuracy: no such column",
+    "tables.0.rows.0.values={test/error: high}": "tables[0].rows[0].values.test/error: a number",
+    "tables.0.rows.0.n=many": "tables[0].rows[0].n: a whole number",
+    "tables.0.rows.0.match={model: resnet21}": "no such model",
+    "tables.0.rows.0.match={data: cifar11}": "cifar11",
+    "tables.0.rows.1.match={model: resnet20}": "tables[0].rows[1].match: the same run",
+    "tables.0.columns={speed: {title: fast}}": "tables[0].columns.speed",
+    "tables.0.columns={test/error: {title: a, better: up}}": "tables[0].columns.test/error.better: up",
+    "tables.0.rows=3": "tables[0].rows: a list",
+    "claims=[{text: a, metric: test/error}]": "claims[0]: metric, higher and lower go together",
+    "figures=[pie]": "figures: pie",
+    "protocol=[1]": "protocol: a mapping",
+}
+
+
+@pytest.mark.parametrize("name", published_names())
+def test_every_file_reads(name: str) -> None:
+    published = read_published(name)
+    assert published.experiment == name and published.title and published.source
+    for table in published.tables:
+        assert table.columns and table.rows
+        if any("error" in metric or "time" in metric or "loss" in metric for metric in table.columns):
+            assert any(column.better == "lower" for column in table.columns.values())
+
+
+def test_a_file_becomes_dataclasses(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    OmegaConf.save(OmegaConf.create(GOOD), path)
+    published = load_published(path)
+    (table,) = published.tables
+    assert published.experiment == "study"
+    assert table.protocol == {"epochs": 3, "data.batch_size": 16}  # the table's over the file's
+    assert table.rows[0].values == {"test/error": 8} and table.rows[2].match is None
+    assert table.columns["test/error"].digits == 2
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_what_is_wrong_is_named(tmp_path: Path, change: str) -> None:
+    key, value = change.split("=")
+    content = OmegaConf.create(GOOD)
+    *parents, last = key.split(".")
+    node: Any = content
+    for part in parents:
+        node = node[int(part) if part.isdigit() else part]
+    node[last] = OmegaConf.create(f"x: {value}")["x"]
+    path = tmp_path / "study.yaml"
+    OmegaConf.save(content, path)
+    with pytest.raises(UserError) as error:
+        load_published(path)
+    assert str(error.value).startswith(f"{path}: ") and WRONG[change] in str(error.value)
+
+
+def test_missing_broken_and_unknown_files(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("title: [")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_published(path)
+    path.write_text("title: a\nsource: b\n")
+    with pytest.raises(UserError, match="tables: is missing"):
+        load_published(path)
+    with pytest.raises(UserError, match="he2016_table6"):
+        read_published("he2016_table7")
+
+
+def test_conditions_look_into_results_and_settings() -> None:
+    results, config = {"model": "resnet20", "epochs": 50}, {"data": {"limit_train": None}}
+    assert fits({"model": "resnet20", "data.limit_train": None}, results, config)
+    assert not fits({"model": "resnet20", "data.limit_train": 0.5}, results, config)
+    assert not fits({"epochs": 182}, results, config)
+    assert not fits({"task.detector": "retinanet"}, results, config)
