@@ -183,6 +183,7 @@ DETECTORS = ("", "faster_rcnn", "retinanet", "mask_rcnn")
 class TaskConfig:
     name: str = setting("multiclass", "what is learned", choices=TASKS)
     label_smoothing: float = setting(0.0, "share of the target spread over all classes, in [0, 1)")
+    test_flip: bool = setting(False, "multiclass: in the test, also average over mirror images: test/accuracy_flip")
     loss: str = setting("bce", "multilabel: binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
     gamma_negative: float = setting(4.0, "asymmetric loss: how little an easy absent label counts; 0 or at least 1")
     gamma_positive: float = setting(0.0, "asymmetric loss: how little an easy present label counts; 0 or at least 1")
@@ -209,6 +210,7 @@ class TaskConfig:
             self.name == "multiclass" or self.label_smoothing == 0,
             f"task.label_smoothing={self.label_smoothing}: is for task=multiclass only",
         )
+        require(self.name == "multiclass" or not self.test_flip, "task.test_flip=true: is for task=multiclass only")
         for name in ("gamma_negative", "gamma_positive"):
             gamma = getattr(self, name)
             require(gamma == 0 or gamma >= 1, f"task.{name}={gamma}: 0, or at least 1")
@@ -234,11 +236,18 @@ class TaskConfig:
 class OptimConfig:
     """The optimizer and the rate's course. Points in time are shares of the whole training, so that they scale."""
 
-    name: str = setting("sgd", "the update rule", choices=("sgd", "adam", "adamw"))
+    name: str = setting("sgd", "the update rule", choices=("sgd", "muon", "adam", "adamw"))
     lr: float = setting(0.1, "peak learning rate, for the global batch")
-    momentum: float = setting(0.9, "SGD's momentum; Adam's first beta")
+    momentum: float = setting(0.9, "momentum of SGD and Muon; Adam's first beta")
     nesterov: bool = setting(False, "Nesterov's momentum (SGD)")
-    weight_decay: float = setting(0.0, "L2 penalty (SGD, Adam) or decoupled decay (AdamW)")
+    weight_decay: float = setting(0.0, "L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon)")
+    sgd_lr: float = setting(0.1, "Muon: peak rate of SGD, by which all learn that are no kernels")
+    sgd_momentum: float = setting(0.9, "Muon: Nesterov's momentum of that SGD")
+    newton_schulz: int = setting(5, "Muon: iterations that make a step orthogonal")
+    unit_norm: bool = setting(
+        False, "Muon: keep each kernel at norm sqrt(channels out); for those with a normalisation behind them"
+    )
+    bias_lr: float = setting(1.0, "rate of the biases, those of normalisations too, as a multiple of their own")
     decay_norm_and_bias: bool = setting(True, "weight decay on normalisation parameters and biases too")
     schedule: str = setting(
         "constant",
@@ -266,6 +275,10 @@ class OptimConfig:
             not self.nesterov or (self.name == "sgd" and self.momentum > 0),
             "optim.nesterov=true: needs optim.name=sgd and optim.momentum above 0",
         )
+        require(self.sgd_lr > 0, f"optim.sgd_lr={self.sgd_lr}: above 0")
+        require(0 <= self.sgd_momentum < 1, f"optim.sgd_momentum={self.sgd_momentum}: from 0 up to, but not, 1")
+        require(self.newton_schulz >= 1, f"optim.newton_schulz={self.newton_schulz}: at least 1 iteration")
+        require(self.bias_lr > 0, f"optim.bias_lr={self.bias_lr}: above 0")
         require(
             self.warmup is None or 0 <= self.warmup < 1, f"optim.warmup={self.warmup}: a share of training in [0, 1)"
         )

@@ -21,6 +21,7 @@ from src.hardware import environment, out_of_memory, peak_memory_bytes
 from src.memory import check, free_bytes, in_words, step_bytes
 from src.models.complexity import count_macs, count_parameters
 from src.models.detection_weights import load as load_detector
+from src.models.speednet import fit_to_data
 from src.models.weights import check_network, load, locate, read, sha256_of
 from src.results import summary
 from src.runs import Run, command_line, plain, write_json
@@ -63,6 +64,8 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         notes = [take(model, pretrained, path=weights, classes=data.info.classes)]
         check_network(pretrained, config.model, weights)
         notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")
+    elif not resume:
+        fit_to_data(model, (batch[0] for batch in data.train_loader()))
     macs = count(config, model, data.info)
     task = build_task(config, model, data.info)
     counted_alone = " (of a detector, the backbone and its pyramid alone)" if config.task.name in DETECTION else ""

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from src.errors import UserError
 
-OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2}  # values a weight: the momentum, or Adam's two moments
+OPTIMIZER_STATES = {"sgd": 1, "muon": 1, "adam": 2, "adamw": 2}  # values a weight: the momentum, or Adam's two moments
 
 # What the allocator holds without using it, as a share of what the forward pass asks for. glibc fills the holes that
 # freed maps leave badly: 0.3 to 0.65 were measured, with and without activation checkpointing (glibc 2.36; close to

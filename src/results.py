@@ -19,6 +19,7 @@ TITLES = {  # of a table's columns, in their order
     "mask_map": "mask mAP",
     "mask_map_50": "mask mAP 50",
     "accuracy": "accuracy",
+    "accuracy_flip": "with flip",
     "exact": "exact match",
     "precision": "macro P",
     "recall": "macro R",

@@ -26,6 +26,7 @@ SOURCES = (  # what a result depends on
     "data",
     "tasks",
     "optim.py",
+    "muon.py",
     "finetune.py",
     "losses.py",
     "metrics.py",

@@ -42,11 +42,19 @@ def test_onecycle_is_two_straight_lines() -> None:
 
 def test_norms_and_biases_decay_only_where_asked() -> None:
     model = net()
-    both = parameter_groups(model, weight_decay=0.1, decay_norm_and_bias=False)
+    both = parameter_groups(model, lr=1.0, weight_decay=0.1, decay_norm_and_bias=False)
     assert [group["weight_decay"] for group in both] == [0.1, 0.0]
     assert [len(list(group["params"])) for group in both] == [2, 4]
-    (one,) = parameter_groups(model, weight_decay=0.1, decay_norm_and_bias=True)
+    (one,) = parameter_groups(model, lr=1.0, weight_decay=0.1, decay_norm_and_bias=True)
     assert len(list(one["params"])) == 6
+
+
+def test_biases_have_a_rate_of_their_own_where_asked() -> None:
+    optimizer = build_optimizer(OptimConfig(lr=0.1, bias_lr=64), net())
+    assert [(len(g["params"]), g["lr"]) for g in optimizer.param_groups] == [(3, 0.1), (3, pytest.approx(6.4))]
+    assert all(p.ndim == 1 for p in optimizer.param_groups[1]["params"])
+    set_rate(optimizer, 0.05)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, pytest.approx(3.2)]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,10 @@ def test_plateau_falls_after_its_patience() -> None:
         {"nesterov": True, "name": "adam"},
         {"milestones": [0.75, 0.5]},
         {"warmup": 1.0},
+        {"bias_lr": 0.0},
+        {"sgd_lr": 0.0},
+        {"sgd_momentum": 1.0},
+        {"newton_schulz": 0},
         {"name": "lion"},
         {"schedule": "step"},
     ],

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.nn.functional import pad
 
 from src.config import DataConfig, default_of
 from src.data.adapt import resized, with_channels, with_classes
@@ -15,7 +14,7 @@ from src.data.cut import cut, limited
 from src.data.info import DatasetInfo
 from src.data.normalization import check_fits, normalization_of, statistics
 from src.data.raw import Raw, Split
-from src.data.resident import EvalLoader, TrainLoader
+from src.data.resident import EvalLoader, TrainLoader, padded
 from src.data.sets import source
 from src.data.transforms import Preset, preset
 from src.errors import UserError
@@ -146,8 +145,8 @@ class ImageData(LightningDataModule):
         }
         images, labels = self._splits["train"]
         self.padding = p = augment.padding(info.image_size)
-        # padded once, with zeros before the normalisation, as torchvision's RandomCrop pads raw pixels
-        self._splits["train"] = (pad(images, (0, 0, p, p, p, p)) if p else images, labels)
+        # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
+        self._splits["train"] = (padded(images, p, reflect=augment.reflect), labels)
         self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
         # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -184,7 +183,9 @@ class ImageData(LightningDataModule):
             labels,
             self.normalization,
             padding=self.padding,
+            reflect=self.augment.reflect,
             flip=self.augment.flip,
+            alternate=self.augment.alternate,
             rotate=self.augment.rotate,
             scale=self.augment.scale,
             seed=self.seed,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, pad
 
 from src.data.loading import Resumable, shares
 from src.data.normalization import affine, normalized
@@ -35,19 +35,48 @@ class Draws(NamedTuple):
 
 
 def draw_epoch(
-    seed: int, epoch: int, n: int, *, padding: int = 0, flip: bool = False, rotate: float = 0.0, scale: float = 0.0
+    seed: int,
+    epoch: int,
+    n: int,
+    *,
+    padding: int = 0,
+    flip: bool = False,
+    alternate: bool = False,
+    rotate: float = 0.0,
+    scale: float = 0.0,
 ) -> Draws:
     """All random choices of an epoch over n samples; the order does not depend on the augmentation.
 
+    With ``alternate`` chance decides of a sample's flip in the first epoch alone, and then every second one flips it.
     Angles are uniform in ±rotate [degrees], zooms in 1 ± scale.
     """
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    generator = generator_of(np.random.SeedSequence([seed, epoch]))
     order = torch.randperm(n, generator=generator)
     rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flips = torch.randint(2, (n,), generator=generator).bool() & flip
+    if flip and alternate:
+        own = generator_of(np.random.SeedSequence(seed, spawn_key=(0,)))  # of the run, not of an epoch
+        first = torch.randint(2, (n,), generator=own).bool()
+        flips = first[order] ^ bool(epoch % 2)
     # a new kind of draw comes last, so that it leaves those of the older presets, and so their runs, as they were
     angles, zooms = torch.rand((2, n), generator=generator) * 2 - 1
     return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms)
+
+
+def generator_of(entropy: np.random.SeedSequence) -> torch.Generator:
+    """A generator on the CPU whose random numbers follow from this."""
+    return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+
+
+def padded(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
+    """Images [N, H, W, C] with a border of zeros, or of their own pixels, mirrored at the outermost ones."""
+    p = padding
+    if not p:
+        return images
+    if not reflect:
+        return pad(images, (0, 0, p, p, p, p))
+    rows, columns = ([*range(p, 0, -1), *range(n), *range(n - 2, n - 2 - p, -1)] for n in images.shape[1:3])
+    return images[:, rows][:, :, columns]
 
 
 def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
@@ -100,7 +129,9 @@ class TrainLoader(Resumable):
         normalization: dict[str, Any],
         *,
         padding: int,
+        reflect: bool = False,
         flip: bool,
+        alternate: bool = False,
         rotate: float = 0.0,
         scale: float = 0.0,
         seed: int,
@@ -113,6 +144,7 @@ class TrainLoader(Resumable):
     ) -> None:
         super().__init__(epoch, trained)
         self.images, self.labels, self.normalization = images, labels, normalization
+        self.reflect, self.alternate = reflect, alternate
         self.padding, self.flip, self.rotate, self.scale = padding, flip, rotate, scale
         self.seed = seed
         self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
@@ -129,6 +161,7 @@ class TrainLoader(Resumable):
             len(self.labels),
             padding=self.padding,
             flip=self.flip,
+            alternate=self.alternate,
             rotate=self.rotate,
             scale=self.scale,
         ).to(self.images.device)  # once an epoch
@@ -150,15 +183,14 @@ class TrainLoader(Resumable):
         return warp(images, draws.angles, draws.zooms) if self.rotate or self.scale else images
 
     def _padded_mean_image(self) -> Tensor | None:
-        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so the border stays zero.
+        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so a border of zeros stays one.
 
         It is cropped, flipped and warped like each sample; all of that is linear, so the subtraction commutes.
         """
         if self.normalization["name"] != "per_pixel_mean":
             return None
-        p = self.padding
         mean_image = self.normalization["mean_image"].to(self.images.device)
-        return torch.nn.functional.pad(mean_image[None], (0, 0, p, p, p, p)).contiguous()
+        return padded(mean_image[None], self.padding, reflect=self.reflect).contiguous()
 
 
 class EvalLoader:

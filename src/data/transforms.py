@@ -12,15 +12,19 @@ from src.errors import UserError
 
 @dataclass(frozen=True)
 class Preset:
-    """Zero padding by a share of the image's side, a random crop back to its size, a horizontal flip; then a
-    rotation and a scaling about the centre, which repeat the border's pixels where the image ends.
+    """Padding by a share of the image's side, with zeros or the mirrored border, a random crop back to its size, a
+    horizontal flip; then a rotation and a scaling about the centre, which repeat the border's pixels where the image
+    ends. With ``alternate`` an image is flipped by chance in the first epoch only, and then every second time (Jordan
+    2024): two epochs in a row show both of its sides.
 
     Waghmode et al. (2023) rotate, flip and scale CIFAR-10 and state no ranges: those in ``PRESETS`` are ours, and
     so are the uniform laws. The repeated border is Keras' default, fill_mode="nearest".
     """
 
     pad: float = 0.0
+    reflect: bool = False
     flip: bool = False
+    alternate: bool = False
     rotate: float = 0.0  # the largest angle, either way [degrees]
     scale: float = 0.0  # the largest relative change of size, either way
 
@@ -53,6 +57,8 @@ PRESETS = {
     "none": Preset(),
     "pad_crop": Preset(pad=1 / 8),
     "pad_crop_flip": Preset(pad=1 / 8, flip=True),  # He et al., section 4.2
+    "shift2_alternate": Preset(pad=1 / 16, reflect=True, flip=True, alternate=True),  # Jordan 2024, by 2 pixels of 32
+    "shift4_alternate": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True),  # the same for longer training
     "rotate_scale_flip": Preset(flip=True, rotate=15.0, scale=0.1),  # after Waghmode et al.
 }
 

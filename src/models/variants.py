@@ -15,6 +15,7 @@ from src.models.families import (
     PreActResNet,
     ResNetV2,
     SmallCNN,
+    SpeedNet,
     WideResNet,
 )
 from src.registry import register
@@ -66,6 +67,12 @@ register(
 register(
     WideResNet(name="wide_resnet"),
     *(WideResNet(name=f"wrn{d}_{k}", depth=d, widen=k) for d, k in ((16, 8), (28, 10), (40, 4))),
+)
+
+register(
+    SpeedNet(name="speednet"),
+    SpeedNet(name="speednet8"),
+    SpeedNet(name="speednet11", depth=11, widths=[128, 384, 512]),
 )
 
 register(

@@ -54,4 +54,6 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
         return MultilabelTask(num_classes=info.num_classes, loss=build_loss(task.loss, **numbers), **common)
     from src.tasks.classification import ClassificationTask
 
-    return ClassificationTask(num_classes=info.num_classes, label_smoothing=task.label_smoothing, **common)
+    return ClassificationTask(
+        num_classes=info.num_classes, label_smoothing=task.label_smoothing, test_flip=task.test_flip, **common
+    )

@@ -39,8 +39,10 @@ class ClassificationTask(Task):
 
     headline = "accuracy"
 
-    def __init__(self, *, num_classes: int, label_smoothing: float = 0.0, **common: Any) -> None:
-        """`common`: see Task."""
+    def __init__(
+        self, *, num_classes: int, label_smoothing: float = 0.0, test_flip: bool = False, **common: Any
+    ) -> None:
+        """`common`: see Task. `test_flip`: in the test, also judge the mean over each image and its mirror image."""
         super().__init__(**common)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
@@ -49,6 +51,7 @@ class ClassificationTask(Task):
             {split: ClassificationMetrics(num_classes, top5=top5) for split in self.monitored}
         )
         self.test_metrics = ClassificationMetrics(num_classes, top5=top5)
+        self.flip_metrics = ClassificationMetrics(num_classes) if test_flip else None
         self.predictions: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -93,6 +96,8 @@ class ClassificationTask(Task):
         images, labels, indices = batch
         with full_precision(self.device):
             logits = self._evaluate(self.test_metrics, images, labels)
+            if self.flip_metrics is not None:
+                self._evaluate_flipped(self.flip_metrics, logits, images, labels)
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         self.predictions.append(
             torch.stack([indices.double(), labels.double(), predicted.double(), confidence.double()])
@@ -100,6 +105,9 @@ class ClassificationTask(Task):
 
     def on_test_epoch_end(self) -> None:
         self.test_confusion = self._collect("test", self.test_metrics).cpu()
+        if self.flip_metrics is not None:
+            self.epoch_metrics["test/accuracy_flip"] = float(self.flip_metrics.compute()["accuracy"])
+            self.flip_metrics.reset()
         self.tested = gathered(self.predictions, 4)
         self.seen = self.tested.shape[1]
 
@@ -127,6 +135,12 @@ class ClassificationTask(Task):
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
         metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits
+
+    def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
+        """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
+        mirrored = scores(self.model, images.flip(-1))
+        mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
+        metrics.update(confusion_matrix(mean, labels), F.nll_loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Read a split's metrics into `epoch_metrics` and reset them; returns the confusion matrix of all processes."""

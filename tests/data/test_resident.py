@@ -1,5 +1,6 @@
 """The resident loader: pure draws, exact crops, the same global batches on any number of ranks, exact resume."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import pad
@@ -8,7 +9,7 @@ from torchvision.transforms.v2 import functional as reference
 from src.data import resident
 from src.data.info import DatasetInfo
 from src.data.normalization import mean_image, normalization_of, normalize, statistics
-from src.data.resident import EvalLoader, TrainLoader, crop_flip, draw_epoch, warp
+from src.data.resident import EvalLoader, TrainLoader, crop_flip, draw_epoch, padded, warp
 
 INFO = DatasetInfo("made", ("a", "b"), 3, 8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 WARPED = {"padding": 0, "rotate": 15.0, "scale": 0.1}
@@ -53,6 +54,51 @@ def test_the_draws_of_recorded_runs_stay_as_they_were(options: dict):
     assert draws.rows.tolist() == [4, 3, 4, 5, 0, 0, 1, 7]
     assert draws.columns.tolist() == [4, 8, 5, 1, 5, 2, 3, 4]
     assert draws.flips.tolist() == [False, False, True, False, True, False, True, False]
+
+
+def test_an_alternating_flip_shows_both_sides_of_each_sample_in_two_epochs():
+    def flipped(epoch: int, seed: int = 7) -> torch.Tensor:
+        draws = draw_epoch(seed, epoch, 100, flip=True, alternate=True)
+        return draws.flips[draws.order.argsort()]  # by sample
+
+    first = flipped(0)
+    assert 30 < first.sum() < 70
+    for epoch in range(1, 5):
+        assert torch.equal(flipped(epoch), first ^ bool(epoch % 2))
+    torch.manual_seed(5)
+    assert torch.equal(flipped(3), ~first), "must not depend on the global generator"
+    assert not torch.equal(flipped(0, seed=8), first)
+    one, other = (draw_epoch(7, 2, 100, padding=2, flip=True, alternate=on) for on in (True, False))
+    for a, b in zip(one._replace(flips=one.rows), other._replace(flips=one.rows), strict=True):
+        assert torch.equal(a, b), "the other draws stay as they are"
+
+
+def test_a_mirrored_border_equals_numpys():
+    images = made(3, size=6)
+    for p in (0, 1, 4):
+        expected = np.pad(images.numpy(), ((0, 0), (p, p), (p, p), (0, 0)), mode="reflect")
+        assert torch.equal(padded(images, p, reflect=True), torch.from_numpy(expected))
+    assert torch.equal(padded(images, 2), pad(images, (0, 0, 2, 2, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["dataset", "per_pixel_mean"])
+def test_an_epoch_with_a_mirrored_border_equals_a_per_sample_reference(name: str):
+    images, p = made(40), 2
+    loader = TrainLoader(
+        padded(images, p, reflect=True), torch.arange(40), normalization_of(name, INFO, images),
+        padding=p, reflect=True, flip=True, alternate=True, seed=3, epoch=1, batch_size=8,
+    )  # fmt: skip
+    whole = padded(normalize(images, loader.normalization).permute(0, 2, 3, 1), p, reflect=True)
+    draws = draw_epoch(3, 1, 40, padding=p, flip=True, alternate=True)
+    expected = torch.stack(
+        [
+            window.flip(1) if flip else window
+            for i, y, x, flip in zip(*(t.tolist() for t in draws[:4]), strict=True)
+            for window in [whole[i, y : y + 8, x : x + 8]]
+        ]
+    )
+    found = torch.cat([batch for batch, _ in loader]).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(("size", "channels", "padding"), [(8, 3, 1), (28, 1, 4), (9, 3, 0)])

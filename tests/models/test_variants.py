@@ -78,6 +78,8 @@ def test_wrong_depth_is_refused_in_one_sentence(depth: int, near: str) -> None:
         ("preact_resnet", {"depth": 21}, "a pre-activation CIFAR ResNet has 6n\\+2 layers; the nearest are 20 and 26"),
         ("preact_resnet", {"depth": 111, "block": "bottleneck"}, "of bottlenecks has 9n\\+2 layers; .* 110 and 119"),
         ("preact_resnet", {"width": 0}, "model.width=0: at least 1 channel"),
+        ("speednet", {"depth": 9}, "model.depth=9: a SpeedNet has 3n\\+5 layers; the nearest are 8 and 11"),
+        ("speednet", {"widths": [64, 256]}, "model.widths=\\[64, 256\\]: three numbers of channels"),
         ("wide_resnet", {"depth": 30}, "a Wide ResNet has 6n\\+4 layers; the nearest are 28 and 34"),
         ("wide_resnet", {"widen": 0}, "model.widen=0: at least 1"),
         ("wide_resnet", {"dropout": 1.5}, "model.dropout=1.5: a probability"),

@@ -153,7 +153,7 @@ def test_features_have_the_promised_shapes(name: str) -> None:
     assert [m.shape[1] for m in maps] == model.backbone.feature_channels
     for m, stride in zip(maps, model.backbone.feature_strides, strict=True):
         assert m.shape[2] == m.shape[3]
-        if "alexnet" in name:  # does not pad everywhere
+        if "alexnet" in name or "speednet" in name:  # do not pad everywhere
             assert 0 < m.shape[2] <= size // stride and size // stride - m.shape[2] <= 2
         else:
             assert m.shape[2] * stride == size

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
+from torch.optim import SGD
 
 from src.metrics import confusion_matrix
-from src.tasks.classification import scores, step
+from src.tasks.classification import ClassificationTask, scores, step
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -34,6 +35,21 @@ def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
     logits = model(IMAGES)
     torch.testing.assert_close(loss, 0.7 * cross_entropy(logits, LABELS) + 0.3 * cross_entropy(logits, other))
     assert torch.equal(confusion, confusion_matrix(logits, LABELS))
+
+
+def test_the_flipped_accuracy_is_of_mean_probabilities_and_stands_beside_the_plain_one(model: nn.Module) -> None:
+    plain, flipped = (
+        ClassificationTask(model=model, optimizer=lambda m: SGD(m.parameters()), rate=None, num_classes=5, test_flip=on)
+        for on in (False, True)
+    )
+    for task in (plain, flipped):
+        task.on_test_epoch_start()
+        task.test_step((IMAGES, LABELS, torch.arange(6)), 0)
+        task.on_test_epoch_end()
+    mean = (model(IMAGES).softmax(1) + model(IMAGES.flip(-1)).softmax(1)) / 2
+    right = float((mean.argmax(1) == LABELS).float().mean())
+    assert flipped.epoch_metrics == plain.epoch_metrics | {"test/accuracy_flip": pytest.approx(right)}
+    assert torch.equal(flipped.tested, plain.tested)
 
 
 def test_ten_crops_are_averaged_as_probabilities(model: nn.Module) -> None:

@@ -1,0 +1,107 @@
+"""SpeedNet: its size, its stem from the training images, and that the stem stays with the weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import results, train
+from torch import Tensor, nn
+from zoo import build, shapes_of
+
+from src.callbacks import load_checkpoint
+from src.errors import UserError
+from src.evaluate import evaluate
+from src.models.complexity import count_macs, count_parameters
+from src.models.speednet import WhiteningConv, fit_to_data, whitening
+
+STEM = "model.backbone.stem.0.weight"
+
+
+def correlated(n: int = 64, channels: int = 3, size: int = 8) -> Tensor:
+    """Images whose neighbouring pixels and channels are alike."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(n, channels, size + 2, size + 2, generator=generator)
+    smooth = nn.functional.avg_pool2d(noise, 3, stride=1)
+    return smooth + smooth.mean(dim=1, keepdim=True) + 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds"),
+    [("speednet8", 1_972_514, 118_147_360), ("speednet11", 9_918_498, 451_967_264)],
+)
+def test_sizes(name: str, parameters: int, multiply_adds: int) -> None:
+    assert count_parameters(shapes_of(name)) == parameters
+    assert count_macs(shapes_of(name), 3, 32) == multiply_adds
+
+
+@pytest.mark.parametrize(("kernel", "channels"), [(2, 3), (3, 1)])
+def test_whitened_patches_are_uncorrelated_and_of_variance_one(kernel: int, channels: int) -> None:
+    images = correlated(channels=channels)
+    conv = WhiteningConv(channels, kernel)
+    conv.fit(images)
+    half = conv.out_channels // 2
+    out = conv(images).detach()
+    torch.testing.assert_close(out[:, :half], -out[:, half:], atol=1e-5, rtol=1e-5)
+    flat = out[:, :half].transpose(0, 1).flatten(1).double()
+    moments = flat @ flat.T / flat.shape[1]
+    torch.testing.assert_close(moments, torch.eye(half, dtype=torch.float64), atol=0.03, rtol=0)
+
+
+def test_components_are_ordered_and_their_signs_settled() -> None:
+    images = correlated()
+    components = whitening(images, 2)
+    assert components.shape == (12, 12)
+    norms = components.norm(dim=1)
+    assert (norms[1:] >= norms[:-1]).all(), "a component of less variance is stretched more"
+    assert (components.gather(1, components.abs().argmax(1, keepdim=True)) > 0).all()
+    assert torch.equal(whitening(images.clone(), 2), components)
+    flat = torch.zeros(4, 3, 5, 5)
+    assert whitening(flat, 2).isfinite().all()
+
+
+def test_only_a_bias_of_the_stem_is_learned() -> None:
+    model = build("speednet8")
+    stem = model.get_submodule("backbone.stem.0")
+    assert [name for name, _ in stem.named_parameters()] == ["bias"]
+    assert "backbone.stem.0.weight" in model.state_dict()
+
+
+def test_the_reducing_convolutions_begin_by_passing_on_what_they_get() -> None:
+    conv = build("speednet8").get_submodule("backbone.stages.0.0.reduce.0")
+    x = torch.randn(2, 24, 5, 5)
+    torch.testing.assert_close(conv(x)[:, :24], x)
+
+
+def test_as_many_images_are_read_as_are_needed_and_none_for_other_networks() -> None:
+    read = []
+
+    def batches() -> Iterator[Tensor]:
+        for i in range(10):
+            read.append(i)
+            yield correlated(32)
+
+    fit_to_data(build("resnet20"), batches())
+    assert read == []
+    model = build("speednet8")
+    before = model.state_dict()["backbone.stem.0.weight"].clone()
+    fit_to_data(model, batches(), count=90)
+    assert read == [0, 1, 2]
+    assert not torch.equal(model.state_dict()["backbone.stem.0.weight"], before)
+    with pytest.raises(UserError, match="model.weights"):
+        fit_to_data(model, [[torch.zeros(3, 4, 4)]])
+
+
+def test_the_stem_is_of_the_data_and_the_seed_and_stays_with_the_weights(tmp_path: Path) -> None:
+    words = ("model=speednet", "~model.width", "model.widths=[4,4,4]", "optim=muon", "task.test_flip=true")
+    stopped, unbroken = tmp_path / "stopped", tmp_path / "unbroken"
+    for path, epochs in ((stopped, 1), (unbroken, 2)):
+        done = train(path, *words, "data.augment=shift2_alternate", f"trainer.max_epochs={epochs}")
+        assert done.returncode == 0, done.stderr
+    stems = [load_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"][STEM] for path in (stopped, unbroken)]
+    assert torch.equal(*stems)
+    metrics = results(unbroken)["metrics"]
+    assert 0 <= metrics["test/accuracy_flip"] <= 1
+    again = evaluate(unbroken)
+    assert again["test/accuracy"] == metrics["test/accuracy"]
+    assert again["test/accuracy_flip"] == metrics["test/accuracy_flip"]
