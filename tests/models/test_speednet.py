@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import results, train
+from helpers import command, results
 from torch import Tensor, nn
 from zoo import build, shapes_of
 
@@ -45,7 +45,9 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one(kernel: int, chan
     torch.testing.assert_close(out[:, :half], -out[:, half:], atol=1e-5, rtol=1e-5)
     flat = out[:, :half].transpose(0, 1).flatten(1).double()
     moments = flat @ flat.T / flat.shape[1]
-    torch.testing.assert_close(moments, torch.eye(half, dtype=torch.float64), atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        moments, torch.eye(half, dtype=torch.float64), atol=0.05, rtol=0
+    )  # a bit below 1: what is added to the variances
 
 
 def test_components_are_ordered_and_their_signs_settled() -> None:
@@ -93,13 +95,21 @@ def test_as_many_images_are_read_as_are_needed_and_none_for_other_networks() -> 
 
 
 def test_the_stem_is_of_the_data_and_the_seed_and_stays_with_the_weights(tmp_path: Path) -> None:
-    words = ("model=speednet", "~model.width", "model.widths=[4,4,4]", "optim=muon", "task.test_flip=true")
-    stopped, unbroken = tmp_path / "stopped", tmp_path / "unbroken"
-    for path, epochs in ((stopped, 1), (unbroken, 2)):
-        done = train(path, *words, "data.augment=shift2_alternate", f"trainer.max_epochs={epochs}")
+    words = (
+        "data=digits", "data.image_size=16", "data.augment=shift2_alternate", "model=speednet", "model.widths=[4,4,4]",
+        "optim=muon", "task.test_flip=true", "trainer=cpu", "trainer.threads=1", "trainer.precision=fp32",
+    )  # fmt: skip
+    unbroken, longer = tmp_path / "unbroken", tmp_path / "longer"
+    for path, epochs in ((unbroken, 2), (longer, 1)):
+        done = command("src.train", *words, f"trainer.max_epochs={epochs}", f"hydra.run.dir={path}")
         assert done.returncode == 0, done.stderr
-    stems = [load_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"][STEM] for path in (stopped, unbroken)]
-    assert torch.equal(*stems)
+    with (longer / "checkpoints" / "last.ckpt").open("rb") as file:
+        begun = torch.load(file, weights_only=True)["state_dict"][STEM]
+    done = command("src.train", f"resume={longer}", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    for path in (longer, unbroken):
+        state = load_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"]
+        assert torch.equal(state[STEM], begun)
     metrics = results(unbroken)["metrics"]
     assert 0 <= metrics["test/accuracy_flip"] <= 1
     again = evaluate(unbroken)
