@@ -97,12 +97,12 @@ class Muon(Optimizer):
     def _descend(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """A step of SGD with Nesterov's momentum, as torch.optim.SGD defines it."""
         momentum = group["momentum"]
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if group["weight_decay"]:
-            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         averages = [self._momentum(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
-        steps = torch._foreach_add(gradients, averages, alpha=momentum)
+        steps = list(torch._foreach_add(gradients, averages, alpha=momentum))
         torch._foreach_mul_(steps, group["lr"])
         torch._foreach_sub_(parameters, steps)

@@ -113,7 +113,7 @@ def speednet(
     )
     model = classifier(backbone, head, num_classes)
     for stage in backbone.stages:
-        kernel = stage[0].reduce[0].weight  # type: ignore[index, union-attr]
+        kernel = stage[0].reduce[0].weight  # type: ignore[index]
         nn.init.dirac_(kernel[: kernel.shape[1]])  # begins by passing on what it gets
     return model
 
