@@ -2,6 +2,7 @@
 
 import colorsys
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,25 +11,28 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from torchvision.transforms.v2.functional import to_pil_image
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import draw_bounding_boxes, make_grid
 
 from src.coco_eval import decode
 from src.data.coco import CocoIndex
 from src.data.coco_check import drawable
 from src.data.objects import learned
+from src.data.photos import read_photo
 from src.runs import write_atomic
 
 PICTURES = 6
 HEIGHT = 384  # of a photo in the sheet [pixels]
 CERTAIN = 0.5  # what is drawn has at least this score
+LINE, LETTER = 18, 8  # of text: its height, and about how wide a letter is [pixels]
 
 
-def shown(index: CocoIndex) -> list[int]:
-    """Which images a sheet shows: the first ones with something to find."""
-    return torch.nonzero(index.presence.any(dim=1)).flatten()[:PICTURES].tolist()
+def shown(presence: Tensor) -> list[int]:
+    """Which images a sheet shows: the first ones with something to find; presence bool [N, C]."""
+    return torch.nonzero(presence.any(dim=1)).flatten()[:PICTURES].tolist()
 
 
 def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: Sequence[int], *, masks: bool) -> Tensor:
@@ -47,15 +51,40 @@ def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: S
         names = [index.classes[a["label"]] for a in true]
         segments = [drawable(a) for a in true] if masks else []
         left = drawn(photo, [a["corners"] for a in true], [a["label"] for a in true], names, segments)
-        own = found[record.id]
+        own = sorted(found[record.id], key=lambda result: result["score"])  # the most certain ones lie on top
         labels = [number[r["category_id"]] for r in own]
         names = [f"{index.classes[k]} {r['score']:.2f}" for k, r in zip(labels, own, strict=True)]
         segments = [r["segmentation"] for r in own] if masks else []
         right = drawn(photo, [corners(r["bbox"]) for r in own], labels, names, segments)
-        tiles.append(torch.cat([left, torch.full((3, HEIGHT, 4), 255, dtype=torch.uint8), right], dim=2))
+        left, right = captioned(left, "true"), captioned(right, f"found, with a score from {CERTAIN} on")
+        tiles.append(torch.cat([left, torch.full((3, left.shape[1], 4), 255, dtype=torch.uint8), right], dim=2))
+    return arranged(tiles, columns=2)
+
+
+def label_sheet(paths: Sequence[Path], true: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Tensor:
+    """Photos uint8 [3, H, W], three a row, each above the names of what is true and of what was found in it."""
+    tiles = []
+    for path, names, guesses in zip(paths, true, found, strict=True):
+        text = f"true: {', '.join(names)}\nfound: {', '.join(guesses) or 'nothing'}"
+        tiles.append(captioned(in_height(read_photo(path)), text, lines=6))
+    return arranged(tiles, columns=3)
+
+
+def arranged(tiles: Sequence[Tensor], *, columns: int) -> Tensor:
+    """Tiles uint8 [3, H, W] of one height as one picture."""
     width = max(tile.shape[2] for tile in tiles)
     even = [pad(tile, (0, width - tile.shape[2]), value=255) for tile in tiles]
-    return make_grid(even, nrow=2, padding=12, pad_value=255)
+    return make_grid(even, nrow=columns, padding=12, pad_value=255)
+
+
+def captioned(photo: Tensor, text: str, lines: int = 1) -> Tensor:
+    """The photo uint8 [3, H, W] above this text; what exceeds the lines is left out, and "..." says so."""
+    rows = [row for line in text.splitlines() for row in textwrap.wrap(line, max(photo.shape[2] // LETTER, 8))]
+    if len(rows) > lines:
+        rows[lines - 1 :] = [f"{rows[lines - 1][:-3]}..."]
+    strip = Image.new("RGB", (photo.shape[2], LINE * lines + 4), "white")
+    ImageDraw.Draw(strip).multiline_text((2, 1), "\n".join(rows), "black", ImageFont.load_default(LINE - 4))
+    return torch.cat([photo, pil_to_tensor(strip)], dim=1)
 
 
 def corners(box: Sequence[float]) -> list[float]:
@@ -71,24 +100,31 @@ def drawn(
     segmentations: Sequence[Any],
 ) -> Tensor:
     """The photo uint8 [3, H, W] in the sheet's height with these boxes and masks, a colour for each label."""
-    scale = HEIGHT / photo.shape[1]
-    size = (HEIGHT, max(1, round(photo.shape[2] * scale)))
-    small = interpolate(photo[None].float(), size, mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
+    small = in_height(photo)
     if not boxes:
         return small
     colors = [color_of(label) for label in labels]
     if segmentations:
-        covered = interpolate(decode(segmentations, *photo.shape[1:])[None], size)[0].bool()
-        small = draw_segmentation_masks(small, covered, alpha=0.5, colors=colors)
+        painted = small.clone()
+        covered = interpolate(decode(segmentations, *photo.shape[1:])[None], small.shape[1:])[0].bool()
+        for mask, color in zip(covered, colors, strict=True):  # where some overlap, the last one is seen
+            painted[:, mask] = torch.tensor(color, dtype=torch.uint8)[:, None]
+        small = small // 2 + painted // 2
     return draw_bounding_boxes(
         small,
-        torch.tensor(boxes) * scale,
+        torch.tensor(boxes) * (HEIGHT / photo.shape[1]),
         list(names),
         colors,
         width=2,
         label_colors="white",
         fill_labels=True,
     )
+
+
+def in_height(photo: Tensor) -> Tensor:
+    """The photo uint8 [3, H, W] in the sheet's height."""
+    size = (HEIGHT, max(1, round(photo.shape[2] * HEIGHT / photo.shape[1])))
+    return interpolate(photo[None].float(), size, mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
 
 
 def color_of(label: int) -> tuple[int, int, int]:
@@ -98,7 +134,7 @@ def color_of(label: int) -> tuple[int, int, int]:
 
 
 class Pictures(Callback):
-    """Writes ``folder``/epoch_0001.png and so on after each validation of a detector, and shows it at W&B."""
+    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at W&B."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -12,22 +12,47 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TITLES = {  # of a table's columns, in their order
+TITLES = {  # of all metrics, in a table's order
     "map": "mAP",
-    "map_50": "mAP 50",
-    "map_75": "mAP 75",
-    "mask_map": "mask mAP",
-    "mask_map_50": "mask mAP 50",
+    "map_50": "mAP at IoU 0.50",
+    "map_75": "mAP at IoU 0.75",
+    "map_small": "mAP, small objects",
+    "map_medium": "mAP, medium objects",
+    "map_large": "mAP, large objects",
+    "mar_1": "mean recall, 1 box a photo",
+    "mar_10": "mean recall, 10 boxes",
+    "mar_100": "mean recall, 100 boxes",
+    "mar_small": "mean recall, small objects",
+    "mar_medium": "mean recall, medium objects",
+    "mar_large": "mean recall, large objects",
+}
+TITLES |= {f"mask_{name}": f"mask {title.replace('box', 'mask')}" for name, title in TITLES.items()}
+TITLES |= {
     "accuracy": "accuracy",
     "accuracy_flip": "with flip",
     "exact": "exact match",
     "precision": "macro P",
     "recall": "macro R",
     "f1": "macro F1",
+    "precision_all": "macro P, all classes",
+    "recall_all": "macro R, all classes",
+    "f1_all": "macro F1, all classes",
+    "micro_precision": "micro P",
+    "micro_recall": "micro R",
     "micro_f1": "micro F1",
+    "classes_with_positives": "classes that occur",
+    "threshold": "threshold",
     "top5": "top-5",
     "loss": "loss",
+    "loss_objectness": "loss, is it an object",
+    "loss_rpn_box_reg": "loss, proposed boxes",
+    "loss_classifier": "loss, classes",
+    "loss_box_reg": "loss, boxes",
+    "loss_mask": "loss, masks",
+    "loss_classification": "loss, classes",
+    "loss_bbox_regression": "loss, boxes",
 }
+WIDEST = 8  # more metrics than these stand below each other
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
@@ -90,14 +115,20 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
 
 
 def metrics_table(metrics: dict[str, float]) -> str:
-    """A table with a row a split and a column a metric, from names such as "test/accuracy"."""
+    """A table with a row a split and a column a metric, from names such as "test/accuracy"; many metrics are rows."""
     columns = [name for name in TITLES if any(key.endswith(f"/{name}") for key in metrics)]
     rows = [["", *(TITLES[name] for name in columns)]]
     for split in ("train", "val", "test"):
         if any(key.startswith(f"{split}/") for key in metrics):
-            cells = (metrics.get(f"{split}/{name}") for name in columns)
-            rows.append([split, *("" if value is None else f"{value:.4f}" for value in cells)])
-    return table(rows)
+            rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
+    return table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
+
+
+def cell(name: str, value: float | None) -> str:
+    """A metric as a table shows it; COCO's -1 says that there was nothing of this kind to find."""
+    if value is None or value == -1:
+        return "" if value is None else "none"
+    return f"{value:.0f}" if name == "classes_with_positives" else f"{value:.4f}"
 
 
 def summary(results: dict[str, Any]) -> str:

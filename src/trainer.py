@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.callbacks import AtomicCheckpointIO, RunKeeper
-from src.config import DETECTION, LoggerConfig, TrainConfig
+from src.config import LoggerConfig, TrainConfig
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -26,7 +26,7 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
     callbacks: list[Callback] = [keeper] if keeper else []
     if config.optim.ema:
         callbacks.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema)))
-    if keeper and config.task.name in DETECTION:
+    if keeper and config.task.name != "multiclass":
         from src.pictures import Pictures
 
         callbacks.append(Pictures(keeper.run.path / "pictures"))

@@ -110,7 +110,9 @@ class CocoIndex:
     def require_boxes(self) -> None:
         """Raise UserError where annotations have no boxes, which detection learns from."""
         if not self._boxed:
-            raise UserError(f"{self.source}: has annotations without a bbox, so nothing to learn detection from")
+            raise UserError(
+                f"{self.source}: has annotations without a bbox, which detection learns from; use task=multilabel"
+            )
 
     def require_masks(self) -> None:
         """Raise UserError where no annotation has a mask, which instance segmentation learns from."""
@@ -171,7 +173,13 @@ def load_splits(config: DataConfig) -> dict[str, CocoIndex]:
     train = indices["train"]
     for index in indices.values():
         if (index.category_ids, index.classes) != (train.category_ids, train.classes):
-            raise UserError(f"{index.source}: its categories are not those of {train.source}")
+            raise UserError(f"{index.source}: its categories are not those of {train.source}{differing(index, train)}")
+    for split in ("train", "test"):
+        if not indices[split].presence.any():
+            raise UserError(
+                f"{indices[split].source}: no annotation names one of the {len(train.classes)} categories in an image, "
+                f"so there is nothing to {'learn' if split == 'train' else 'test on'}"
+            )
     if config.val_fraction == 0:
         indices.pop("val", None)
     elif "val" not in indices:
@@ -186,6 +194,18 @@ def load_splits(config: DataConfig) -> dict[str, CocoIndex]:
         if not len(index):
             raise UserError(f"data={config.name}: no {split} images are left; look at data.val_fraction")
     return indices
+
+
+def differing(index: CocoIndex, other: CocoIndex) -> str:
+    """The first categories (id and name) that only one of two indices has, in brackets."""
+    own, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
+    extra, lacking = [c for c in own if c not in others], [c for c in others if c not in own]
+    parts = [
+        f"{word} {', '.join(f'{name} (id {k})' for k, name in found[:3])}{', …' if len(found) > 3 else ''}"
+        for word, found in (("it lacks", lacking), ("only it has", extra))
+        if found
+    ]
+    return f" ({'; '.join(parts)})"
 
 
 def strata(presence: Tensor) -> NDArray[np.int64]:
@@ -243,6 +263,9 @@ def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
             near = difflib.get_close_matches(word, by_name, n=3)
             hint = f"did you mean {', '.join(near)}?" if near else f"they begin with {', '.join(list(by_name)[:10])}"
             raise UserError(f"data.classes: {word!r} is no name or id of the {len(names)} categories; {hint}")
+        same = [k for k, name in names.items() if name == word]
+        if len(same) > 1:
+            raise UserError(f"data.classes: {word!r} names {len(same)} categories; choose by id: {same}")
         chosen.append(by_name[word] if word in by_name else int(word))
     if len(set(chosen)) < len(chosen):
         raise UserError(f"data.classes={','.join(map(str, wanted))}: a category is named twice")

@@ -39,7 +39,7 @@ def preflight(content: dict[str, Any], *, source: Path, folder: Path, skip_missi
     report = check(content, folder=folder)
     if report.missing and not skip_missing:
         names = [image["file_name"] for image in content["images"] if image.get("id") in report.missing]
-        report.add(f"images that are not in {folder}", names)
+        report.add(f"images that are not in {folder}; data.skip_unreadable=true goes on without them", names)
     if report.fatal:
         raise UserError(f"{source}: {'; '.join(report.fatal)}")
     if report.harmless:
@@ -51,25 +51,31 @@ def check(content: dict[str, Any], *, folder: Path) -> Report:
     """Look through the lists of an annotation file (see ``coco_files.read``); ``folder`` holds the images."""
     report = Report()
     images, categories, annotations = content["images"], content["categories"], content["annotations"]
-    report.add("images without an id, a file_name, a width and a height", _places(images, _is_image))
-    report.add("categories without an id and a name", _places(categories, _is_category))
-    report.add("annotations without an id", _places(annotations, lambda a: "id" in a))
+    whole = "(ids and sizes are whole numbers)"
+    report.add(f"images without an id, a file_name, a width and a height {whole}", _places(images, _is_image))
+    report.add(f"categories without an id and a name {whole}", _places(categories, _is_category))
+    report.add(f"annotations without an id and an image_id {whole}", _places(annotations, _is_annotation))
     for name, entries in (("image", images), ("category", categories), ("annotation", annotations)):
         counts = Counter(entry["id"] for entry in entries if isinstance(entry.get("id"), int))
         report.add(f"{name} ids that occur twice", (k for k, count in counts.items() if count > 1))
-    known = {category.get("id") for category in categories}
-    strange = [a for a in annotations if a.get("category_id") not in known]
+    known = {category["id"] for category in categories if isinstance(category.get("id"), int)}
+    strange = [a for a in annotations if not isinstance(a.get("category_id"), int) or a["category_id"] not in known]
     report.add(
         "annotations of a category that is not listed",
-        (f"annotation {_name(a)}: category {a.get('category_id')}" for a in strange),
+        (f"annotation {_name(a)}: category {a.get('category_id')!r}" for a in strange),
     )
     if report.fatal:  # the rest asks for ids and sizes
         return report
+    names = Counter(category["name"] for category in categories)
+    report.add("names that several categories have", (k for k, count in names.items() if count > 1), harmless=True)
     report.missing = {image["id"] for image in _absent(images, folder)}
     listed = {image["id"]: image for image in images}
-    strays = [a for a in annotations if a.get("image_id") not in listed]
-    report.add("annotations of images that are not listed, ignored", map(_name, strays), harmless=True)
-    kept = [a for a in annotations if a.get("image_id") in listed] if strays else annotations
+    strays = [a for a in annotations if a["image_id"] not in listed]
+    their_images = (f"annotation {_name(a)}: image {a['image_id']}" for a in strays)
+    report.add("annotations of images that are not listed, ignored", their_images, harmless=True)
+    kept = [a for a in annotations if a["image_id"] in listed] if strays else annotations
+    odd = [a for a in kept if not _is_number(a.get("area", 0.0)) or a.get("iscrowd", 0) not in (0, 1)]
+    report.add("annotations whose area is no number, or iscrowd neither 0 nor 1", map(_name, odd))
     _check_boxes(report, [a for a in kept if "bbox" in a], listed)
     _check_masks(report, kept, listed)
     return report
@@ -90,6 +96,10 @@ def _is_image(entry: dict[str, Any]) -> bool:
 
 def _is_category(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)
+
+
+def _is_annotation(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("id"), int) and isinstance(entry.get("image_id"), int)
 
 
 def _name(annotation: dict[str, Any]) -> str:
@@ -118,25 +128,27 @@ def _check_boxes(report: Report, annotations: list[dict[str, Any]], images: dict
     def named(which: Any) -> list[str]:
         return [f"annotation {_name(annotations[k])}: {annotations[k]['bbox']}" for k in np.flatnonzero(which)]
 
+    negative = (boxes[:, 2:] < 0).any(axis=1)
     flat = (boxes[:, 2:] <= 0).any(axis=1)
     apart = ((high <= 0) | (low >= sizes)).any(axis=1) & ~flat
     out = ((low < -SLACK) | (high > sizes + SLACK)).any(axis=1) & ~flat & ~apart
+    report.add("boxes of a negative width or height; they are [x, y, width, height]", named(negative))
     report.add("boxes outside of their image", named(apart))
-    report.add("boxes without an area, left out of detection", named(flat), harmless=True)
+    report.add("boxes without an area, left out of detection", named(flat & ~negative), harmless=True)
     hint = "; are they [x, y, width, height]?" if out.mean() > 0.1 else ""
     report.add(f"boxes that reach out of their image, cut at its edge{hint}", named(out), harmless=True)
 
 
 def _is_box(box: Any) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box)
-    )
+    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_masks(report: Report, annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]]) -> None:
-    empty, misfits = [], []
+    empty, misfits, broken = [], [], []
     for a in annotations:
         mask = drawable(a)
         if mask is None and a.get("segmentation") is not None:
@@ -145,10 +157,25 @@ def _check_masks(report: Report, annotations: list[dict[str, Any]], images: dict
             image = images[a["image_id"]]
             if mask["size"] != [image["height"], image["width"]]:
                 misfits.append(a)
+            elif not _is_rle(mask):
+                broken.append(a)
+    report.add("masks whose run lengths cannot be read", (f"annotation {_name(a)}" for a in broken))
     report.add("masks of another size than their image", (f"annotation {_name(a)}" for a in misfits))
     if any(a.get("segmentation") for a in annotations):  # else they are data with boxes only, and no mask is missed
         names = (f"annotation {_name(a)}" for a in empty)
         report.add("empty or degenerate polygons, which give no mask", names, harmless=True)
+
+
+def _is_rle(mask: dict[str, Any]) -> bool:
+    """Whether run lengths, packed or not, fill a mask of their size."""
+    from faster_coco_eval.core import mask as rle
+
+    counts, (height, width) = mask["counts"], mask["size"]
+    try:
+        rle.area(rle.frPyObjects(mask, height, width) if isinstance(counts, list) else mask)
+    except Exception:  # its decoder raises several types
+        return False
+    return not isinstance(counts, list) or sum(counts) == height * width
 
 
 def drawable(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
@@ -167,6 +194,11 @@ def drawable(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] |
 def _is_polygon(points: Any) -> bool:
     """At least three points, not all of them in one row or column."""
     if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
+        return False
+    try:
+        if not all(map(math.isfinite, points)):
+            return False
+    except TypeError:  # not all of them are numbers
         return False
     x, y = points[::2], points[1::2]
     return max(x) > min(x) and max(y) > min(y)

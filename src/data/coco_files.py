@@ -94,10 +94,13 @@ def read(path: Path) -> dict[str, Any]:
     Raises UserError where it is no JSON, or another JSON.
     """
     try:
-        found = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        if not text.strip():
+            raise UserError(f"{path}: is empty; the annotations of COCO's format are a JSON file")
+        found = json.loads(text)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise UserError(f"{path}: no JSON file, so no COCO annotations ({error})") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds a list, not COCO's images, annotations and categories; are these results?")

@@ -45,6 +45,11 @@ def build(
             index.require_masks()
     train = indices["train"]
     indices["train"] = train.take([i for i in range(len(train)) if learned(train, i, masks)])
+    if not len(indices["train"]):
+        raise UserError(
+            f"{train.source}: no image shows an object to learn {'masks' if masks else 'boxes'} from; crowds "
+            "(iscrowd=1) and boxes without an area do not count"
+        )
     if config.batch_size > len(indices["train"]):
         raise UserError(
             f"data.batch_size={config.batch_size} is larger than the {len(indices['train'])} training images that "

@@ -1,6 +1,7 @@
 """Detection and instance segmentation: one pure step, and the LightningModule around it."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -132,20 +133,21 @@ class DetectionTask(Task):
         if "val" not in self.judged:
             return None
         judged = self.judged["val"]
-        return contact_sheet(judged.index, judged.results, shown(judged.index), masks=self.masks)
+        images = shown(judged.index.presence)
+        return contact_sheet(judged.index, judged.results, images, masks=self.masks) if images else None
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         """detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
         judged = self.judged["test"]
         write_atomic(path / "detections.json", json.dumps(judged.results).encode())
-        objects = judged.index.to_coco().getAnnIds
+        index = judged.index
+        objects = Counter(a["label"] for i in range(len(index)) for a in index.annotations(i) if not a.get("iscrowd"))
         rows: list[list[Any]] = [
             ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
         ]
-        for name, number in zip(info.classes, judged.index.category_ids, strict=True):
+        for label, (name, number) in enumerate(zip(info.classes, index.category_ids, strict=True)):
             scores = [*judged.boxes.by_category[number], *(judged.masks.by_category[number] if judged.masks else ())]
-            count = len(objects(catIds=[number], iscrowd=False))
-            rows.append([name, count, *(f"{score:.6f}" for score in scores)])
+            rows.append([name, objects[label], *(f"{score:.6f}" for score in scores)])
         write_rows(path / "per_class.csv", rows)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Multi-label classification: one pure step, and the LightningModule around it."""
 
 import io
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from src.multilabel_metrics import (
     count_labels,
     measure,
 )
+from src.pictures import label_sheet, shown
 from src.results import write_rows
 from src.runs import write_atomic
 from src.tasks.base import Task, full_precision, gathered
@@ -96,9 +98,10 @@ class MultilabelTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         for split in self.monitored:
-            _, logits, present = self._of_all(split)
+            indices, logits, present = self._of_all(split)
             if split == "val":
                 self.threshold = best_threshold(logits.sigmoid(), present)
+                self.validated = indices, logits.sigmoid(), present
             self._measure(split, logits, present)
 
     def on_test_epoch_start(self) -> None:
@@ -115,6 +118,20 @@ class MultilabelTask(Task):
         self.tested = indices, logits, present = self._of_all("test")
         self.seen = len(indices)
         self._measure("test", logits, present)
+
+    def contact_sheet(self) -> Tensor | None:
+        """Photos of the last validation above their labels and those that were found, uint8 [3, H, W]."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if "val" not in self.monitored or not (rows := shown(self.validated[2])):
+            return None
+        indices, scores, present = (part[rows] for part in self.validated)
+        paths = [data.root / os.fsdecode(data.splits["val"].images[i]) for i in indices.tolist()]
+        names, found = data.info.classes, []
+        for row in scores:
+            likely = [k for k in row.argsort(descending=True).tolist() if row[k] >= (self.threshold or 0.0)]
+            found.append([f"{names[k]} {row[k]:.2f}" for k in likely])
+        true = [[names[k] for k in torch.nonzero(row).flatten().tolist()] for row in present]
+        return label_sheet(paths, true, found)
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""

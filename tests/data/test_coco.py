@@ -88,6 +88,12 @@ def test_data_classes_selects_categories_by_name_or_id(root: Path):
         load_splits(config(root, classes=["3", "square"]))
     with pytest.raises(UserError, match="data.classes=2,square: a category is named twice"):
         load_splits(config(root, classes=["2", "square"]))
+    for split in ("train", "val"):
+        file = root / "annotations" / f"instances_{split}2017.json"
+        coco_set.edit(file, lambda c: first(c, "categories", name="square"))
+    with pytest.raises(UserError, match=r"data.classes: 'square' names 2 categories; choose by id: \[7, 2\]"):
+        load_splits(config(root, classes=["square"]))
+    assert load_splits(config(root, classes=["2", "7"]))["train"].classes == ("square", "square")
 
 
 def test_any_files_in_any_place(tmp_path: Path):
@@ -142,6 +148,11 @@ def first(content: dict[str, Any], key: str, **changes: Any) -> None:
     content[key][0] |= changes
 
 
+def run_lengths(counts: Any) -> dict[str, Any]:
+    """A mask for the second image of a set, the first one that has any."""
+    return {"counts": counts, "size": [24, 32]}
+
+
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c.pop("images"), r"train2017.json: has no list of images, .* it has: annotations, categories"),
     (lambda c: c.update(images=[]), "its list of images is empty"),
@@ -157,8 +168,29 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         lambda c: first(c, "annotations", segmentation={"counts": [4], "size": [2, 2]}),
         "1 masks of another size than their image",
     ),
-    (lambda c: first(c, "images", file_name="lost.jpg"), r"1 images that are not in .*train2017 \(lost.jpg\)"),
-    (lambda c: first(c, "categories", name="ring"), "instances_val2017.json: its categories are not those of"),
+    (
+        lambda c: first(c, "images", file_name="lost.jpg"),
+        r"1 images that are not in .*train2017; data.skip_unreadable=true .*\(lost.jpg\)",
+    ),
+    (
+        lambda c: first(c, "categories", name="ring"),
+        r"its categories are not those of .*\(it lacks ring \(id 7\); only it has disc \(id 7\)\)",
+    ),
+    (lambda c: c["annotations"].clear(), "train2017.json: no annotation names one of the 3 categories .* to learn"),
+    (lambda c: first(c, "annotations", category_id=[7]), r"not listed \(annotation 1000: category \[7\]\)"),
+    (lambda c: first(c, "annotations", category_id="7"), r"not listed \(annotation 1000: category '7'\)"),
+    (lambda c: first(c, "annotations", image_id=[7]), r"1 annotations without an id and an image_id .*number 1"),
+    (lambda c: first(c, "annotations", id=None), r"1 annotations without an id and an image_id .*number 1"),
+    (lambda c: first(c, "annotations", area=None), r"1 annotations whose area is no number, .* \(1000\)"),
+    (lambda c: first(c, "annotations", iscrowd="no"), r"iscrowd neither 0 nor 1 \(1000\)"),
+    (lambda c: first(c, "annotations", bbox=[9, 9, -4, 4]), r"1 boxes of a negative width .*1000: \[9, 9, -4, 4\]"),
+    (
+        lambda c: first(c, "annotations", segmentation=run_lengths("!!!")),
+        r"1 masks whose run lengths .*annotation 1000",
+    ),
+    (lambda c: first(c, "annotations", segmentation=run_lengths([1, 2])), "1 masks whose run lengths"),
+    (lambda c: first(c, "annotations", segmentation=run_lengths([1, 10**6])), "1 masks whose run lengths"),
+    (lambda c: first(c, "annotations", segmentation=run_lengths(["a"])), "1 masks whose run lengths"),
 ]
 
 
@@ -194,7 +226,7 @@ def test_what_is_harmless_is_a_warning(root: Path, caplog: pytest.LogCaptureFixt
         index = load_splits(config(root, val_fraction=0.0))["train"]
     (line,) = caplog.messages
     for words in (
-        "1 annotations of images that are not listed, ignored (1003)",
+        "1 annotations of images that are not listed, ignored (annotation 1003: image 9999)",
         "1 boxes without an area, left out of detection (annotation 1001: [3, 3, 0, 5])",
         "1 boxes that reach out of their image, cut at its edge (annotation 1000",
         "1 empty or degenerate polygons, which give no mask (annotation 1002)",
@@ -217,6 +249,12 @@ def test_no_json_no_folder_no_file(root: Path):
     with pytest.raises(UserError, match=r"instances_train2017.json: no JSON file, so no COCO annotations"):
         load_splits(config(root))
     train_json(root).write_bytes(b"\xff\xd8\xff\xe0 a photo")
+    with pytest.raises(UserError, match="no JSON file"):
+        load_splits(config(root))
+    train_json(root).write_text(" \n")
+    with pytest.raises(UserError, match=r"instances_train2017.json: is empty; the annotations"):
+        load_splits(config(root))
+    train_json(root).write_text("[" * 200_000)
     with pytest.raises(UserError, match="no JSON file"):
         load_splits(config(root))
     train_json(root).write_text("[]")
@@ -265,7 +303,17 @@ def test_what_of_a_segmentation_gives_a_mask():
     triangle = [0, 0, 4, 0, 0, 4]
     assert drawable({"segmentation": [triangle, [1, 1, 2, 2], [0, 0, 1, 0, 2, 0]]}) == [triangle]
     assert drawable({"segmentation": {"counts": "x", "size": [3, 3]}}) == {"counts": "x", "size": [3, 3]}
-    for nothing in ([], None, [[]], [[0, 0, 5, 5]], {"counts": "x"}, "text", triangle):
+    for nothing in (
+        [],
+        None,
+        [[]],
+        [["0"] * 6],
+        [[0, 0, 4, 0, 0, float("nan")]],
+        [[0, 0, 5, 5]],
+        {"counts": "x"},
+        "text",
+        triangle,
+    ):
         assert drawable({"segmentation": nothing}) is None
 
 

@@ -83,6 +83,16 @@ def test_images_without_anything_to_find_are_tested_but_not_trained_on(root: Pat
     assert sum(not learned(data.indices["test"], i, masks=True) for i in range(10)) == 3
 
 
+def test_crowds_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = 1
+
+    coco_set.edit(coco_set.make(tmp_path) / "annotations" / "instances_train2017.json", change)
+    with pytest.raises(UserError, match=r"train2017.json: no image shows an object to learn boxes from; crowds"):
+        data_of(tmp_path, masks=False)
+
+
 def test_a_mirrored_image_has_mirrored_boxes_and_masks(root: Path) -> None:
     index = data_of(root).indices["train"]
     image, target = index.load(1), target_of(index, 1, masks=True)

@@ -16,13 +16,14 @@ import pytest
 import torch
 from detectors import data_of, judged, task_of, trainer_of
 from helpers import ROOT, environment
+from lightning import Callback, Trainer
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from src.coco_eval import NUMBERS
-from src.pictures import Pictures, contact_sheet, shown
-from src.tasks.detection import LOSSES, Losses, step
+from src.coco_eval import NUMBERS, Scores
+from src.pictures import HEIGHT, Pictures, captioned, contact_sheet, drawn, shown
+from src.tasks.detection import LOSSES, Judged, Losses, step
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,39 @@ def test_two_processes_give_the_numbers_of_one(root: Path, tmp_path: Path) -> No
     assert together["results"] == json.loads(json.dumps(task.judged["test"].results))
 
 
+def test_a_run_resumed_within_an_epoch_ends_in_the_weights_of_the_unbroken_one(root: Path, tmp_path: Path) -> None:
+    class Save(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    data = data_of(root, batch_size=4, augment="flip")
+    whole, resumed = task_of("mask_rcnn"), task_of("mask_rcnn", score_threshold=0.5)
+    trainer_of(2, callbacks=[Save()], limit_val_batches=0).fit(whole, data)
+    runner = trainer_of(2, limit_val_batches=0)
+    runner.fit(resumed, data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert (stored["global_step"], stored["epoch"], runner.global_step) == (2, 0, 6)
+    assert resumed.epoch_metrics == whole.epoch_metrics
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_annotations_that_tell_of_no_crowds_and_areas_are_tested_too(tmp_path: Path) -> None:
+    coco_set.make(tmp_path)
+
+    def change(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            del annotation["iscrowd"], annotation["area"]
+
+    for split in ("train", "val"):
+        coco_set.edit(tmp_path / "annotations" / f"instances_{split}2017.json", change)
+    task, metrics = judged(tmp_path, "faster_rcnn", detections=10)
+    task.write_test_files(tmp_path, data_of(tmp_path).info)
+    rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
+    assert [int(row["objects"]) for row in rows] == [4, 1, 0] and metrics["test/map"] >= 0
+
+
 def test_a_step_is_pure(root: Path) -> None:
     task, loader = task_of("mask_rcnn"), data_of(root).train_loader()
     images, targets = next(iter(loader))
@@ -122,7 +156,7 @@ def test_losses_are_averaged_over_the_steps_and_go_on_after_a_resume() -> None:
 
 def test_a_sheet_shows_what_is_true_beside_what_is_certain(root: Path) -> None:
     index = data_of(root).indices["test"]
-    images = shown(index)
+    images = shown(index.presence)
     assert images == [i for i in range(7) if index.presence[i].any()][:6]
     blank = contact_sheet(index, [], images, masks=True)
     assert blank.dtype == torch.uint8 and blank.shape[0] == 3
@@ -138,3 +172,29 @@ def test_a_sheet_shows_what_is_true_beside_what_is_certain(root: Path) -> None:
     record = index.images[images[0]]
     width = round(record.width * 384 / record.height)
     assert len(rows) and rows.max() < 12 + 384 and width < columns.min() and columns.max() < 12 + 2 * width + 4
+
+
+def test_masks_that_overlap_show_the_last_one_in_its_colour() -> None:
+    photo = torch.full((3, HEIGHT, HEIGHT), 100, dtype=torch.uint8)
+    square, half = [[0, 0, 300, 0, 300, 300, 0, 300]], [[0, 0, 150, 0, 150, 300, 0, 300]]
+    boxes = [[0, 0, 300, 300], [0, 0, 150, 300]]
+    sheet = drawn(photo, boxes, [0, 1], ["", ""], [square, half])
+    alone = drawn(photo, boxes, [0, 1], ["", ""], [[[310, 310, 320, 310, 320, 320]], half])
+    assert torch.equal(sheet[:, 50:250, 50:100], alone[:, 50:250, 50:100])
+    assert not torch.equal(sheet[:, 50:250, 200:250], alone[:, 50:250, 200:250])
+    assert (sheet[:, 50:250, 50:250].amax(0) > 100).all(), "nothing is darker than the photo"
+
+
+def test_a_caption_stands_below_its_photo() -> None:
+    photo = torch.zeros(3, HEIGHT, 200, dtype=torch.uint8)
+    empty, short, long = (captioned(photo, text, lines=2) for text in ("", "true: person", "word " * 100))
+    assert empty.shape == short.shape == long.shape and torch.equal(short[:, :HEIGHT], photo)
+    assert (empty[:, HEIGHT:] == 255).all() and (short[:, HEIGHT:] < 128).any()
+
+
+def test_a_validation_set_without_anything_to_find_has_no_sheet(root: Path) -> None:
+    task = task_of("faster_rcnn")
+    index = data_of(root).indices["test"]
+    nothing = index.take([i for i in range(7) if not index.presence[i].any()])
+    task.judged["val"] = Judged(nothing, [], Scores({}, {}), None)
+    assert len(nothing) and task.contact_sheet() is None

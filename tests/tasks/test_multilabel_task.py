@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
 from src.config import DataConfig, OptimConfig
 from src.data.multilabel import MultilabelData, build
 from src.optim import build_optimizer, rate_at
+from src.pictures import HEIGHT, Pictures
 from src.tasks.multilabel import MultilabelTask, build_loss, step
 from src.trainer import quiet_lightning
 
@@ -100,6 +102,16 @@ def test_the_test_set_has_no_say_in_the_threshold(root: Path):
         runner.test(learner, found, verbose=False)
         assert learner.epoch_metrics["test/threshold"] == thresholds[0]
     assert thresholds[0] == thresholds[1] != 0.5
+
+
+def test_a_sheet_shows_the_first_photos_with_labels(root: Path, tmp_path: Path):
+    learner = task()
+    trainer(max_epochs=1, callbacks=[Pictures(tmp_path)]).fit(learner, data(root))
+    with Image.open(tmp_path / "epoch_0001.png") as sheet:
+        assert sheet.height > HEIGHT and sheet.width > 3 * HEIGHT
+    blank = learner.contact_sheet()
+    learner.validated = (*learner.validated[:2], torch.zeros_like(learner.validated[2]))
+    assert blank is not None and learner.contact_sheet() is None, "nothing is to be found"
 
 
 def test_without_validation_it_is_a_half_and_says_so(root: Path, capsys: pytest.CaptureFixture[str]):

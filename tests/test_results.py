@@ -1,0 +1,24 @@
+"""The tables that are printed: every metric of every task under a readable title."""
+
+import torch
+
+from src.coco_eval import NUMBERS
+from src.multilabel_metrics import RunningCounts, measure
+from src.results import TITLES, metrics_table
+from src.tasks.detection import LOSSES
+
+
+def test_every_metric_has_a_title() -> None:
+    present = torch.eye(3, dtype=torch.bool)
+    names = {*NUMBERS, *(f"mask_{name}" for name in NUMBERS), *(name for losses in LOSSES.values() for name in losses)}
+    names |= measure(present.float(), present, 0.5).keys() | RunningCounts(3).compute().keys()
+    assert names <= TITLES.keys()
+
+
+def test_few_metrics_are_columns_and_many_are_rows() -> None:
+    few = metrics_table({"train/loss": 0.5, "test/accuracy": 0.25}).splitlines()
+    assert [line.split() for line in few] == [["accuracy", "loss"], ["-" * 23], ["train", "0.5000"], ["test", "0.2500"]]
+    numbers = {f"test/{name}": 0.25 for name in NUMBERS} | {"test/map_small": -1.0, "train/loss": 2.0}
+    many = metrics_table(numbers).splitlines()
+    assert many[0].split() == ["train", "test"] and len(many) == 2 + 13
+    assert many[5].startswith("mAP, small objects") and many[5].endswith("none"), "there were none to find"
