@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 p
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow bench lint clean
 
 demo: .venv/installed
 	$(BIN)/python -m src.train model=resnet20 data=digits
@@ -13,6 +13,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed
+	$(BIN)/python -m src.bench $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/pre-commit run --all-files

@@ -1,0 +1,89 @@
+"""Measure our speed against our peers': ``python -m src.bench only=a,d``.
+
+Both sides of a comparison run in turn in this one process, on the CPU; what counts is their ratio, for the machine's
+own speed changes from minute to minute. The peers' side is in benchmarks/.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from src.bench.settings import HELP, ROUNDS, Settings, key_of, parse
+from src.cli import main, say
+from src.errors import UserError
+
+COMPARISONS = {
+    "a": ("training:against_template", "training end to end / the common Lightning template"),
+    "b": ("training:against_bare_loop", "our training step / a bare PyTorch loop"),
+    "c": ("training:against_peak", "the training step's arithmetic / the machine's matrix-product peak"),
+    "d": ("parts:augmentation", "augmentation of whole batches / of samples, by PIL and by tensors"),
+    "e": ("parts:epoch_metrics", "metrics from a confusion matrix / torchmetrics, forwarded and logged"),
+    "f": ("training:against_fp32_evaluation", "an epoch's validation / fp32 evaluation"),
+    "g": ("parts:coco_evaluation", "COCO's numbers by faster-coco-eval / by pycocotools"),
+    "h": ("startup:starts", "start-up: help, a wrong setting, the first training step"),
+}
+
+
+def story() -> int:
+    """Measure what the command line names, print a table for each and write bench.json."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text())
+        return 0
+    settings = parse(sys.argv[1:])
+    if not Path(settings.out).absolute().parent.is_dir():
+        raise UserError(f"out={settings.out}: no such folder")
+    import torch
+
+    from src.bench.report import environment, lines
+    from src.bench.rounds import DISTURBED, Busy, judged, measure
+    from src.runs import write_json
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    content: dict[str, Any] = {"settings": vars(settings), "environment": environment(), "comparisons": {}}
+    if settings.rounds < ROUNDS:
+        say(f"rounds={settings.rounds}: a trial; a result takes at least {ROUNDS}.")
+    for letter in settings.only.split(","):
+        place, title = COMPARISONS[letter]
+        say(f"{letter}. {title} …")
+        module, _, function = place.partition(":")
+        busy, results = Busy(), []
+        for comparison in getattr(import_module(f"src.bench.{module}"), function)(settings):
+            results.append(judged(comparison, measure(comparison, settings.rounds)))
+            print("\n".join(lines(results[-1])), flush=True)
+        machine = busy.report()
+        content["comparisons"][letter] = {"machine": machine, "results": results}
+        write_json(Path(settings.out), content)  # after each, so that an interruption loses one at most
+        say(machine_line(machine, DISTURBED))
+    print(f"\n{settings.out}")
+    return 0
+
+
+def machine_line(machine: dict[str, Any], disturbed: float) -> str:
+    """How busy the machine was, and a warning where that says the figures are no result."""
+    before, after, others = machine["load_before"], machine["load_after"], machine["others_share"]
+    if others is None or before is None or after is None:
+        return "How busy the machine was is not known here."
+    told = f"Load average {before:.1f} before, {after:.1f} after; others took {others:.1%} of the cores' time."
+    return told + (" WARNING: the machine was not ours; measure again." if others > disturbed else "")
+
+
+def help_text() -> str:
+    """The page of ``python -m src.bench --help``."""
+    out = [
+        "Measure our speed against our peers', both sides in turn in one process, on the CPU.",
+        "",
+        "  python -m src.bench only=a,d rounds=5 threads=2 data.root=data out=bench.json",
+        "",
+        "Comparisons:",
+        *(f"  {letter}  {title}" for letter, (_, title) in COMPARISONS.items()),
+        "",
+        "Settings (name=value):",
+        *(f"  {f'{key_of(name)}={getattr(Settings, name)}':<24} {text}" for name, text in HELP.items()),
+    ]
+    return "\n".join(out)
+
+
+if __name__ == "__main__":
+    main(story)

@@ -1,0 +1,56 @@
+"""CIFAR-10 for the comparisons, or made images of its shape where it is not at hand."""
+
+import numpy as np
+import torch
+
+from src.config import DataConfig, TrainConfig
+from src.data.info import CIFAR10
+from src.data.module import ImageData
+from src.data.normalization import normalization_of
+from src.data.raw import Raw, Split
+from src.data.sets import source
+from src.data.transforms import preset
+from src.errors import UserError
+
+
+def cifar(root: str) -> tuple[Raw, str]:
+    """The set, and a note that says which images these are."""
+    config = DataConfig(name="cifar10", root=root, download=False)
+    load = source("cifar10").load
+    assert load is not None
+    try:
+        return load(config), "real CIFAR-10 images"
+    except UserError:
+        return made(), f"CIFAR-10 is not in data.root={root}, so these are made images of its shape"
+
+
+def made(train: int = 50_000, test: int = 10_000) -> Raw:
+    """Images that a network can learn to tell apart: a pattern a class, under noise."""
+    random = np.random.RandomState(0)
+    patterns = random.randint(256, size=(10, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+    def split(count: int) -> Split:
+        labels = random.randint(10, size=count)
+        images = np.empty((count, 32, 32, 3), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[:] = (patterns[label] / 2 + random.randint(128, size=image.shape)).astype(np.uint8)
+        return Split(images, labels)
+
+    return Raw(CIFAR10, split(train), split(test))
+
+
+def image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) -> ImageData:
+    """The data module that trains on the first images, and validates on those that follow them."""
+    first, following = np.arange(images), np.arange(images, images + val)
+    splits = {"train": raw.train.take(first), "test": raw.test}
+    if val:
+        splits["val"] = raw.train.take(following)
+    return ImageData(
+        raw.info,
+        splits,
+        normalization=normalization_of("dataset", raw.info, torch.from_numpy(splits["train"].images)),
+        augment=preset(config.data.augment),
+        seed=config.seed,
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+    )

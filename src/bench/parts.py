@@ -1,0 +1,208 @@
+"""Comparisons d, e and g: the augmentation, the epoch's metrics and COCO's evaluation, each on its own."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.nn.functional import pad
+
+from benchmarks import augmentation as per_sample
+from benchmarks import coco as reference
+from benchmarks.logged_metrics import Bare, Logged
+from src import coco_eval
+from src.bench.images import cifar
+from src.bench.rounds import Comparison
+from src.bench.settings import Settings
+from src.data.normalization import normalization_of
+from src.data.resident import TrainLoader
+from src.metrics import ClassificationMetrics
+from src.tasks.classification import step
+from src.trainer import quiet_lightning
+
+BATCH, FEATURES, CLASSES = 128, 64, 10
+OBJECTS, FOUND, CATEGORIES = 7, 30, 80  # an image, as in COCO
+
+
+def augmentation(settings: Settings) -> list[Comparison]:
+    """d. Crop with a padding of 4, flip and normalise, in batches of 128 and one process."""
+    raw, note = cifar(settings.data_root)
+    split, info = raw.train.take(np.arange(settings.images)), raw.info
+    images = pad(torch.from_numpy(split.images), (0, 0, 4, 4, 4, 4))
+    ours = TrainLoader(
+        images,
+        torch.from_numpy(split.labels),
+        normalization_of("dataset", info, torch.from_numpy(split.images)),
+        padding=4,
+        flip=True,
+        seed=0,
+        epoch=0,
+        batch_size=BATCH,
+    )
+    peers = {
+        "PIL in a DataLoader": per_sample.pil(split.images, split.labels, info.mean, info.std),
+        "tensors in a DataLoader": per_sample.tensors(split.images, split.labels, info.mean, info.std),
+    }
+
+    def rate(loader: Iterable[Any], passes: int) -> float:
+        began = time.perf_counter()
+        for _ in range(passes):
+            for _ in loader:
+                pass
+        return passes * settings.images / (time.perf_counter() - began)
+
+    return [
+        Comparison(
+            f"d. Augmentation of {settings.images:,} images in batches of {BATCH}",
+            "images/s",
+            {"whole batches": lambda: rate(ours, 10)} | {name: lambda p=p: rate(p, 1) for name, p in peers.items()},
+            {"PIL in a DataLoader": 20.0, "tensors in a DataLoader": 9.0},
+            notes=[note],
+        )
+    ]
+
+
+class Counted(Bare):
+    """The step of ClassificationTask on the same small network, with our metrics."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes)
+        self.metrics = ClassificationMetrics(classes)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss, confusion = step(self.model, *batch)
+        self.metrics.update(confusion, loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.computed = self.metrics.compute()
+        self.metrics.reset()
+
+
+class Steps(Callback):
+    """When each training step began."""
+
+    def __init__(self) -> None:
+        self.began: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.began.append(time.perf_counter())
+
+
+def seconds_a_step(module: LightningModule, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, dict[str, Tensor]]:
+    """The median step of an epoch, all that a Trainer does included; and what was logged for the epoch."""
+    steps = Steps()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[steps],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, batches)
+    return statistics.median(np.diff(steps.began)), dict(trainer.callback_metrics)
+
+
+def epoch_metrics(settings: Settings) -> list[Comparison]:
+    """e. What metrics add to a training step: its time with them minus its time without."""
+    quiet_lightning()
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(BATCH, FEATURES, generator=generator), torch.randint(CLASSES, (BATCH,), generator=generator))
+        for _ in range(max(settings.images // 16, 50))
+    ]
+
+    def added(kind: type[Bare]) -> float:
+        with_metrics, _ = seconds_a_step(kind(FEATURES, CLASSES), batches)
+        without, _ = seconds_a_step(Bare(FEATURES, CLASSES), batches)
+        return 1e6 * (with_metrics - without)
+
+    return [
+        Comparison(
+            f"e. Accuracy and macro precision, recall and F1 of {len(batches)} steps: what they add to a step",
+            "µs",
+            {"confusion matrix": lambda: added(Counted), "torchmetrics": lambda: added(Logged)},
+            {"torchmetrics": 50.0},
+            lower_is_better=True,
+            notes=[f"the largest difference between the two's epoch metrics: {difference(batches):.1e} (target 1e-6)"],
+        )
+    ]
+
+
+def difference(batches: list[tuple[Tensor, Tensor]]) -> float:
+    """The largest difference between our metrics of an epoch and those that torchmetrics logged."""
+    ours, theirs = Counted(FEATURES, CLASSES), Logged(FEATURES, CLASSES)
+    theirs.model.load_state_dict(ours.model.state_dict())
+    seconds_a_step(ours, batches)
+    _, logged = seconds_a_step(theirs, batches)
+    return max(
+        abs(float(ours.computed[name]) - float(logged[f"{name}_epoch"]))
+        for name in ("accuracy", "precision", "recall", "f1")
+    )
+
+
+def coco_evaluation(settings: Settings) -> list[Comparison]:
+    """g. COCO's twelve numbers of the same boxes."""
+    truth, results = made_detections(max(settings.images // 8, 50))
+    last: dict[str, list[float]] = {}
+
+    def ours() -> float:
+        began = time.perf_counter()
+        last["ours"] = list(coco_eval.evaluate(truth, results).numbers.values())
+        return time.perf_counter() - began
+
+    def theirs() -> float:
+        own = truth | {"annotations": [dict(a) for a in truth["annotations"]]}, [dict(r) for r in results]
+        began = time.perf_counter()
+        last["theirs"] = reference.evaluate(*own)
+        return time.perf_counter() - began
+
+    ours()
+    theirs()
+    apart = max(abs(a - b) for a, b in zip(last["ours"], last["theirs"], strict=True))
+    return [
+        Comparison(
+            f"g. COCO's evaluation of {len(results):,} boxes on {len(truth['images']):,} made images",
+            "s",
+            {"faster-coco-eval": ours, "pycocotools": theirs},
+            {"pycocotools": 11.0},
+            lower_is_better=True,
+            notes=[f"mAP {last['ours'][0]:.3f}; the largest difference of the 12 numbers: {apart:.1e}"],
+        )
+    ]
+
+
+def made_detections(images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An annotation file's content, and what a middling detector might find: true boxes, moved, and false ones."""
+    random = np.random.RandomState(0)
+    truth: dict[str, Any] = {
+        "images": [{"id": i, "width": 640, "height": 480, "file_name": f"{i}.jpg"} for i in range(1, images + 1)],
+        "categories": [{"id": k, "name": str(k)} for k in range(1, CATEGORIES + 1)],
+        "annotations": [],
+    }
+    results = []
+    for image in truth["images"]:
+        for number in range(FOUND):
+            x, y = random.uniform(0, 500), random.uniform(0, 380)
+            width, height = np.exp(random.uniform(np.log(8), np.log(300), size=2))
+            box, category = np.array([x, y, width, height]), int(random.randint(1, CATEGORIES + 1))
+            if number < OBJECTS:
+                annotation = {"id": len(truth["annotations"]) + 1, "image_id": image["id"], "category_id": category}
+                annotation |= {
+                    "bbox": box.tolist(),
+                    "area": float(width * height),
+                    "iscrowd": int(random.rand() < 0.01),
+                }
+                truth["annotations"].append(annotation)
+                box[:2] += random.normal(0, 0.08, 2) * box[2:]
+                box[2:] *= np.exp(random.normal(0, 0.08, 2))
+            score = float(random.beta(4, 2) if number < OBJECTS else random.beta(1, 4))
+            results.append({"image_id": image["id"], "category_id": category, "bbox": box.tolist(), "score": score})
+    return truth, results

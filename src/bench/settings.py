@@ -1,0 +1,62 @@
+"""What the command line of ``python -m src.bench`` says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from src.errors import UserError
+
+ROUNDS = 5  # fewer are no result
+
+
+@dataclass(frozen=True)
+class Settings:
+    only: str = "a,b,c,d,e,f,g,h"
+    rounds: int = ROUNDS
+    images: int = 6400
+    threads: int = 0
+    out: str = "bench.json"
+    data_root: str = "data"
+
+
+HELP = {
+    "only": "which comparisons, by their letters",
+    "rounds": f"rounds of each; fewer than {ROUNDS} are a trial, not a result",
+    "images": "CIFAR images a round of a, b, d and f; the others follow from it",
+    "threads": "CPU threads of torch; 0 leaves the choice to it",
+    "out": "where the figures go, as JSON",
+    "data_root": "the folder that holds the data sets",
+}
+
+
+def key_of(name: str) -> str:
+    """The name on the command line: data.root, as for src.train."""
+    return name.replace("_", ".")
+
+
+def parse(words: Sequence[str]) -> Settings:
+    """The settings of these words, each ``key=value``; UserError for what is wrong."""
+    known = {key_of(f.name): f for f in fields(Settings)}
+    values: dict[str, str | int] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or key not in known:
+            raise UserError(f"{word}: no such setting; there are: {', '.join(f'{k}=' for k in known)} (--help)")
+        values[known[key].name] = number(key, text) if known[key].type is int else text
+    settings = Settings(**values)  # type: ignore[arg-type]
+    for letter in settings.only.split(","):
+        if letter not in Settings.only.split(","):
+            raise UserError(f"only={settings.only}: {letter!r} is no comparison; there are: {Settings.only}")
+    if settings.rounds < 2:
+        raise UserError(f"rounds={settings.rounds}: at least 2, for the second best")
+    if settings.images < 256 or settings.images % 128:
+        raise UserError(f"images={settings.images}: a multiple of 128, at least 256")
+    if settings.threads < 0:
+        raise UserError(f"threads={settings.threads}: at least 1, or 0 for torch's choice")
+    return settings
+
+
+def number(key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{key}={text}: a whole number is needed") from None

@@ -1,0 +1,61 @@
+"""Comparison h: how long a user waits for help, for the sentence about a mistake, and for the first training step."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from src.bench.rounds import Comparison
+from src.bench.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def starts(settings: Settings) -> list[Comparison]:
+    """h. New processes, to their end; of a training, to the line that tells of its only step."""
+    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
+    environment = os.environ | threads
+    train = (sys.executable, "-m", "src.train")
+
+    def whole(*words: str, code: int = 0) -> float:
+        began = time.perf_counter()
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if done.returncode != code:
+            raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stderr}")
+        return time.perf_counter() - began
+
+    def first_step() -> float:
+        limits = (
+            "trainer=cpu",
+            "trainer.max_epochs=1",
+            "trainer.limit_train_batches=1",
+            "trainer.limit_test_batches=1",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            words = (*train, "model=resnet20", "data=digits", "data.val_fraction=0", *limits, f"hydra.run.dir={folder}")
+            began, seconds = time.perf_counter(), None
+            with subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if line.startswith("epoch") and seconds is None:
+                        seconds = time.perf_counter() - began
+        if seconds is None:
+            raise RuntimeError(f"{' '.join(words)}: has not trained")
+        return seconds
+
+    return [
+        Comparison(
+            "h. Start-up",
+            "s",
+            {
+                "python -m src.train --help": lambda: whole(*train, "--help"),
+                "import lightning, alone": lambda: whole(sys.executable, "-c", "import lightning"),
+                "python -m src.train model=resnet21": lambda: whole(*train, "model=resnet21", code=1),
+                "to the end of the first step (digits)": first_step,
+            },
+            {"import lightning, alone": None},
+            lower_is_better=True,
+        )
+    ]
