@@ -30,7 +30,7 @@ def story() -> int:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text())
         return 0
-    settings = parse(sys.argv[1:])
+    settings = parse([word for word in sys.argv[1:] if word != "debug=true"])  # that shows tracebacks
     if not Path(settings.out).absolute().parent.is_dir():
         raise UserError(f"out={settings.out}: no such folder")
     import torch

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,23 @@ class Counted(Bare):
         self.metrics.reset()
 
 
+class Batches:
+    """Batches that are there already; Lightning would take a list of them for a list of loaders."""
+
+    def __init__(self, count: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.batches = [
+            (torch.randn(BATCH, FEATURES, generator=generator), torch.randint(CLASSES, (BATCH,), generator=generator))
+            for _ in range(count)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
 class Steps(Callback):
     """When each training step began."""
 
@@ -94,8 +111,9 @@ class Steps(Callback):
         self.began.append(time.perf_counter())
 
 
-def seconds_a_step(module: LightningModule, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, dict[str, Tensor]]:
+def seconds_a_step(module: LightningModule, batches: Batches) -> tuple[float, dict[str, Tensor]]:
     """The median step of an epoch, all that a Trainer does included; and what was logged for the epoch."""
+    quiet_lightning()
     steps = Steps()
     trainer = Trainer(
         accelerator="cpu",
@@ -112,12 +130,7 @@ def seconds_a_step(module: LightningModule, batches: list[tuple[Tensor, Tensor]]
 
 def epoch_metrics(settings: Settings) -> list[Comparison]:
     """e. What metrics add to a training step: its time with them minus its time without."""
-    quiet_lightning()
-    generator = torch.Generator().manual_seed(0)
-    batches = [
-        (torch.randn(BATCH, FEATURES, generator=generator), torch.randint(CLASSES, (BATCH,), generator=generator))
-        for _ in range(max(settings.images // 16, 50))
-    ]
+    batches = Batches(max(settings.images // 16, 50))
 
     def added(kind: type[Bare]) -> float:
         with_metrics, _ = seconds_a_step(kind(FEATURES, CLASSES), batches)
@@ -136,7 +149,7 @@ def epoch_metrics(settings: Settings) -> list[Comparison]:
     ]
 
 
-def difference(batches: list[tuple[Tensor, Tensor]]) -> float:
+def difference(batches: Batches) -> float:
     """The largest difference between our metrics of an epoch and those that torchmetrics logged."""
     ours, theirs = Counted(FEATURES, CLASSES), Logged(FEATURES, CLASSES)
     theirs.model.load_state_dict(ours.model.state_dict())

@@ -242,7 +242,7 @@ def matrix_product(dtype: torch.dtype, seconds: float = 0.5) -> float:
         a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
         a @ b
         count, elapsed, began = 0, 0.0, time.perf_counter()
-        while elapsed < seconds:
+        while not count or elapsed < seconds:
             a @ b
             count += 1
             elapsed = time.perf_counter() - began
