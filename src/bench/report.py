@@ -20,7 +20,7 @@ def environment() -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """A title, a table of medians, second-best figures and ratios, and the notes."""
     yield f"\n{result['title']}"
-    rows = [["", result["unit"], "second best", "ratio", "of second best", "target", ""]]
+    rows = [["", f"median, {result['unit']}", "second best", "ratio", "of second best", "target", ""]]
     for name, median in result["median"].items():
         row = [name, figure(median), figure(result["second_best"][name])]
         ratio = result["ratios"].get(name)

@@ -30,7 +30,7 @@ from src.optim import build_optimizer
 from src.runs import Run
 from src.tasks import build_network, build_task
 from src.train import settle
-from src.trainer import build_trainer
+from src.trainer import build_trainer, quiet_lightning
 
 BATCH = 128
 SIZES = (1024, 2048, 4096)  # of the matrices whose product shows the peak
@@ -173,6 +173,7 @@ def best_template(ours: Training) -> tuple[Callable[[], Clock], str]:
         return epoch
 
     as_torch_starts()
+    quiet_lightning()  # its log goes to the real stderr
     epochs = {workers: with_workers(workers) for workers in range(3)}
     seconds = {}
     for workers, epoch in epochs.items():
