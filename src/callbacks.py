@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import io
+import math
 import signal
 import sys
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from src.errors import UserError
@@ -72,7 +76,7 @@ class Progress:
         )
 
     def due(self) -> bool:
-        """True at most once a second, so that reading a loss from a GPU costs nothing that shows."""
+        """True at most once a second."""
         now = time.monotonic()
         if now - self.drawn_at < 1.0:
             return False
@@ -105,6 +109,50 @@ class Progress:
 def per_second(images: float) -> str:
     """Such as "967 img/s"; detectors on a CPU do less than one."""
     return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"
+
+
+class Averaging(WeightAveraging):
+    """The exponential moving average of the weights, updated without asking the device at each step what came before.
+
+    Lightning's reads a counter on the device twice a step, and so waits for it.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.average = get_ema_multi_avg_fn(decay)
+        super().__init__(multi_avg_fn=self.average)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        averaged = self._average_model
+        if averaged is None or self._latest_update_step == 0:  # the first time it copies
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        elif trainer.global_step > self._latest_update_step:
+            self._latest_update_step = trainer.global_step
+            both = zip(*(chain(m.parameters(), m.buffers()) for m in (averaged.module, pl_module)), strict=True)
+            pairs = [(mine.detach(), current.detach()) for mine, current in both]
+            for kind in {mine.dtype for mine, _ in pairs}:
+                mine, current = zip(*(pair for pair in pairs if pair[0].dtype == kind), strict=True)
+                self.average(mine, current, averaged.n_averaged)
+            averaged.n_averaged += 1
+
+
+class Glance:
+    """Figures on their way from the device to the host; nobody waits for them."""
+
+    def __init__(self, figures: dict[str, Tensor]) -> None:
+        self.names = list(figures)
+        values = torch.stack([figure.double() for figure in figures.values()])
+        self.values = values.to("cpu", non_blocking=True)
+        self.event = torch.cuda.Event() if values.is_cuda else None
+        if self.event is not None:
+            self.event.record()
+
+    def read(self) -> dict[str, float] | None:
+        """The figures, or None while they are not here."""
+        if self.event is not None and not self.event.query():
+            return None
+        return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
 class RunKeeper(Checkpoint):
@@ -144,15 +192,18 @@ class RunKeeper(Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch_started = time.monotonic()
         self.epoch_batches = 0
+        self.glance: Glance | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         shown = None
         if self.progress.due():
-            shown = pl_module.running()  # type: ignore[operator]
-            if trainer.world_size == 1:  # else at the saves alone, where all processes come together
-                require_finite(pl_module, trainer, self.run)
+            shown = self.glance.read() if self.glance is not None else None
+            self.glance = Glance(pl_module.running())  # type: ignore[operator]
+            # several processes come together at the saves alone; in a single one a look at the bar's loss is free
+            if shown is not None and trainer.world_size == 1 and not math.isfinite(shown["loss"]):
+                require_finite(pl_module, trainer, self.run, shown["loss"])
         self.progress.advance(trainer.current_epoch, shown)
         self.epoch_batches += 1
         last = batch_idx + 1 >= trainer.num_training_batches
@@ -231,9 +282,9 @@ class RunKeeper(Checkpoint):
 
 def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
     """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
-    figure = task.running()["loss"] if loss is None else loss
+    figure = float(task.running()["loss"]) if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
-    if torch.isfinite(torch.tensor(figure)) and torch.isfinite(weights):
+    if math.isfinite(figure) and torch.isfinite(weights):
         return
     kept = f" The last good checkpoint is {run.last}." if run.last.exists() else ""
     raise UserError(

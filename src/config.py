@@ -316,6 +316,12 @@ class TrainerConfig:
     precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"))
     channels_last: bool = setting(True, "images and weights in NHWC order")
     compile: bool = setting(False, "torch.compile the network")
+    fold: bool = setting(True, "validate classifiers with BatchNorm folded into the convolutions; never the test")
+    graph: str = setting(
+        "none",
+        "CUDA graphs on a GPU: the network's by torch.compile, or the full step's in one",
+        choices=("none", "reduce-overhead", "full"),
+    )
     accumulate: int = setting(1, "parts that a batch is computed in, to save memory")
     max_epochs: int = setting(1, "passes over the training set")
     limit_train_batches: int | None = setting(None, "batches an epoch, for a quick look")

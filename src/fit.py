@@ -76,8 +76,10 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     data.monitored = task.monitored
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
-    if config.trainer.compile:
-        model.compile()  # in place: the names of the weights stay
+    if config.trainer.graph == "reduce-overhead":
+        model.compile(mode="reduce-overhead")  # in place: the names of the weights stay
+    elif config.trainer.compile:
+        model.compile()
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     trainer = prepare(config, run, facts, data.info, data.normalization)
@@ -232,6 +234,7 @@ def opening(
         notes = [*notes, f"{learned:,} of {facts['params']:,} parameters learn."]
     trainer = config.trainer
     compiled = ", compiled" if trainer.compile else ""
+    compiled += f", CUDA graph: {trainer.graph}" if trainer.graph != "none" else ""
     return (
         f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
         f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "

@@ -137,7 +137,8 @@ def summary(results: dict[str, Any]) -> str:
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
-    return f"\n{head}\n{metrics_table(results['metrics'])}\n{tail}"
+    memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
+    return f"\n{head}\n{metrics_table(results['metrics'])}\n{tail}{memory}"
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,8 @@ RESUME_MAY_CHANGE = (
     "trainer.devices",
     "trainer.precision",
     "trainer.compile",
+    "trainer.fold",
+    "trainer.graph",
 )
 MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these before the job begins
 RANK_ZERO_DECIDED = "TRAIN_RUN_DIRECTORY"  # tells the other processes of a DDP run where rank 0 has begun
@@ -112,12 +114,15 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
 def settle(config: TrainConfig) -> None:
     """Replace each "auto" by what it means for this network and this machine, so that the run's identity says it."""
-    from src import hardware
+    from src import graph, hardware
 
     if config.optim.warmup is None:
         config.optim.warmup = config.model.warmup
     trainer = config.trainer
     trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
+    if trainer.graph != "none" and (reason := graph.why_not(config)):
+        say(f"trainer.graph={trainer.graph} is left out: {reason}.")
+        trainer.graph = "none"
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":
         raise UserError(
             "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."

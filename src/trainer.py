@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.callbacks import AtomicCheckpointIO, RunKeeper
+from src.callbacks import AtomicCheckpointIO, Averaging, RunKeeper
 from src.config import LoggerConfig, TrainConfig
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -25,7 +24,7 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
     trainer = config.trainer
     callbacks: list[Callback] = [keeper] if keeper else []
     if config.optim.ema:
-        callbacks.insert(0, WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema)))
+        callbacks.insert(0, Averaging(config.optim.ema))
     if keeper and config.task.name != "multiclass":
         from src.pictures import Pictures
 

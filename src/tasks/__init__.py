@@ -47,11 +47,13 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
         from src.tasks.detection import DetectionTask
 
         return DetectionTask(detector=task.detector, evaluator=task.evaluator, **common)
+    common |= {"fold": config.trainer.fold, "graph": config.trainer.graph == "full"}
     if task.name == "multilabel":
         from src.tasks.multilabel import MultilabelTask, build_loss
 
         numbers = {name: getattr(task, name) for name in ("gamma_negative", "gamma_positive", "margin")}
-        return MultilabelTask(num_classes=info.num_classes, loss=build_loss(task.loss, **numbers), **common)
+        loss = build_loss(task.loss, **numbers)
+        return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
     from src.tasks.classification import ClassificationTask
 
     return ClassificationTask(

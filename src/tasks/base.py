@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src.data.info import DatasetInfo
+from src.graph import CapturedStep
+from src.models.fold import folded
 from src.optim import set_rate
 
 
@@ -23,6 +25,22 @@ def full_precision(device: torch.device) -> Iterator[None]:
     cudnn = {"enabled": True, "deterministic": True, "allow_tf32": False}
     with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(**cudnn):
         yield
+
+
+def evaluator(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+    """The network as it is now, for fast evaluation: folded, in the arithmetic of Lightning's `precision`.
+
+    A copy in bfloat16 is faster than autocast, which would cast the weights anew with every batch.
+    """
+    dtype = torch.bfloat16 if precision.startswith("bf16") else next(model.parameters()).dtype
+    copy = folded(model, dtype)
+
+    def logits(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            output: Tensor = copy(images.to(dtype))
+            return output
+
+    return logits
 
 
 def gathered(parts: list[Tensor], rows: int) -> Tensor:
@@ -41,8 +59,11 @@ class Task(LightningModule):
     `rate` maps the share of training that is done to a learning rate; with `plateau` the rate follows the validation
     loss instead. `monitored` names the splits behind the validation loaders, in their order: "val", and "test" where
     test curves are drawn. `learn` lets those parts of the network learn that do at a share of the epochs, where that
-    is not all of it. Nothing is logged inside an epoch; `epoch_metrics` holds the numbers of the last one, by names
-    such as "val/loss". By the validation metric `headline` the best epoch is chosen; higher is better.
+    is not all of it. With `fold` a classifier is validated with BatchNorm folded into its convolutions, in the
+    precision of the training; the final test never is. With `graph` a step is one CUDA graph (src/graph.py): the
+    task's `compute`, the backward pass and the update. Nothing is logged inside an epoch; `epoch_metrics` holds the
+    numbers of the last one, by names such as "val/loss". By the validation metric `headline` the best epoch is
+    chosen; higher is better.
     """
 
     headline: str
@@ -58,6 +79,8 @@ class Task(LightningModule):
         monitored: tuple[str, ...] = ("val",),
         seed: int = 0,
         learn: Callable[[nn.Module, float], None] | None = None,
+        fold: bool = False,
+        graph: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -68,13 +91,21 @@ class Task(LightningModule):
         self.monitored = monitored
         self.seed = seed
         self.learn = learn
+        self.fold = fold
+        self.graph = graph
+        self.captured: CapturedStep | None = None
+        self.judged: Callable[[Tensor], Tensor] | None = None  # the folded copy, while validation lasts
         if learn is not None:
             learn(model, 1.0)  # what ever learns is what the optimizer gets
         self.epoch_metrics: dict[str, float] = {}
         self.resumed: dict[str, Any] = {}
 
-    def running(self) -> dict[str, float]:
-        """Figures of the running epoch, for the progress bar: "loss", its mean so far, and whatever is telling."""
+    def compute(self, *batch: Any) -> tuple[Tensor, Any]:
+        """The task's pure step: the loss [] of a batch, and what the metrics are counted from."""
+        raise NotImplementedError
+
+    def running(self) -> dict[str, Tensor]:
+        """Figures [] of the running epoch, where it runs: "loss", its mean so far, and whatever is telling."""
         raise NotImplementedError
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
@@ -92,6 +123,8 @@ class Task(LightningModule):
         self.total_steps = self.trainer.estimated_stepping_batches
         if self.plateau is not None and "plateau" in self.resumed:
             self.plateau.load_state_dict(self.resumed["plateau"])
+        if self.graph:
+            self.captured = CapturedStep(self.compute, self.optimizer, capture=self.device.type == "cuda")
         self.on_train_epoch_start()  # Lightning leaves it out where it resumes inside an epoch
 
     def on_train_epoch_start(self) -> None:
@@ -111,13 +144,29 @@ class Task(LightningModule):
         """To be called at the end of a task's own."""
         if self.plateau is not None:
             self.plateau.step(self.epoch_metrics["val/loss"])
-        self.epoch_metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+        self.epoch_metrics["lr"] = float(self.optimizer.param_groups[0]["lr"])
 
-    def on_validation_start(self) -> None:
-        """Judge what is saved: BatchNorm's statistics are each process's own, and rank 0's are saved."""
-        if self.trainer.world_size > 1:
+    def on_validation_epoch_start(self) -> None:
+        """Judge what is saved: averaged weights (a callback has just put them here) and rank 0's statistics."""
+        if self.trainer.world_size > 1:  # BatchNorm's statistics are each process's own
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
+        if self.fold:
+            self.judged = evaluator(self.model, self.trainer.precision)
+
+    def on_validation_epoch_end(self) -> None:
+        """To be called in a task's own."""
+        self.judged = None
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if self.captured is None:  # else it is part of the step
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        if self.captured is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()  # the step, which updates the weights itself
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.build_optimizer(self.model)
@@ -127,6 +176,9 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
+        for state in checkpoint["optimizer_states"]:
+            for group in state["param_groups"]:
+                group["lr"] = float(group["lr"])  # a captured step's is a tensor; the next may go on without capture
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.resumed = {key: checkpoint[key] for key in ("train_metrics", "plateau") if key in checkpoint}

@@ -1,6 +1,7 @@
 """Multi-class classification: one pure step, and the LightningModule around it."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +21,13 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     Labels may also be shares of the classes, float [B, C], as of mixed images; the largest counts in the matrix.
     """
     logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
     return loss, confusion_matrix(logits.detach(), hard)
 
 
-def scores(model: nn.Module, images: Tensor) -> Tensor:
+def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Logits float32 [B, C] of images [B, C, H, W]; of several crops each, [B, K, C, H, W], the logarithms of the mean
     probabilities, as Krizhevsky et al. (2012) average ten crops."""
     if images.ndim == 4:
@@ -64,17 +66,17 @@ class ClassificationTask(Task):
                 setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, confusion = step(self.model, *batch, label_smoothing=self.label_smoothing)
+        loss, confusion = (self.captured or self.compute)(*batch)
         self.train_metrics.update(confusion, loss)
         return loss
 
-    def running(self) -> dict[str, float]:
+    def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+
+    def running(self) -> dict[str, Tensor]:
         confusion = self.train_metrics.confusion
-        samples = max(int(confusion.sum()), 1)
-        return {
-            "loss": float(self.train_metrics.loss) / samples,
-            "accuracy": float(confusion.diagonal().sum()) / samples,
-        }
+        samples = confusion.sum().clamp(min=1)
+        return {"loss": self.train_metrics.loss / samples, "accuracy": confusion.diagonal().sum() / samples}
 
     def on_train_epoch_end(self) -> None:
         self._collect("train", self.train_metrics)
@@ -85,6 +87,7 @@ class ClassificationTask(Task):
         self._evaluate(self._monitor(self.monitored[dataloader_idx]), images, labels)
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         for split in self.monitored:
             self._collect(split, self._monitor(split))
 
@@ -131,7 +134,7 @@ class ClassificationTask(Task):
 
     def _evaluate(self, metrics: ClassificationMetrics, images: Tensor, labels: Tensor) -> Tensor:
         """Count a batch; returns its logits [B, C]."""
-        logits = scores(self.model, images)
+        logits = scores(self.judged or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
         metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits

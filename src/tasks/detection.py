@@ -94,12 +94,15 @@ class DetectionTask(Task):
                 setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
-        loss, losses = step(self.model, *batch)
+        loss, losses = self.compute(*batch)
         self.train_metrics.update(losses)
         return loss
 
-    def running(self) -> dict[str, float]:
-        return {"loss": float(self.train_metrics.sums.sum()) / max(int(self.train_metrics.steps), 1)}
+    def compute(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return step(self.model, *batch)
+
+    def running(self) -> dict[str, Tensor]:
+        return {"loss": self.train_metrics.sums.sum() / self.train_metrics.steps.clamp(min=1)}
 
     def on_train_epoch_end(self) -> None:
         self.epoch_metrics |= {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
@@ -107,6 +110,7 @@ class DetectionTask(Task):
         super().on_train_epoch_end()
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         self.collected = {split: [] for split in self.monitored}
 
     def validation_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -72,17 +72,19 @@ class MultilabelTask(Task):
                 setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, targets = batch
-        loss, logits = step(self.model, images, targets, loss=self.loss)
-        self.train_metrics.update(logits.sigmoid() >= TRAIN_THRESHOLD, targets > 0, loss)
+        loss, logits = (self.captured or self.compute)(*batch)
+        self.train_metrics.update(logits.sigmoid() >= TRAIN_THRESHOLD, batch[1] > 0, loss)
         return loss
 
-    def running(self) -> dict[str, float]:
+    def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        return step(self.model, *batch, loss=self.loss)
+
+    def running(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
-        hits, predicted, positive = metrics.counts.sum(dim=1).tolist()
+        hits, predicted, positive = metrics.counts.sum(dim=1)
         return {
-            "loss": float(metrics.loss) / max(int(metrics.samples), 1),
-            "micro_f1": 2 * hits / max(predicted + positive, 1),
+            "loss": metrics.loss / metrics.samples.clamp(min=1),
+            "micro_f1": 2 * hits / (predicted + positive).clamp(min=1),
         }
 
     def on_train_epoch_end(self) -> None:
@@ -91,12 +93,14 @@ class MultilabelTask(Task):
         super().on_train_epoch_end()
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         self.collected = {split: [] for split in self.monitored}
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._collect(self.monitored[dataloader_idx], *batch)
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         for split in self.monitored:
             indices, logits, present = self._of_all(split)
             if split == "val":
@@ -171,7 +175,7 @@ class MultilabelTask(Task):
         self.adopt(checkpoint)
 
     def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
-        logits = self.model(images).float()
+        logits = (self.judged or self.model)(images).float()
         columns = [indices.double()[None], logits.double().T, targets.double().T]
         self.collected[split].append(torch.cat(columns))
 
