@@ -1,5 +1,6 @@
 """The Trainer's path is the plain one: against a reference loop, without a capture, and in what validation judges."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ class Losses(Callback):
 
 
 def trained(
-    config: TrainConfig, *, resume: Path | None = None, save: Path | None = None, **dials: Any
+    config: TrainConfig,
+    *,
+    resume: Path | None = None,
+    save: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    **dials: Any,
 ) -> tuple[Task, list[float]]:
     """A whole run on the made images; its task and the loss of each step."""
     data = ImageData(
@@ -73,7 +79,7 @@ def trained(
     task = build_task(config, network(**dials).to(memory_format=torch.channels_last), INFO)
     data.monitored, losses = task.monitored, Losses()
     trainer = build_trainer(config, keeper=None, loggers=[])
-    trainer.callbacks.append(losses)  # type: ignore[attr-defined]
+    trainer.callbacks += [*callbacks, losses]  # type: ignore[attr-defined]
     trainer.fit(task, data, ckpt_path=resume, weights_only=True)
     assert trainer.global_step == trainer.max_epochs * (N // BATCH)  # type: ignore[operator]
     if save:
@@ -157,7 +163,7 @@ def test_validation_judges_the_weights_that_are_saved(words: tuple[str, ...]) ->
     losses = []
     for fold in ("true", "false"):
         task, _ = trained(compose(*WORDS, *words, f"trainer.fold={fold}", "trainer.max_epochs=2"))
-        assert task.judged is None and not [key for key in task.state_dict() if "judged" in key]
+        assert task.judge is None and not [key for key in task.state_dict() if "judge" in key]
         losses.append(task.epoch_metrics["val/loss"])
     split = made()["val"]
     mean, std = torch.tensor(INFO.mean), torch.tensor(INFO.std)
@@ -172,6 +178,24 @@ def test_a_glance_shows_what_was() -> None:
     glance = Glance({"loss": figure, "accuracy": torch.tensor(0.5)})
     figure.fill_(7)
     assert glance.read() == {"loss": 1.5, "accuracy": 0.5}
+
+
+class Watch(Callback):
+    """Makes each synchronisation inside a step an error, once the first steps have made what lasts."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.cuda.set_sync_debug_mode("error" if trainer.global_step > 5 else "default")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("words", [(), ("trainer.graph=full",), ("optim.ema=0.9",)], ids=["plain", "graph", "ema"])
+def test_the_trainers_loop_never_waits_for_a_gpu(words: tuple[str, ...]) -> None:
+    config = compose(*WORDS, *words, "trainer.accelerator=gpu", "trainer.precision=bf16", "trainer.max_epochs=2")
+    _, losses = trained(config, callbacks=[Watch()])
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.gpu

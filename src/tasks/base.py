@@ -94,7 +94,7 @@ class Task(LightningModule):
         self.fold = fold
         self.graph = graph
         self.captured: CapturedStep | None = None
-        self.judged: Callable[[Tensor], Tensor] | None = None  # the folded copy, while validation lasts
+        self.judge: Callable[[Tensor], Tensor] | None = None  # the folded copy, while validation lasts
         if learn is not None:
             learn(model, 1.0)  # what ever learns is what the optimizer gets
         self.epoch_metrics: dict[str, float] = {}
@@ -152,11 +152,11 @@ class Task(LightningModule):
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         if self.fold:
-            self.judged = evaluator(self.model, self.trainer.precision)
+            self.judge = evaluator(self.model, self.trainer.precision)
 
     def on_validation_epoch_end(self) -> None:
         """To be called in a task's own."""
-        self.judged = None
+        self.judge = None
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if self.captured is None:  # else it is part of the step

@@ -134,7 +134,7 @@ class ClassificationTask(Task):
 
     def _evaluate(self, metrics: ClassificationMetrics, images: Tensor, labels: Tensor) -> Tensor:
         """Count a batch; returns its logits [B, C]."""
-        logits = scores(self.judged or self.model, images)
+        logits = scores(self.judge or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
         metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits

@@ -175,7 +175,7 @@ class MultilabelTask(Task):
         self.adopt(checkpoint)
 
     def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
-        logits = (self.judged or self.model)(images).float()
+        logits = (self.judge or self.model)(images).float()
         columns = [indices.double()[None], logits.double().T, targets.double().T]
         self.collected[split].append(torch.cat(columns))
 
