@@ -18,11 +18,13 @@ WARM_UP = 3  # ordinary steps first: cuDNN chooses its algorithms and the optimi
 def why_not(config: TrainConfig) -> str | None:
     """Why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
     trainer, optim, data = config.trainer, config.optim, config.data
+    recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
         "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
         f"images of task={config.task.name} differ in size": config.task.name in DETECTION,
+        "model.checkpoint_activations=true asks the generator for its state in each step": recomputes,
         "data.train_sizes changes the images' size": data.train_sizes != [],
     }
     if trainer.graph == "full":
@@ -33,10 +35,7 @@ def why_not(config: TrainConfig) -> str | None:
             "optim.schedule=plateau sets the rate itself": optim.schedule == "plateau",
             f"optim.name={optim.name} was not made for it": optim.name not in ("sgd", "adam", "adamw"),
             "finetune=gradual changes what learns": config.finetune.name == "gradual",
-            "trainer.compile=true wants trainer.graph=reduce-overhead": trainer.compile,
-            "model.checkpoint_activations=true saves the generator's state in each step": getattr(
-                config.model, "checkpoint_activations", False
-            ),
+            "trainer.compile=true goes with trainer.graph=reduce-overhead": trainer.compile,
         }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -121,7 +121,8 @@ def settle(config: TrainConfig) -> None:
     trainer = config.trainer
     trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
     if trainer.graph != "none" and (reason := graph.why_not(config)):
-        say(f"trainer.graph={trainer.graph} is left out: {reason}.")
+        if RANK_ZERO_DECIDED not in os.environ:
+            say(f"trainer.graph={trainer.graph} is left out: {reason}.")
         trainer.graph = "none"
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":
         raise UserError(
