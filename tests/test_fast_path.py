@@ -9,11 +9,12 @@ import pytest
 import torch
 from helpers import compose
 from lightning import Callback
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from zoo import build
 
-from src.callbacks import Glance
+from src.callbacks import Averaging, Glance
 from src.config import TrainConfig
 from src.data.info import DatasetInfo
 from src.data.module import ImageData
@@ -171,6 +172,15 @@ def test_validation_judges_the_weights_that_are_saved(words: tuple[str, ...]) ->
     with torch.no_grad():
         expected = cross_entropy(task.model.eval()(images), torch.from_numpy(split.labels))
     assert losses == pytest.approx([float(expected)] * 2, abs=1e-5)
+
+
+def test_the_average_is_lightnings_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose(*WORDS, "optim.ema=0.9", "trainer.max_epochs=2")
+    ours, _ = trained(config)
+    monkeypatch.setattr(Averaging, "on_train_batch_end", WeightAveraging.on_train_batch_end)
+    theirs, _ = trained(config)
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(value, ours.state_dict()[key]), key
 
 
 def test_a_glance_shows_what_was() -> None:
