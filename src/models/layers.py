@@ -72,7 +72,7 @@ def make_shortcut(
 
 
 def add(y: Tensor, shortcut: Tensor) -> Tensor:
-    """The block's sum, in place of the residual y, which nothing else reads: a new map would cost 4 % of a step."""
+    """The block's sum, in place of the residual y, which nothing else reads: one map less to write."""
     return y.add_(shortcut)
 
 
