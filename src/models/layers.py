@@ -71,11 +71,6 @@ def make_shortcut(
     raise ValueError(f"shortcut {option!r}: A, B, C or none")
 
 
-def add(y: Tensor, shortcut: Tensor) -> Tensor:
-    """The block's sum, in place of the residual y, which nothing else reads: one map less to write."""
-    return y.add_(shortcut)
-
-
 def make_squeeze(channels: int, *, on: bool) -> nn.Module:
     """Squeeze-and-excitation (Hu et al. 2018) to a 16th of the channels: a multiple of 8, so at least 8."""
     return SqueezeExcitation(channels, max(8, (channels // 16 + 4) // 8 * 8)) if on else nn.Identity()

@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from src.models.heads import Classifier
-from src.models.layers import ACTIVATIONS, add, make_drop, make_shortcut, make_squeeze
+from src.models.layers import ACTIVATIONS, make_drop, make_shortcut, make_squeeze
 from src.models.resnet import IMAGENET_BLOCKS, ResNet, classifier, stage_strides
 
 Norm = Callable[[int], nn.Module]
@@ -69,7 +69,7 @@ class PreActBasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.norm(x)
         y: Tensor = self.drop(self.squeeze(self.residual(activated)))
-        return y if self.shortcut is None else add(y, around(self.shortcut, x, activated))
+        return y if self.shortcut is None else around(self.shortcut, x, activated) + y
 
 
 class PreActBottleneckBlock(nn.Module):
@@ -109,7 +109,7 @@ class PreActBottleneckBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.norm(x)
         y: Tensor = self.drop(self.squeeze(self.residual(activated)))
-        return y if self.shortcut is None else add(y, around(self.shortcut, x, activated))
+        return y if self.shortcut is None else around(self.shortcut, x, activated) + y
 
 
 def cifar_preact(

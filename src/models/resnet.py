@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from src.models.heads import HEADS, Classifier
-from src.models.layers import ACTIVATIONS, add, conv_bn, he_init, make_drop, make_shortcut, make_squeeze, run
+from src.models.layers import ACTIVATIONS, conv_bn, he_init, make_drop, make_shortcut, make_squeeze, run
 
 
 class BasicBlock(nn.Module):
@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.drop(self.squeeze(self.residual(x)))
-        out: Tensor = self.activation(y if self.shortcut is None else add(y, self.shortcut(x)))
+        out: Tensor = self.activation(y if self.shortcut is None else y + self.shortcut(x))
         return out
 
 
@@ -83,7 +83,7 @@ class BottleneckBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.drop(self.squeeze(self.residual(x)))
-        out: Tensor = self.activation(y if self.shortcut is None else add(y, self.shortcut(x)))
+        out: Tensor = self.activation(y if self.shortcut is None else y + self.shortcut(x))
         return out
 
 
