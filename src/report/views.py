@@ -1,0 +1,349 @@
+"""Tables as views of the grid: a study's own, with our numbers beside the published ones, or a general one.
+
+A published number is compared only with runs of the published protocol; what is narrower says by how much.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.published import Claim, Column, Conditions, Published, Row, Table, fits
+from src.report.runs import LIMITS, Group, arenas, told
+from src.report.verdict import Verdict, judge, order, spread
+
+MARGIN = 0.35  # points: what still counts as the same number where a study's file does not say
+SENTENCES = 3  # of a general headline
+NO_RUN = Verdict("no run yet")
+GENERAL = (
+    Column("test/error", "test error %", better="lower", scale=100),
+    Column("test/map", "test mAP", digits=3),
+    Column("test/mask_map", "test mask mAP", digits=3),
+    Column("val/error", "val error %", better="lower", scale=100),
+    Column("train/error", "train error %", better="lower", scale=100),
+    Column("params", "parameters", better="none", digits=0),
+    Column("macs", "M multiply-adds", better="none", scale=1e-6),
+    Column("epochs_to_convergence", "epochs to convergence", better="none", digits=0),
+    Column("time/epoch_seconds", "s an epoch", better="none", digits=1),
+    Column("time/fit_seconds", "hours", better="none", scale=1 / 3600),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number of ours beside the published one, in the printed unit; None where there is none."""
+
+    column: Column
+    values: Sequence[float] = ()
+    published: float | None = None
+    printed: str = ""
+    verdict: Verdict | None = None
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        return spread(self.values)
+
+    @property
+    def ours(self) -> str:
+        """Mean ± standard deviation; of one seed, or where seeds cannot differ, the number alone."""
+        if self.mean is None:
+            return ""
+        return number(self.mean, self.column) + (f" ± {number(self.std, self.column)}" if self.std else "")
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published one; none where the two are not comparable."""
+        if self.mean is None or self.published is None or (self.verdict and self.verdict.word == "not comparable"):
+            return None
+        return self.mean - self.published
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a view: its keys, the group behind it (None: no runs yet), a number a column, and what to beware of."""
+
+    keys: Sequence[str]
+    group: Group | None
+    entries: Sequence[Entry]
+    flags: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """A table to print; `compared`: whether published numbers stand in it."""
+
+    name: str
+    keys: Sequence[str]
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+    notes: Sequence[str] = ()
+    compared: bool = False
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """A claim of the text, judged on two groups of ours, or on none."""
+
+    claim: Claim
+    verdict: Verdict
+    higher: Group | None = None
+    lower: Group | None = None
+    flags: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def _scale(self) -> tuple[float, str]:
+        points = str(self.claim.metric).rpartition("/")[2] in ("error", "top5_error", "accuracy")
+        return (100, " %") if points else (1, "")
+
+    def side(self, group: Group) -> str:
+        """One side of the claim in words: resnet20 8.75 % ± 0.16 (n = 5)."""
+        scale, unit = self._scale
+        values = [value * scale for value in group.values(str(self.claim.metric))]
+        std = spread(values)
+        told_std = f" ± {std:.2f}" if std is not None else ""
+        return f"{group.label} {statistics.fmean(values):.2f}{unit}{told_std} (n = {len(values)})"
+
+    @property
+    def bounds(self) -> str:
+        """The interval of the difference in words; "" where there is none."""
+        if self.verdict.low is None or self.verdict.high is None:
+            return ""
+        scale, unit = self._scale
+        unit = " points" if unit else ""
+        return f"; difference {self.verdict.low * scale:+.2f} to {self.verdict.high * scale:+.2f}{unit} (95 %)"
+
+    def __str__(self) -> str:
+        """The verdict on one line."""
+        told = f"{self.verdict.word}: {self.claim.text.rstrip('.')}"
+        reason = f" ({self.verdict.reason})" if self.verdict.reason else ""
+        means = f"; {self.side(self.higher)} against {self.side(self.lower)}" if self.higher and self.lower else ""
+        return told + reason + means + self.bounds + "".join(f"; {flag}" for flag in self.flags)
+
+
+def number(value: float, column: Column, sign: str = "") -> str:
+    """A number with the column's digits; a difference takes sign="+"."""
+    return f"{value:{sign},.{column.digits}f}".replace("-", "−")
+
+
+def study_view(table: Table, groups: Sequence[Group]) -> View:
+    """A study's table: each row once for every group of ours that it is about, comparable ones first."""
+    lines = []
+    for row in table.rows:
+        found = [(against(table.protocol, row.match, group), group) for group in groups if about(row.match, group)]
+        found.sort(key=lambda pair: (bool(pair[0]), -pair[1].n))
+        for reasons, group in found:
+            entries = [entry(row, column, group, reasons) for column in table.columns.values()]
+            lines.append(Line(keys_of(row, group), group, entries, flags(row, group), row.notes))
+        if not found:
+            entries = [entry(row, column, None, []) for column in table.columns.values()]
+            lines.append(Line([row.label, ""], None, entries, flags(row, None), row.notes))
+    return View(table.name, ["", "runs"], list(table.columns.values()), lines, table.notes, compared=True)
+
+
+def about(match: Conditions | None, group: Group) -> bool:
+    """Whether the runs of a group meet the conditions of a row or claim."""
+    return match is not None and fits(match, group.runs[0].content, group.runs[0].config)
+
+
+def against(protocol: Conditions, match: Conditions | None, group: Group) -> list[str]:
+    """Why runs of a group are not comparable with numbers of this protocol; [] where they are."""
+    run = group.runs[0]
+    asked: dict[str, Any] = {**protocol, **(match or {})}
+    reasons = [mismatch(name, want, run.content, run.config) for name, want in protocol.items()]
+    limited = [name for name in LIMITS if name not in asked and name in run.settings]
+    return [*filter(None, reasons), *told({name: run.settings[name] for name in limited})]
+
+
+def mismatch(name: str, want: Any, content: Mapping[str, Any], config: Any) -> str:
+    """How a run misses a condition, in words; "" where it meets it."""
+    if fits({name: want}, content, config):
+        return ""
+    have: Any = content if "." not in name else config
+    for part in name.split("."):
+        have = have.get(part) if isinstance(have, Mapping) else None
+    unit = {"epochs": "epochs", "n_train": "training images"}.get(name)
+    if unit and isinstance(have, int) and isinstance(want, int):
+        return f"{have:,} of {want:,} {unit}"
+    return f"{name} {have}, published {want}"
+
+
+def keys_of(row: Row, group: Group) -> list[str]:
+    """The row's label, and which of our groups this is."""
+    return [row.label, " ".join([str(group.model), *told(group.telling)])]
+
+
+def flags(row: Row, group: Group | None) -> list[str]:
+    """What a reader must know before believing a row."""
+    found = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
+    return found + (stale(group) if group else [])
+
+
+def stale(group: Group) -> list[str]:
+    """How many runs of a group are of other code than today's."""
+    return [f"stale: {group.stale} of {group.n}"] if group.stale else []
+
+
+def entry(row: Row, column: Column, group: Group | None, reasons: Sequence[str]) -> Entry:
+    """One number of a row, with its verdict where it has a margin and a better side."""
+    published, printed = row.values.get(column.metric), row.printed.get(column.metric, "")
+    if published is not None:
+        text = number(published, column)
+        std = row.std.get(column.metric)
+        printed = printed or (f"{text} ± {number(std, column)}" if std is not None else text)
+        printed += f" (n = {row.n})" if row.n and std is not None else ""
+    values = [value * column.scale for value in group.values(column.metric)] if group else []
+    verdict = verdict_of(column, values, published, reasons) if row.match else None
+    return Entry(column, values, published, printed, verdict)
+
+
+def verdict_of(
+    column: Column, values: Sequence[float], published: float | None, reasons: Sequence[str]
+) -> Verdict | None:
+    """The verdict on a number; None for a column that is not judged."""
+    margin = column.margin if column.margin is not None else MARGIN if column.scale == 100 else None
+    if published is None or column.better == "none" or margin is None or not column.has_counterpart:
+        return None
+    if not values:
+        return NO_RUN
+    if reasons:
+        return Verdict("not comparable", ", ".join(reasons))
+    return judge(values, published, margin=margin, better=column.better)
+
+
+def general_view(groups: Sequence[Group], name: str = "All runs") -> View:
+    """A row for every group, and the columns that any of them has a number for."""
+    entries = [[Entry(c, [value * c.scale for value in measured(group, c)]) for c in GENERAL] for group in groups]
+    kept = [i for i in range(len(GENERAL)) if any(row[i].values for row in entries)]
+    lines = []
+    for group, row in zip(groups, entries, strict=True):
+        data = str(group.data) if group.task == "multiclass" else f"{group.data}, {group.task}"
+        settings = {key: value for key, value in group.differing.items() if key != "data.limit_train"}
+        counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
+        keys = [str(group.model), data, " ".join(told(settings)), *counts, str(group.protocol)]
+        lines.append(Line(keys, group, [row[i] for i in kept], stale(group)))
+    heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
+    return View(name, heads, [GENERAL[i] for i in kept], lines)
+
+
+def measured(group: Group, column: Column) -> list[float]:
+    """A group's numbers for a column; an error is one only where an image has one class."""
+    if column.metric.endswith("/error") and group.task != "multiclass":
+        return []
+    return group.values(column.metric)
+
+
+def judge_claims(published: Published, groups: Sequence[Group]) -> list[ClaimVerdict]:
+    """Each claim with a metric on the groups it names: like with like, the longest training first."""
+    found = []
+    for claim in published.claims:
+        if claim.metric is None:
+            found.append(ClaimVerdict(claim, Verdict("not judged", "no metric stands for it")))
+            continue
+        pairs = list(like_with_like(claim, groups))
+        if not pairs:
+            found.append(ClaimVerdict(claim, NO_RUN))
+        for higher, lower in pairs:
+            warnings = against(published.protocol, None, higher) + stale(higher) + stale(lower)
+            apart = [name for name in sorted(apart_in(higher, lower)) if not name.startswith("model.")]
+            warnings += [f"the two also differ in {', '.join(apart)}"] if apart else []
+            verdict = order(higher.values(claim.metric), lower.values(claim.metric))
+            found.append(ClaimVerdict(claim, verdict, higher, lower, warnings))
+    return found
+
+
+def like_with_like(claim: Claim, groups: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
+    """The pairs of groups that a claim compares: equally long, on as much data, and in settings as near as can be."""
+    metric = str(claim.metric)
+    measured = [group for group in groups if group.values(metric)]
+    for higher in sorted(measured, key=lambda g: -int(g.epochs)):
+        if not about(claim.higher, higher):
+            continue
+        like = [
+            lower
+            for lower in measured
+            if about(claim.lower, lower)
+            and all(getattr(lower, name) == getattr(higher, name) for name in ("epochs", "n_train", "protocol"))
+        ]
+        if like:
+            yield higher, min(like, key=lambda lower: len(apart_in(higher, lower)))
+
+
+def apart_in(a: Group, b: Group) -> set[str]:
+    """The names of the settings that two groups do not share."""
+    names = a.settings.keys() | b.settings.keys()
+    return {name for name in names if a.settings.get(name, ...) != b.settings.get(name, ...)}
+
+
+def comparable(published: Published, groups: Sequence[Group]) -> list[Group]:
+    """The groups that meet the protocol of a table with a row about them, for the figures; all where none does."""
+    found = [
+        group
+        for group in groups
+        if any(
+            about(row.match, group) and not against(table.protocol, row.match, group)
+            for table in published.tables
+            for row in table.rows
+        )
+        or not against(published.protocol, None, group)
+    ]
+    return found or list(groups)
+
+
+def settled(view: View) -> list[Verdict]:
+    """One verdict for each judged number of a study's table: that of the comparable group with the most seeds."""
+    first: dict[tuple[str, str], Verdict] = {}
+    for line in view.lines:
+        for each in line.entries:
+            if each.verdict:
+                first.setdefault((line.keys[0], each.column.metric), each.verdict)
+    return list(first.values())
+
+
+def study_headline(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> list[str]:
+    """The outcome of a study in sentences: its numbers first, then its claims."""
+    verdicts = [verdict.word for view in views for verdict in settled(view)]
+    sentences = []
+    if verdicts:
+        told = [f"{verdicts.count('matches')} of {len(verdicts)} published numbers match"]
+        words = {
+            "better": "better",
+            "worse": "worse",
+            "inconclusive": "inconclusive",
+            "not comparable": "not comparable",
+        }
+        words["no run yet"] = "without a run"
+        told += [f"{verdicts.count(word)} {text}" for word, text in words.items() if word in verdicts]
+        sentences.append(", ".join(told) + ".")
+    judged = [claim for claim in claims if claim.claim.metric]
+    sentences += [f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}." for claim in judged[:2]]
+    if len(judged) > 2:
+        sentences.append(f"{len(judged) - 2} more claims below.")
+    return sentences or ["Nothing in this study is judged by a number."]
+
+
+def general_headline(groups: Sequence[Group]) -> list[str]:
+    """The best group of each arena in words, and whether the next one is really behind it; the largest arenas first."""
+    told = []
+    for arena in sorted(arenas(groups), key=lambda arena: -sum(group.n for group in arena.groups)):
+        like = [group for group in arena.groups if group.values(group.headline)]
+        if not like:
+            continue
+        column = next(column for column in GENERAL if column.metric == like[0].headline)
+        lower = column.better == "lower"
+        like.sort(key=lambda group: statistics.fmean(group.values(group.headline)), reverse=not lower)
+        best, following = like[0], like[1:2]
+        ours = Entry(column, [value * column.scale for value in best.values(best.headline)]).ours
+        text = f"{arena.title}: {best.label} has {column.title.removesuffix(' %')} {ours}{' %' if lower else ''}"
+        text += f" (n = {best.n})"
+        for second in following:
+            ends = (second, best) if lower else (best, second)
+            ahead = order(ends[0].values(best.headline), ends[1].values(best.headline)).word == "holds"
+            text += f", ahead of {second.label}" if ahead else f", but not decidedly ahead of {second.label}"
+        told.append(text + ".")
+    more = [f"{len(told) - SENTENCES} more data sets or sizes below."] if len(told) > SENTENCES else []
+    return told[:SENTENCES] + more or ["No run has a test result."]

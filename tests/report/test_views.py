@@ -1,0 +1,145 @@
+"""A study's rows beside our numbers: what is compared, with what verdict, and how it is printed."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import results, write
+
+from src.published import Claim, Column, Published, Row, Table
+from src.report.formats import as_latex, as_markdown, as_rows, as_text
+from src.report.runs import Group, collect
+from src.report.views import comparable, general_view, judge_claims, settled, study_headline, study_view
+
+ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
+PARAMS = Column("params", "parameters", better="none", digits=0)
+F1 = Column("test/f1", "F1 %", scale=100)
+RESNET20 = {"model": "resnet20", "data": "cifar10"}
+PROTOCOL = {"epochs": 182, "n_train": 45000, "protocol": "last"}
+
+
+def published(*rows: Row, columns: tuple[Column, ...] = (ERROR, PARAMS), claims: tuple[Claim, ...] = ()) -> Published:
+    table = Table("Table 6", {column.metric: column for column in columns}, rows, PROTOCOL)
+    return Published("he2016_table6", "He et al.", "CVPR", (table,), PROTOCOL, claims)
+
+
+def row(**changed: Any) -> Row:
+    given: dict[str, Any] = {"label": "ResNet-20", "match": RESNET20, "values": {"test/error": 8.75, "params": 269722}}
+    return Row(**given | changed)
+
+
+def groups(path: Path, *contents: dict[str, Any]) -> list[Group]:
+    for i, content in enumerate(contents):
+        write(path / str(i), content)
+    return list(collect([str(path)]).groups)
+
+
+def cells(study: Published, found: list[Group]) -> list[dict[str, Any]]:
+    """The table as a program reads it."""
+    text = io.StringIO()
+    csv.writer(text).writerows(as_rows(study_view(study.tables[0], found)))
+    return list(csv.DictReader(io.StringIO(text.getvalue())))
+
+
+def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
+    found = groups(tmp_path, *(results(error, seed) for seed, error in enumerate((8.6, 8.7, 8.8))))
+    line = cells(published(row()), found)[0]
+    assert line["row"] == "ResNet-20" and line["n"] == "3" and line["seeds"] == "0 1 2"
+    assert float(line["error % mean"]) == pytest.approx(8.7) and float(line["error % std"]) == pytest.approx(0.1)
+    assert float(line["error % published"]) == 8.75 and float(line["error % difference"]) == pytest.approx(-0.05)
+    assert line["error % verdict"] == "matches" and line["parameters verdict"] == ""
+    markdown = as_markdown(study_view(published(row()).tables[0], found))
+    assert "| 8.75 | 8.70 ± 0.10 | 3 | −0.05 | matches | 269,722 [as published] |" in markdown
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"epochs": 10}, "10 of 182 epochs"),
+        ({"n_train": 4500}, "4,500 of 45,000 training images"),
+        ({"protocol": "best_val"}, "protocol best_val, published last"),
+    ],
+)
+def test_a_narrowed_run_is_not_comparable(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
+    found = groups(tmp_path, results(8.75, **changed))
+    assert cells(published(row()), found)[0]["error % verdict"] == f"not comparable: {reason}"
+    assert cells(published(row()), found)[0]["error % difference"] == ""
+
+
+def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) -> None:
+    quick = {"trainer": {"limit_train_batches": 3, "limit_val_batches": None}, "monitor_test": True}
+    write(tmp_path / "a", results(), quick)
+    write(tmp_path / "b", results(), {"monitor_test": True})
+    lines = cells(published(row()), list(collect([str(tmp_path)]).groups))
+    assert [line["error % verdict"] for line in lines] == [
+        "inconclusive: one seed",
+        "not comparable: trainer.limit_train_batches=3",
+    ]
+
+
+def test_comparable_runs_come_first_and_decide(tmp_path: Path) -> None:
+    content = [results(12.0, seed, epochs=10) for seed in range(4)] + [results(8.75, seed) for seed in range(2)]
+    found = groups(tmp_path, *content)
+    study = published(row(), row(label="ResNet-32", match={"model": "resnet32"}))
+    view = study_view(study.tables[0], found)
+    assert [line.group.n if line.group else 0 for line in view.lines] == [2, 4, 0]
+    assert [verdict.word for verdict in settled(view)] == ["matches", "no run yet"]
+    assert study_headline([view], []) == ["1 of 2 published numbers match, 1 without a run."]
+    assert [group.n for group in comparable(study, found)] == [2]
+
+
+def test_several_judged_columns_keep_a_cell_each(tmp_path: Path) -> None:
+    found = groups(tmp_path, results(8.75, metrics={"test/f1": 0.9}))
+    study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
+    text = as_text(study_view(study.tables[0], found))
+    assert "published 91.00 (−1.00)" in as_markdown(study_view(study.tables[0], found))
+    assert text.splitlines()[0].split() == ["runs", "n", "error", "%", "F1", "%"]
+
+
+def test_contradictions_and_stale_runs_are_flagged(tmp_path: Path) -> None:
+    found = groups(tmp_path, results(code_hash="older"), results(seed=1))
+    study = published(row(contradictory="accuracy .8478 beside error .0923"))
+    markdown = as_markdown(study_view(study.tables[0], found))
+    assert "contradicts itself: accuracy .8478 beside error .0923" in markdown and "stale: 1 of 2" in markdown
+
+
+def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
+    claim = Claim("deeper plain nets train worse", "train/error", {"model": "plain56"}, {"model": "plain20"})
+    content = [
+        results(13, seed, model=model, epochs=epochs, metrics={"train/accuracy": accuracy + seed / 1000})
+        for model, accuracy in (("plain56", 0.92), ("plain20", 0.97))
+        for epochs in ((182, 10) if model == "plain56" else (182,))
+        for seed in range(3)
+    ]
+    found = groups(tmp_path, *content)
+    judged = judge_claims(published(row(), claims=(claim, Claim("networks are deep"))), found)
+    assert [each.verdict.word for each in judged] == ["holds", "not judged"]
+    assert "plain56 epochs=182 7.90 % ± 0.10 (n = 3) against plain20 2.90 % ± 0.10 (n = 3)" in str(judged[0])
+    backwards = Claim("the other way", "train/error", claim.lower, claim.higher)
+    assert judge_claims(published(row(), claims=(backwards,)), found)[0].verdict.word == "reversed"
+    assert judge_claims(published(row(), claims=(claim,)), [])[0].verdict.word == "no run yet"
+    short = [group for group in found if group.epochs == 10]
+    assert judge_claims(published(row(), claims=(claim,)), short)[0].verdict.word == "no run yet"
+
+
+def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
+    claim = Claim("degradation", "train/error", {"model": "plain56"}, {"model": "plain20"})
+    found = groups(tmp_path, *(results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
+    judged = judge_claims(published(row(), claims=(claim,)), found)[0]
+    assert judged.verdict.word == "undecided" and list(judged.flags) == ["5 of 182 epochs"]
+
+
+def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
+    found = groups(tmp_path, results(), results(seed=1), results(task="multilabel", metrics={"test/map": 0.5}))
+    view = general_view(found)
+    assert [column.metric for column in view.columns][:3] == ["test/error", "test/map", "val/error"]
+    lines = as_text(view).splitlines()
+    assert "cifar10, multilabel" in lines[3] and "0.500" in lines[3] and "8.75" not in lines[3]
+
+
+def test_markup_in_names_stays_text(tmp_path: Path) -> None:
+    found = groups(tmp_path, results(model="a|b_<i>&%"))
+    assert "a\\|b_&lt;i>&%" in as_markdown(general_view(found))
+    assert r"a|b\_<i>\&\%" in as_latex(general_view(found))
