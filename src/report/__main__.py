@@ -18,7 +18,7 @@ from src.errors import UserError
 from src.published import Published, published_names, read_published
 from src.registry import unknown
 from src.report.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.runs import Collected, collect, legible
+from src.report.runs import Collected, collect, legible, slug
 from src.report.views import (
     ClaimVerdict,
     View,
@@ -131,7 +131,7 @@ def write(
     drawn = figures(shown, wanted, published_errors(published) if published else {})
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view in views:
-        name = "".join(sign if sign.isalnum() else "-" for sign in view.name.lower()).strip("-")
+        name = slug(view.name)
         write_text(out / f"{name}.md", as_markdown(view))
         write_text(out / f"{name}.tex", as_latex(view))
         write_rows(out / f"{name}.csv", as_rows(view))

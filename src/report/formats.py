@@ -43,6 +43,7 @@ def cells(line: Line, wide: str | None) -> list[Cell]:
     for entry in line.entries:
         found += spread_out(entry, line.group) if entry.column.metric == wide else [packed(entry, line.group)]
     if wide is None:
+        found[-len(line.entries) - 1] = Cell(line.keys[-1], under=line.reasons)
         count = line.group.n if line.group else 0
         found.insert(len(line.keys), Cell(str(count or ""), value=count, group=line.group))
     return found
@@ -68,7 +69,8 @@ def packed(entry: Entry, group: Group | None) -> Cell:
     same = entry.ours == entry.printed
     difference = f" ({number(entry.difference, entry.column, '+')})" if entry.difference is not None else ""
     below = ["as published" if same else f"published {entry.printed}{difference}"] if entry.printed else []
-    below += [entry.verdict.reason] if entry.verdict and entry.verdict.reason else []
+    told = entry.verdict and entry.verdict.word != "not comparable"  # why not stands once, beside the runs
+    below += [entry.verdict.reason] if entry.verdict and told and entry.verdict.reason else []
     return Cell(entry.ours, below, entry.mean, word_of(entry), group)
 
 

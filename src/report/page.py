@@ -22,6 +22,7 @@ TONES = {  # class and sign of each word: what is good or bad is never told by c
     "inconclusive": ("open", "?"),
     "not comparable": ("off", "≠"),
     "no run yet": ("off", "–"),
+    "not measured": ("off", "–"),
     "holds": ("good", "✓"),
     "reversed": ("bad", "✗"),
     "undecided": ("open", "?"),
@@ -116,7 +117,7 @@ def table_section(view: View, anchors: dict[Path, str]) -> str:
 def faint(row: Sequence[Cell]) -> str:
     """Rows that say nothing about the published number step back."""
     words = {cell.word for cell in row if cell.word}
-    return ' class="faint"' if words and words <= {"not comparable", "no run yet"} else ""
+    return ' class="faint"' if words and words <= {"not comparable", "not measured", "no run yet"} else ""
 
 
 def table_cell(cell: Cell, head: str, side: str, anchors: dict[Path, str]) -> str:

@@ -392,8 +392,13 @@ def arenas(groups: Iterable[Group], *, by_size: bool = True) -> list[Arena]:
         parts = [data, task if task != "multiclass" else "", size]
         parts += [f"{classes.count(',') + 1} classes" if classes else ""]
         parts += ["best validation epoch" if protocol == "best_val" else ""]
-        named.append(Arena(f"{data}-{len(named)}", " · ".join(filter(None, parts)), list(set_apart(members))))
+        named.append(Arena(f"{slug(data)}-{len(named)}", " · ".join(filter(None, parts)), list(set_apart(members))))
     return sorted(named, key=lambda arena: -sum(group.n for group in arena.groups))
+
+
+def slug(text: str) -> str:
+    """Text as a part of a file's name."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in text.lower())[:60].strip("-")
 
 
 def told(chosen: Mapping[str, Any]) -> list[str]:

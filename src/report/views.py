@@ -14,6 +14,7 @@ from src.report.verdict import Verdict, judge, order, spread
 
 MARGIN = 0.35  # points: what still counts as the same number where a study's file does not say
 SENTENCES = 3  # of a general headline
+MOST_OTHERS = 2  # groups of a row that are not comparable
 NO_RUN = Verdict("no run yet")
 GENERAL = (
     Column("test/error", "test error %", better="lower", scale=100),
@@ -71,6 +72,7 @@ class Line:
     entries: Sequence[Entry]
     flags: Sequence[str] = ()
     notes: Sequence[str] = ()
+    reasons: Sequence[str] = ()  # why it is not comparable
 
 
 @dataclass(frozen=True)
@@ -132,17 +134,20 @@ def number(value: float, column: Column, sign: str = "") -> str:
 
 def study_view(table: Table, groups: Sequence[Group]) -> View:
     """A study's table: each row once for every group of ours that it is about, comparable ones first."""
-    lines = []
+    lines, notes = [], list(table.notes)
     for row in table.rows:
         found = [(against(table.protocol, row.match, group), group) for group in groups if about(row.match, group)]
         found.sort(key=lambda pair: (bool(pair[0]), -pair[1].n))
-        for reasons, group in found:
+        shown = sum(not reasons for reasons, _ in found) + MOST_OTHERS
+        if len(found) > shown:
+            notes.append(f"{row.label}: {len(found) - shown} more groups of runs that are not comparable")
+        for reasons, group in found[:shown]:
             entries = [entry(row, column, group, reasons) for column in table.columns.values()]
-            lines.append(Line(keys_of(row, group), group, entries, flags(row, group), row.notes))
+            lines.append(Line(keys_of(row, group), group, entries, flags(row, group), row.notes, reasons))
         if not found:
             entries = [entry(row, column, None, []) for column in table.columns.values()]
             lines.append(Line([row.label, ""], None, entries, flags(row, None), row.notes))
-    return View(table.name, ["", "runs"], list(table.columns.values()), lines, table.notes, compared=True)
+    return View(table.name, ["", "runs"], list(table.columns.values()), lines, notes, compared=True)
 
 
 def about(match: Conditions | None, group: Group) -> bool:
@@ -168,7 +173,7 @@ def mismatch(name: str, want: Any, content: Mapping[str, Any], config: Any) -> s
         have = have.get(part) if isinstance(have, Mapping) else None
     unit = {"epochs": "epochs", "n_train": "training images"}.get(name)
     if unit and isinstance(have, int) and isinstance(want, int):
-        return f"{have:,} of {want:,} {unit}"
+        return f"{have:,} of {want:,} {unit}" if have < want else f"{have:,} {unit}, published {want:,}"
     return f"{name} {have}, published {want}"
 
 
@@ -198,6 +203,7 @@ def entry(row: Row, column: Column, group: Group | None, reasons: Sequence[str])
         printed += f" (n = {row.n})" if row.n and std is not None else ""
     values = [value * column.scale for value in group.values(column.metric)] if group else []
     verdict = verdict_of(column, values, published, reasons) if row.match else None
+    verdict = NO_RUN if verdict and group is None else verdict
     return Entry(column, values, published, printed, verdict)
 
 
@@ -209,7 +215,7 @@ def verdict_of(
     if published is None or column.better == "none" or margin is None or not column.has_counterpart:
         return None
     if not values:
-        return NO_RUN
+        return Verdict("not measured")
     if reasons:
         return Verdict("not comparable", ", ".join(reasons))
     return judge(values, published, margin=margin, better=column.better)
@@ -316,7 +322,7 @@ def study_headline(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> lis
             "inconclusive": "inconclusive",
             "not comparable": "not comparable",
         }
-        words["no run yet"] = "without a run"
+        words |= {"not measured": "not measured", "no run yet": "without a run"}
         told += [f"{verdicts.count(word)} {text}" for word, text in words.items() if word in verdicts]
         sentences.append(", ".join(told) + ".")
     judged = [claim for claim in claims if claim.claim.metric]

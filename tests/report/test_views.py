@@ -143,3 +143,18 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     found = groups(tmp_path, results(model="a|b_<i>&%"))
     assert "a\\|b_&lt;i>&%" in as_markdown(general_view(found))
     assert r"a|b\_<i>\&\%" in as_latex(general_view(found))
+
+
+def test_of_many_that_are_not_comparable_a_few_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    found = groups(tmp_path, results(seed=9), *(results(9.0, epochs=epochs) for epochs in (1, 2, 3, 4, 200)))
+    view = study_view(published(row()).tables[0], found)
+    assert len(view.lines) == 3 and view.notes[-1] == "ResNet-20: 3 more groups of runs that are not comparable"
+    alone = study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
+    assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs, published 182"
+
+
+def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:
+    found = groups(tmp_path, results())
+    study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
+    assert [line["F1 % verdict"] for line in cells(study, found)] == ["not measured"]
+    assert [line["F1 % verdict"] for line in cells(study, [])] == ["no run yet"]
