@@ -36,6 +36,7 @@ def curves_of(arena: Arena, groups: Sequence[Group], part: int) -> Figure:
     splits = [split for split in LOOKS if f"{split}/{metric}" in keys]
     lines = {(i, s): course(g.runs, f"{s}/{metric}") for i, g in enumerate(groups) for s in splits}
     lines = {key: points for key, points in lines.items() if points}
+    top = min(100, max(4, *(3 * points[-1][1] for points in lines.values())))  # or the end would be one flat line
     rows: Rows = [["runs", "split", "epoch", f"{title} mean", "std", "n"]]
     rows += [[groups[i].label, split, *point] for (i, split), points in lines.items() for point in points]
 
@@ -49,15 +50,15 @@ def curves_of(arena: Arena, groups: Sequence[Group], part: int) -> Figure:
                 low, high = ([p[1] + sign * (p[2] or 0) for p in points] for sign in (-1, 1))
                 axes.fill_between(epoch, low, high, color=colour(i), alpha=0.2, linewidth=0)
         axes.set(xlabel="epoch", ylabel=title)
-        if metric == "accuracy":
-            last = max(points[-1][1] for points in lines.values())
-            axes.set_ylim(0, min(100, max(3 * last, 4)))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(*((0, top) if metric == "accuracy" else (None, None)))
         axes.margins(x=0.01)
 
     told = ", ".join(f"{LOOKS[split][0]}: {LOOKS[split][2]}" for split in splits)
     told += " (watched, never used to choose)" if "test" in splits else ""
     told += "; band: ± 1 standard deviation over seeds" if any(group.n > 1 for group in groups) else ""
-    above = " The start of training lies above the picture." if metric == "accuracy" else ""
+    higher = metric == "accuracy" and any(point[1] > top for points in lines.values() for point in points)
+    above = " The start of training lies above the picture." if higher else ""
     caption = f"{arena.title}; {told}; {seeds(groups)}.{above}"
     return draw(f"curves-{arena.name}-{part}", "Course of training", caption, rows, paint, labels=len(groups))
 

@@ -28,6 +28,7 @@ GENERAL = (
     Column("time/epoch_seconds", "s an epoch", better="none", digits=1),
     Column("time/fit_seconds", "hours", better="none", scale=1 / 3600),
 )
+MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
 
 
 @dataclass(frozen=True)
@@ -223,17 +224,19 @@ def verdict_of(
 
 def general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     """A row for every group, and the columns that any of them has a number for."""
-    entries = [[Entry(c, [value * c.scale for value in measured(group, c)]) for c in GENERAL] for group in groups]
-    kept = [i for i in range(len(GENERAL)) if any(row[i].values for row in entries)]
+    longest = max((seconds for group in groups for seconds in group.values("time/fit_seconds")), default=0)
+    columns = GENERAL if longest >= 3600 else (*GENERAL[:-1], MINUTES)
+    columns = tuple(column for column in columns if any(measured(group, column) for group in groups))
     lines = []
-    for group, row in zip(groups, entries, strict=True):
+    for group in groups:
+        row = [Entry(column, [column.scale * value for value in measured(group, column)]) for column in columns]
         data = str(group.data) if group.task == "multiclass" else f"{group.data}, {group.task}"
         settings = {key: value for key, value in group.differing.items() if key != "data.limit_train"}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
         keys = [str(group.model), data, " ".join(told(settings)), *counts, str(group.protocol)]
-        lines.append(Line(keys, group, [row[i] for i in kept], stale(group)))
+        lines.append(Line(keys, group, row, stale(group)))
     heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
-    return View(name, heads, [GENERAL[i] for i in kept], lines)
+    return View(name, heads, columns, lines)
 
 
 def measured(group: Group, column: Column) -> list[float]:

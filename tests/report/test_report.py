@@ -74,7 +74,7 @@ def test_a_study_becomes_a_page_that_needs_nothing_else(tmp_path: Path, capsys: 
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
-    grid(tmp_path / "runs")
+    write(tmp_path / "runs" / "a", results(epochs=5), beside=True)
     report([str(tmp_path / "runs")], None, tmp_path / "out")
     first = (tmp_path / "out" / "index.html").read_bytes()
     report([str(tmp_path / "runs")], None, tmp_path / "out")
