@@ -41,6 +41,8 @@ def curves_of(arena: Arena, groups: Sequence[Group], part: int) -> Figure:
     rows += [[groups[i].label, split, *point] for (i, split), points in lines.items() for point in points]
 
     def paint(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for (i, split), points in lines.items():
             main = split == splits[0]
             epoch, mean = [point[0] for point in points], [point[1] for point in points]
@@ -50,7 +52,7 @@ def curves_of(arena: Arena, groups: Sequence[Group], part: int) -> Figure:
                 low, high = ([p[1] + sign * (p[2] or 0) for p in points] for sign in (-1, 1))
                 axes.fill_between(epoch, low, high, color=colour(i), alpha=0.2, linewidth=0)
         axes.set(xlabel="epoch", ylabel=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(*((0, top) if metric == "accuracy" else (None, None)))
         axes.margins(x=0.01)
 

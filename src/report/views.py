@@ -225,8 +225,8 @@ def verdict_of(
 def general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     """A row for every group, and the columns that any of them has a number for."""
     longest = max((seconds for group in groups for seconds in group.values("time/fit_seconds")), default=0)
-    columns = GENERAL if longest >= 3600 else (*GENERAL[:-1], MINUTES)
-    columns = tuple(column for column in columns if any(measured(group, column) for group in groups))
+    known = (*GENERAL[:-1], GENERAL[-1] if longest >= 3600 else MINUTES)
+    columns = [column for column in known if any(measured(group, column) for group in groups)]
     lines = []
     for group in groups:
         row = [Entry(column, [column.scale * value for value in measured(group, column)]) for column in columns]
