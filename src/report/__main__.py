@@ -17,19 +17,12 @@ from src.cli import main, say
 from src.errors import UserError
 from src.published import Published, published_names, read_published
 from src.registry import unknown
+from src.report.claims import ClaimVerdict, judge_claims
 from src.report.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.runs import Collected, collect, legible, slug
-from src.report.views import (
-    ClaimVerdict,
-    View,
-    about,
-    comparable,
-    general_headline,
-    general_view,
-    judge_claims,
-    study_headline,
-    study_view,
-)
+from src.report.groups import Collected, collect, slug
+from src.report.headline import general_headline, study_headline
+from src.report.runs import legible
+from src.report.views import View, about, comparable, general_view, study_view
 from src.results import write_rows
 from src.runs import write_atomic
 

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from src.report.groups import Arena, Group, seeds
 from src.report.plot import GRID, INK, Figure, colour, cut, draw, marker
-from src.report.runs import Arena, Group, Result, read_rows, seeds
+from src.report.runs import Result, read_rows
 from src.report.verdict import spread
 
 if TYPE_CHECKING:

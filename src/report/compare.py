@@ -12,9 +12,10 @@ from typing import Any
 
 from src.cli import say
 from src.errors import UserError
-from src.report.runs import Group, Result, collect, legible, told_value
+from src.report.claims import apart_in
+from src.report.groups import Group, collect, told_value
+from src.report.runs import Result, legible
 from src.report.verdict import ORDER_LEVEL, difference, interval, mcnemar
-from src.report.views import apart_in
 from src.runs import write_json
 
 UNLIKELY = 0.05

@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import islice
 
 from src.report.classes import confusion, per_class
+from src.report.groups import Arena, Group, arenas
 from src.report.plot import Figure
-from src.report.runs import Arena, Group, arenas
 from src.report.trends import Against, accuracy_against_share, curves, training_time
 
 MOST = 6  # figures of a kind: what a person looks through

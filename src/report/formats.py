@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from src.report.groups import Group
 from src.report.plot import cut
-from src.report.runs import Group
 from src.report.views import Entry, Line, View, number
 from src.results import table
 

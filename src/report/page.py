@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from src.report.claims import ClaimVerdict
 from src.report.formats import Cell, grid
+from src.report.groups import Collected, Group, told
 from src.report.plot import Figure, escaped, theme
-from src.report.runs import Collected, Group, Result, told
+from src.report.runs import Result
 from src.report.verdict import ORDER_LEVEL, TOST_LEVEL
-from src.report.views import MARGIN, ClaimVerdict, View
+from src.report.views import MARGIN, View
 
 HERE = Path(__file__).parent
 TONES = {  # class and sign of each word: what is good or bad is never told by colour alone

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from src.report.groups import Arena, Group, seeds
 from src.report.plot import INK, PAPER, SOFT, Figure, colour, cut, draw, marker
-from src.report.runs import Arena, Group, Result, seeds
+from src.report.runs import Result
 from src.report.verdict import spread
 
 if TYPE_CHECKING:

@@ -4,16 +4,16 @@ A published number is compared only with runs of the published protocol; what is
 """
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from src.published import Claim, Column, Conditions, Published, Row, Table, fits
-from src.report.runs import LIMITS, Group, arenas, told
-from src.report.verdict import Verdict, judge, order, spread
+from src.published import Column, Conditions, Published, Row, Table, fits
+from src.report.groups import Group, told
+from src.report.runs import LIMITS
+from src.report.verdict import Verdict, judge, spread
 
 MARGIN = 0.35  # points: what still counts as the same number where a study's file does not say
-SENTENCES = 3  # of a general headline
 MOST_OTHERS = 2  # groups of a row that are not comparable
 NO_RUN = Verdict("no run yet")
 GENERAL = (
@@ -86,46 +86,6 @@ class View:
     lines: Sequence[Line]
     notes: Sequence[str] = ()
     compared: bool = False
-
-
-@dataclass(frozen=True)
-class ClaimVerdict:
-    """A claim of the text, judged on two groups of ours, or on none."""
-
-    claim: Claim
-    verdict: Verdict
-    higher: Group | None = None
-    lower: Group | None = None
-    flags: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def _scale(self) -> tuple[float, str]:
-        points = str(self.claim.metric).rpartition("/")[2] in ("error", "top5_error", "accuracy")
-        return (100, " %") if points else (1, "")
-
-    def side(self, group: Group) -> str:
-        """One side of the claim in words: resnet20 8.75 % ± 0.16 (n = 5)."""
-        scale, unit = self._scale
-        values = [value * scale for value in group.values(str(self.claim.metric))]
-        std = spread(values)
-        told_std = f" ± {std:.2f}" if std is not None else ""
-        return f"{group.label} {statistics.fmean(values):.2f}{unit}{told_std} (n = {len(values)})"
-
-    @property
-    def bounds(self) -> str:
-        """The interval of the difference in words; "" where there is none."""
-        if self.verdict.low is None or self.verdict.high is None:
-            return ""
-        scale, unit = self._scale
-        unit = " points" if unit else ""
-        return f"; difference {self.verdict.low * scale:+.2f} to {self.verdict.high * scale:+.2f}{unit} (95 %)"
-
-    def __str__(self) -> str:
-        """The verdict on one line."""
-        told = f"{self.verdict.word}: {self.claim.text.rstrip('.')}"
-        reason = f" ({self.verdict.reason})" if self.verdict.reason else ""
-        means = f"; {self.side(self.higher)} against {self.side(self.lower)}" if self.higher and self.lower else ""
-        return told + reason + means + self.bounds + "".join(f"; {flag}" for flag in self.flags)
 
 
 def number(value: float, column: Column, sign: str = "") -> str:
@@ -246,48 +206,6 @@ def measured(group: Group, column: Column) -> list[float]:
     return group.values(column.metric)
 
 
-def judge_claims(published: Published, groups: Sequence[Group]) -> list[ClaimVerdict]:
-    """Each claim with a metric on the groups it names: like with like, the longest training first."""
-    found = []
-    for claim in published.claims:
-        if claim.metric is None:
-            found.append(ClaimVerdict(claim, Verdict("not judged", "no metric stands for it")))
-            continue
-        pairs = list(like_with_like(claim, groups))
-        if not pairs:
-            found.append(ClaimVerdict(claim, NO_RUN))
-        for higher, lower in pairs:
-            warnings = against(published.protocol, None, higher) + stale(higher) + stale(lower)
-            apart = [name for name in sorted(apart_in(higher, lower)) if not name.startswith("model.")]
-            warnings += [f"the two also differ in {', '.join(apart)}"] if apart else []
-            verdict = order(higher.values(claim.metric), lower.values(claim.metric))
-            found.append(ClaimVerdict(claim, verdict, higher, lower, warnings))
-    return found
-
-
-def like_with_like(claim: Claim, groups: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
-    """The pairs of groups that a claim compares: equally long, on as much data, and in settings as near as can be."""
-    metric = str(claim.metric)
-    measured = [group for group in groups if group.values(metric)]
-    for higher in sorted(measured, key=lambda g: -int(g.epochs)):
-        if not about(claim.higher, higher):
-            continue
-        like = [
-            lower
-            for lower in measured
-            if about(claim.lower, lower)
-            and all(getattr(lower, name) == getattr(higher, name) for name in ("epochs", "n_train", "protocol"))
-        ]
-        if like:
-            yield higher, min(like, key=lambda lower: len(apart_in(higher, lower)))
-
-
-def apart_in(a: Group, b: Group) -> set[str]:
-    """The names of the settings that two groups do not share."""
-    names = a.settings.keys() | b.settings.keys()
-    return {name for name in names if a.settings.get(name, ...) != b.settings.get(name, ...)}
-
-
 def comparable(published: Published, groups: Sequence[Group]) -> list[Group]:
     """The groups that meet the protocol of a table with a row about them, for the figures; all where none does."""
     found = [
@@ -311,48 +229,3 @@ def settled(view: View) -> list[Verdict]:
             if each.verdict:
                 first.setdefault((line.keys[0], each.column.metric), each.verdict)
     return list(first.values())
-
-
-def study_headline(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> list[str]:
-    """The outcome of a study in sentences: its numbers first, then its claims."""
-    verdicts = [verdict.word for view in views for verdict in settled(view)]
-    sentences = []
-    if verdicts:
-        told = [f"{verdicts.count('matches')} of {len(verdicts)} published numbers match"]
-        words = {
-            "better": "better",
-            "worse": "worse",
-            "inconclusive": "inconclusive",
-            "not comparable": "not comparable",
-        }
-        words |= {"not measured": "not measured", "no run yet": "without a run"}
-        told += [f"{verdicts.count(word)} {text}" for word, text in words.items() if word in verdicts]
-        sentences.append(", ".join(told) + ".")
-    judged = [claim for claim in claims if claim.claim.metric]
-    sentences += [f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}." for claim in judged[:2]]
-    if len(judged) > 2:
-        sentences.append(f"{len(judged) - 2} more claims below.")
-    return sentences or ["Nothing in this study is judged by a number."]
-
-
-def general_headline(groups: Sequence[Group]) -> list[str]:
-    """The best group of each arena in words, and whether the next one is really behind it; the largest arenas first."""
-    told = []
-    for arena in sorted(arenas(groups), key=lambda arena: -sum(group.n for group in arena.groups)):
-        like = [group for group in arena.groups if group.values(group.headline)]
-        if not like:
-            continue
-        column = next(column for column in GENERAL if column.metric == like[0].headline)
-        lower = column.better == "lower"
-        like.sort(key=lambda group: statistics.fmean(group.values(group.headline)), reverse=not lower)
-        best, following = like[0], like[1:2]
-        ours = Entry(column, [value * column.scale for value in best.values(best.headline)]).ours
-        text = f"{arena.title}: {best.label} has {column.title.removesuffix(' %')} {ours}{' %' if lower else ''}"
-        text += f" (n = {best.n})"
-        for second in following:
-            ends = (second, best) if lower else (best, second)
-            ahead = order(ends[0].values(best.headline), ends[1].values(best.headline)).word == "holds"
-            text += f", ahead of {second.label}" if ahead else f", but not decidedly ahead of {second.label}"
-        told.append(text + ".")
-    more = [f"{len(told) - SENTENCES} more data sets or sizes below."] if len(told) > SENTENCES else []
-    return told[:SENTENCES] + more or ["No run has a test result."]

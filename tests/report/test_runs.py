@@ -7,7 +7,7 @@ import pytest
 from made_runs import results, write
 
 from src.errors import UserError
-from src.report.runs import arenas, collect
+from src.report.groups import arenas, collect
 
 Config = dict[str, Any]
 

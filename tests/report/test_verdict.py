@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from src.report import verdict
 from src.report.verdict import difference, interval, judge, mcnemar, order, seeds_to_match, spread
 
 
@@ -94,7 +93,3 @@ def test_mcnemar_is_the_sign_test_of_the_discordant() -> None:
     assert mcnemar(2, 4) == pytest.approx(2 * (1 + 6 + 15) / 2**6)
     many = mcnemar(400, 500)  # (|400 - 500| - 1)^2 / 900 = 10.89: p 0.00097 by the approximation
     assert math.isclose(many, 0.00097, abs_tol=5e-5)
-
-
-def test_no_heavy_import() -> None:
-    assert not hasattr(verdict, "scipy")

@@ -9,9 +9,11 @@ import pytest
 from made_runs import results, write
 
 from src.published import Claim, Column, Published, Row, Table
+from src.report.claims import judge_claims
 from src.report.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.runs import Group, collect
-from src.report.views import comparable, general_view, judge_claims, settled, study_headline, study_view
+from src.report.groups import Group, collect
+from src.report.headline import study_headline
+from src.report.views import comparable, general_view, settled, study_view
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
 PARAMS = Column("params", "parameters", better="none", digits=0)
