@@ -61,7 +61,9 @@ def judge_claims(published: Published, groups: Sequence[Group]) -> list[ClaimVer
         if not pairs:
             found.append(ClaimVerdict(claim, NO_RUN))
         for higher, lower in pairs:
-            warnings = against(published.protocol, None, higher) + stale(higher) + stale(lower)
+            narrowed = against(published.protocol, None, higher)
+            warnings = [f"not as published: {', '.join(narrowed)}"] if narrowed else []
+            warnings += [f"{group.label} {flag}" for group in (higher, lower) for flag in stale(group)]
             apart = [name for name in sorted(apart_in(higher, lower)) if not name.startswith("model.")]
             warnings += [f"the two also differ in {', '.join(apart)}"] if apart else []
             verdict = order(higher.values(claim.metric), lower.values(claim.metric))

@@ -27,7 +27,9 @@ def study_headline(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> lis
         told += [f"{verdicts.count(word)} {text}" for word, text in words.items() if word in verdicts]
         sentences.append(", ".join(told) + ".")
     judged = [claim for claim in claims if claim.claim.metric]
-    sentences += [f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}." for claim in judged[:2]]
+    for claim in judged[:2]:
+        beware = f" ({'; '.join(claim.flags)})" if claim.flags else ""
+        sentences.append(f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}{beware}.")
     if len(judged) > 2:
         sentences.append(f"{len(judged) - 2} more claims below.")
     return sentences or ["Nothing in this study is judged by a number."]

@@ -130,7 +130,8 @@ def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
     claim = Claim("degradation", "train/error", {"model": "plain56"}, {"model": "plain20"})
     found = groups(tmp_path, *(results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
     judged = judge_claims(published(row(), claims=(claim,)), found)[0]
-    assert judged.verdict.word == "undecided" and list(judged.flags) == ["5 of 182 epochs"]
+    assert judged.verdict.word == "undecided" and list(judged.flags) == ["not as published: 5 of 182 epochs"]
+    assert study_headline([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
 
 
 def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
