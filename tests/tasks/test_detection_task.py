@@ -98,13 +98,13 @@ def test_a_run_resumed_within_an_epoch_ends_in_the_weights_of_the_unbroken_one(r
             if trainer.global_step == 2:
                 trainer.save_checkpoint(tmp_path / "last.ckpt")
 
-    data = data_of(root, batch_size=4, augment="flip")
-    whole, resumed = task_of("mask_rcnn"), task_of("mask_rcnn", score_threshold=0.5)
-    trainer_of(2, callbacks=[Save()], limit_val_batches=0).fit(whole, data)
-    runner = trainer_of(2, limit_val_batches=0)
+    data, brief = data_of(root, augment="flip"), {"limit_train_batches": 3, "limit_val_batches": 0}
+    whole, resumed = task_of("mask_rcnn"), task_of("mask_rcnn")
+    trainer_of(callbacks=[Save()], **brief).fit(whole, data)
+    runner = trainer_of(**brief)
     runner.fit(resumed, data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert (stored["global_step"], stored["epoch"], runner.global_step) == (2, 0, 6)
+    assert (stored["global_step"], stored["epoch"], runner.global_step) == (2, 0, 3)
     assert resumed.epoch_metrics == whole.epoch_metrics
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
