@@ -41,7 +41,7 @@ def compose(*overrides: str) -> TrainConfig:
         return typed(compose("train", with_task(list(overrides))))
 
 
-def command(module: str, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def command(module: str, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run `python -m <module> <words>` in a new process, from the repository's root."""
     program = [sys.executable, "-m", module, *words]
     return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment())
@@ -87,7 +87,7 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
         assert torch.equal(value, b[name]), name
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 180) -> None:
     """Until this file exists."""
     limit = time.monotonic() + seconds
     while not path.exists():

@@ -82,7 +82,7 @@ def test_luma_and_resize_are_the_known_ones():
         ({"batch_size": 1200}, "data.batch_size=1200 is larger than the 1077 training images"),
         ({"batch_size": 64, "limit_train": 50}, "larger than the 50 training images"),
         ({"limit_train": 2000}, "asks for 2000 of 1077"),
-        ({"augment": "pad_corp"}, "none, pad_crop, pad_crop_flip, rotate_scale_flip"),
+        ({"augment": "pad_corp"}, "none, pad_crop, pad_crop_flip, shift2_alternate"),
         ({"normalize": "weights"}, "data.normalize=weights: .* needs model.weights=<a checkpoint of ours>"),
         ({"val_fraction": 0.0001}, "no val images"),
         ({"name": "digit"}, "data=digit"),
