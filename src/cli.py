@@ -8,7 +8,7 @@ import contextlib
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def compose_and_run(job: Callable[[Any], None]) -> None:
+def compose_and_run(job: Callable[[Any], Any]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
@@ -61,9 +61,9 @@ def compose_and_run(job: Callable[[Any], None]) -> None:
     store_models()
     before = os.environ.get("HYDRA_FULL_ERROR")
 
-    def run(config: Any) -> None:
+    def run(config: Any) -> Any:
         with variable("HYDRA_FULL_ERROR", before):  # what the user set is what the processes of the job inherit
-            job(config)
+            return job(config)
 
     check_grids(sys.argv[1:])
     sys.argv[1:] = with_task(sys.argv[1:])
@@ -193,8 +193,8 @@ def group_choices(group: str) -> list[str]:
     return sorted(names | set(rows()) if group == "model" else names, key=natural)
 
 
-def sentence(error: BaseException) -> str:
-    """What to tell a person about this error, in at most twelve lines."""
+def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
+    """What to tell a person about this error of these words (the command line's), in at most twelve lines."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -206,7 +206,7 @@ def sentence(error: BaseException) -> str:
         return f"{error.override}: not of the form key=value ({first_line(error.message)})"
     cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if cause is not None:
-        return wrong_setting(str(error), cause)
+        return wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
     if isinstance(error, HydraException):
         return clipped(str(error))
     if isinstance(error, OSError) and error.errno == 28:
@@ -253,7 +253,7 @@ def missing_choice(path: str) -> str:
     return unknown(group, name, group_choices(group)) + hint
 
 
-def wrong_setting(text: str, cause: Any) -> str:
+def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     """The sentence for a key that does not exist or a value of the wrong type."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
@@ -271,7 +271,7 @@ def wrong_setting(text: str, cause: Any) -> str:
             return f"{key}: no such setting; did you mean {', '.join(stem + n for n in near)}?"
         return f"{key}: no such setting; {parent or 'the top level'} has: {', '.join(known)}"
     if isinstance(cause, ValidationError):
-        typed_word = next((w for w in sys.argv[1:] if w.lstrip("+").startswith(f"{key}=")), key)
+        typed_word = next((w for w in words if w.lstrip("+").startswith(f"{key}=")), key)
         wanted = next((text for word, text in WANTED.items() if word in reason), reason)
         return f"{typed_word}: {wanted}"
     return clipped(f"{first_line(text)} {reason}")

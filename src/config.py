@@ -381,6 +381,12 @@ class TrainConfig:
     resume: str | None = setting(None, "continue this run directory under changed devices or epochs", identity=False)
     resume_anyway: bool = setting(False, "resume although the code has changed since", identity=False)
     debug: bool = setting(False, "show tracebacks", identity=False)
+    preflight: str = setting(
+        "check", "only: train nothing, but say what it will take", identity=False, choices=("check", "only")
+    )
+    preflight_memory: float | None = setting(
+        None, "preflight: the memory that is free for a job, in place of this machine's [GB]", identity=False
+    )
 
     def __post_init__(self) -> None:
         check_choices(self, "top level")

@@ -18,7 +18,7 @@ from src.data import build_data
 from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.hardware import environment, out_of_memory, peak_memory_bytes
-from src.memory import check, free_bytes, in_words, step_bytes
+from src.memory import Estimate, check, free_bytes, in_words, step_bytes
 from src.models.complexity import count_macs, count_parameters
 from src.models.detection_weights import load as load_detector
 from src.models.speednet import fit_to_data
@@ -158,6 +158,14 @@ def counted(config: TrainConfig, model: nn.Module) -> nn.Module:
 
 def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
     """What a step will take and what is free, in words; UserError where it does not fit."""
+    return in_words(*fitting(config, model, info))
+
+
+def fitting(config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int | None = None) -> tuple[Estimate, int]:
+    """What a step will take, and what of `free` (by default, what is free now) each device has [bytes].
+
+    Raises UserError where it does not fit.
+    """
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // devices
     network = counted(config, model)
@@ -169,7 +177,8 @@ def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> s
         "accelerator": trainer.accelerator,
     }
     estimate = step_bytes(network, **settings)
-    free = free_bytes(trainer.accelerator) // (devices if trainer.accelerator == "cpu" else 1)
+    free = free_bytes(trainer.accelerator) if free is None else free
+    free //= devices if trainer.accelerator == "cpu" else 1
     backbone: Any = model.get_submodule("backbone")
     helps = False
     if estimate.total > free and getattr(backbone, "checkpoint_activations", None) is False:
@@ -177,7 +186,7 @@ def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> s
         helps = step_bytes(network, **settings).total <= free
         backbone.checkpoint_activations = False
     check(estimate, free, batch_size=batch, accumulate=trainer.accumulate, checkpointed=not helps, can_checkpoint=helps)
-    return in_words(estimate, free)
+    return estimate, free
 
 
 def prepare(

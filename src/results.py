@@ -54,6 +54,14 @@ TITLES |= {
 }
 WIDEST = 8  # more metrics than these stand below each other
 
+HEADLINES = ("map", "mask_map", "accuracy", "f1")  # of a sweep's table; the first that there is, is what it is about
+
+
+def objective(results: dict[str, Any]) -> float | None:
+    """What a search over settings looks at: the validation headline, never the test's; None where there is none."""
+    metrics = results.get("metrics", {})
+    return next((metrics[f"val/{name}"] for name in HEADLINES if f"val/{name}" in metrics), None)
+
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows as CSV, atomically."""

@@ -3,6 +3,7 @@
 The same command again returns a finished run's result or resumes an unfinished one.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -27,14 +28,24 @@ RANK_ZERO_DECIDED = "TRAIN_RUN_DIRECTORY"  # tells the other processes of a DDP 
 
 def story() -> int:
     """Train one run, or each point of a sweep (-m); the exit code is 0 only if every one of them finished."""
+    from src.jobs import ENTRIES, FailedJobError, follow_launcher
+    from src.results import objective
+
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text())
         return 0
-    jobs: list[dict[str, Any]] = []
+    follow_launcher()
+    jobs = ENTRIES
     named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
     made = [folder for name in named for folder in missing(Path(name))]  # a wrong input leaves none of them behind
+
+    def one(config: Any) -> float | None:
+        jobs.append(job(config, made))
+        return objective(jobs[-1])
+
     try:
-        compose_and_run(lambda config: jobs.append(job(config, made)))
+        with contextlib.suppress(FailedJobError):  # the table says it
+            compose_and_run(one)
     finally:
         if len(jobs) > 1:
             print(sweep_table(jobs))
@@ -51,19 +62,14 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
 
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
-    directory = Path(hydra.runtime.output_dir)
     label = " ".join(hydra.overrides.task) or "defaults"
     if sweep:
         say(f"\n[job {hydra.job.num}] {label}")
     try:
         run_config = typed(config)
-        exact = None if directory.resolve() == Path(run_config.output_root).resolve() else directory
-        if sweep and exact and hydra.sweep.subdir == ".":
-            run_config.output_root, exact = str(directory), None
+        exact = placed(run_config, Path(hydra.runtime.output_dir), hydra.sweep.subdir if sweep else "")
         if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
-            raise UserError(
-                "A sweep (-m) trains each run on one device here; start runs with several devices one by one."
-            )
+            raise UserError("Several devices in a sweep need a process a run; leave out hydra/launcher=basic.")
         return train(run_config, exact, overrides=list(hydra.overrides.task)) | {"label": label}
     except Exception as error:
         if TRACEBACKS:
@@ -75,24 +81,26 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
         remove_empty(made)
 
 
+def placed(config: TrainConfig, directory: Path, subdir: str) -> Path | None:
+    """The run directory where the user chose one; a sweep's directory without one for each job is an output root."""
+    if directory.resolve() == Path(config.output_root).resolve():
+        return None
+    if subdir == ".":
+        config.output_root = str(directory)
+        return None
+    return directory
+
+
 def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring a run to its end, from wherever it stands, and return its results (the content of results.json).
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
     """
-    if config.resume:
-        if config.fresh:
-            raise UserError("resume= continues and fresh=true starts over: choose one of them")
-        exact = Path(config.resume)
-        config = continued(exact, overrides or [])
-    else:
-        settle_weights(config)
-    settle(config)
-    from src.data import fingerprint
+    if config.preflight == "only":
+        from src import preflight
 
-    content = fingerprint(config.data)
-    name = config_hash(config, content)
-    run = Run(exact or default_path(config, name), name, adopt=bool(config.resume) or config.fresh)
+        return preflight.alone(config, exact, overrides or [])
+    config, run, content = located(config, exact, overrides or [])
     if RANK_ZERO_DECIDED in os.environ:  # a DDP process that rank 0 has started: it decided, we follow
         from src.fit import fit
 
@@ -110,6 +118,23 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
         with variable(RANK_ZERO_DECIDED, str(run.path)):
             return fit(config, run, content)
+
+
+def located(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tuple[TrainConfig, Run, str]:
+    """A run's settled configuration, its directory, and what names the content of its data."""
+    if config.resume:
+        if config.fresh:
+            raise UserError("resume= continues and fresh=true starts over: choose one of them")
+        exact = Path(config.resume)
+        config = continued(exact, overrides)
+    else:
+        settle_weights(config)
+    settle(config)
+    from src.data import fingerprint
+
+    content = fingerprint(config.data)
+    name = config_hash(config, content)
+    return config, Run(exact or default_path(config, name), name, adopt=bool(config.resume) or config.fresh), content
 
 
 def settle(config: TrainConfig) -> None:
@@ -177,10 +202,10 @@ def already(path: Path, results: dict[str, Any], code: str) -> str:
 
 def sweep_table(jobs: list[dict[str, Any]]) -> str:
     """One table of all jobs, and the reasons of those that failed."""
-    from src.results import TITLES, duration, table
+    from src.results import HEADLINES, TITLES, duration, table
 
     found = {key.removeprefix("test/") for entry in jobs for key in entry.get("metrics", {}) if key.startswith("test/")}
-    names = [name for name in ("map", "mask_map", "accuracy", "f1") if name in found] or ["accuracy"]
+    names = [name for name in HEADLINES if name in found] or ["accuracy"]
     rows = [["job", "", *(f"test {TITLES[name]}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
@@ -189,8 +214,8 @@ def sweep_table(jobs: list[dict[str, Any]]) -> str:
             cells = ["" if value is None else f"{value:.4f}" for value in values]
             cells.append(duration(entry["time"]["fit_seconds"]))
         else:
-            cells = ["failed", *[""] * len(names)]
-            failed.append(f"job {number} ({entry['label']}): {entry['reason']}")
+            cells = [entry["status"], *[""] * len(names)]
+            failed.append(f"job {number} ({entry['label']}): {entry['status']}: {entry['reason']}")
         rows.append([str(number), entry["label"], *cells])
     return "\n" + table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")
 

@@ -1,0 +1,101 @@
+"""The jobs of a sweep while it runs: a table that renews itself on a terminal, elsewhere a line for each event."""
+
+import csv
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.results import HEADLINES, duration, table
+
+if TYPE_CHECKING:
+    from src.jobs import Job
+
+EVERY = 1.0  # seconds between two drawings
+OPEN = ("waiting", "elsewhere", "running")
+
+
+class Board:
+    """Shows the jobs on stderr, as often as it is told to and it is worth it."""
+
+    def __init__(self, jobs: "Sequence[Job]") -> None:
+        self.jobs = jobs
+        self.terminal = sys.stderr.isatty()
+        self.drawn_at = 0.0
+        self.lines = 0  # of the last drawing
+        self.known = {job.number: "waiting" for job in jobs}
+
+    def show(self, last: bool = False) -> None:
+        for job in self.jobs:
+            if self.known[job.number] != job.state:
+                self.known[job.number] = job.state
+                if not self.terminal:
+                    self.write(f"{self.clock()} job {job.number} ({job.label}): {told(job)}\n")
+        if self.terminal and (last or time.monotonic() - self.drawn_at > EVERY):
+            self.drawn_at = time.monotonic()
+            self.draw()
+
+    def draw(self) -> None:
+        size = shutil.get_terminal_size()
+        room = size.lines - 5
+        shown = self.jobs if len(self.jobs) <= room else [j for j in self.jobs if j.state not in ("waiting", "done")]
+        rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
+        count = Counter(job.state for job in self.jobs)
+        text = (
+            f"{table(rows, left=3)}\n{len(self.jobs)} jobs: {', '.join(f'{n} {state}' for state, n in count.items())}"
+        )
+        lines = [line[: size.columns - 1] for line in text.splitlines()]
+        up = f"\x1b[{self.lines}F\x1b[J" if self.lines else ""  # to the first line of the last drawing, and clear
+        self.lines = len(lines)
+        self.write(up + "\n".join(lines) + "\n")
+
+    def clock(self) -> str:
+        done = sum(job.state not in OPEN for job in self.jobs)
+        return f"[{done}/{len(self.jobs)}]"
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def told(job: "Job") -> str:
+    """A job's state in words, with what there is to say of it."""
+    if job.state == "running":
+        return f"running, see {job.log}"
+    if job.state == "elsewhere":
+        return "another process has it; waiting for its result"
+    if job.state == "done":
+        score = next(
+            (job.results["metrics"][f"test/{name}"] for name in HEADLINES if f"test/{name}" in job.results["metrics"]),
+            None,
+        )
+        return (job.reason or "done") + ("" if score is None else f", test {score:.4f}")
+    return f"{job.state}: {job.reason}" if job.reason else job.state
+
+
+def row(job: "Job") -> list[str]:
+    """A job's line of the table."""
+    last: dict[str, Any] = {}
+    if job.state in ("running", "elsewhere"):
+        last = newest(job.path / "metrics.csv")
+    elif job.state == "done":
+        last = {"epoch": job.results["epochs"], **job.results["metrics"]}
+    value = next((last[f"val/{name}"] for name in HEADLINES if last.get(f"val/{name}")), None)
+    epoch = f"{last['epoch']}/{job.config.trainer.max_epochs}" if last else ""
+    seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
+    spent = duration(seconds) if job.state in ("running", "done") else ""
+    state = job.state if not job.reason else f"{job.state}: {job.reason.splitlines()[0][:60]}"
+    return [str(job.number), job.label, state, epoch, "" if value is None else f"{float(value):.4f}", spent]
+
+
+def newest(path: Path) -> dict[str, Any]:
+    """The last whole row of a metrics.csv that another process is writing; {} before there is one."""
+    try:
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+    except OSError:
+        return {}
+    whole = [row for row in rows if None not in row.values()]
+    return whole[-1] if whole else {}

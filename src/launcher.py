@@ -1,0 +1,277 @@
+"""Sweeps (`-m`) that finish: one process a job, several at once, to be stopped and started again at any point.
+
+A job is `python -m src.train <its overrides>` in a session of its own. There is no state beside the run directories: a
+finished one is skipped, a half-done one resumes, and of one that another process holds the result is waited for.
+
+A process a job, because Lightning starts the other ranks of trainer=ddp with the command line that it finds: a sweep's
+would run the sweep again in each of them; a job's own is one configuration, and so is every rank's.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from src.cli import say, sentence, typed, with_task
+from src.errors import UserError
+from src.jobs import (
+    ENTRIES,
+    GRACE,
+    LAUNCHED,
+    FailedJobError,
+    Job,
+    apart,
+    held,
+    kill,
+    quoted,
+    reason_of,
+    sigterm_interrupts,
+)
+
+TICK = 0.2  # seconds between two looks at the jobs
+
+
+@dataclass
+class JobsConf:
+    """The settings of the launcher: hydra.launcher.slots=2 …"""
+
+    _target_: str = "hydra_plugins.jobs.Jobs"
+    slots: int | None = None  # jobs at once; by default one a GPU, and one where there is none
+    retries: int = 0  # how often a failed job is started again
+    minutes: float | None = None  # the longest that a job may take; what it has done by then is saved
+    on_failure: str = "continue"  # or stop: start no other job, and end those that run
+
+
+@dataclass
+class GridConf(BasicSweeperConf):
+    _target_: str = "hydra_plugins.jobs.Grid"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="jobs", node=JobsConf)
+ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
+
+
+class Grid(BasicSweeper):
+    """Hydra's grid of points. It composes none of them before the launcher, which tells all that is wrong at once."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        if not isinstance(self.launcher, Jobs):
+            return super().sweep(arguments)
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        words = parser.parse_overrides([*self._parse_config(), *arguments])
+        (points,) = self.split_arguments(words, max_batch_size=None)
+        return [self.launcher.launch(points, initial_job_idx=0)]
+
+
+class Jobs(Launcher):
+    """Runs the points that a sweeper chooses, each in a process of its own, as many at once as there are slots."""
+
+    def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
+        for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
+            if value is not None and value <= 0:
+                raise UserError(f"hydra.launcher.{name}: a number above 0 is needed")
+        if on_failure not in ("continue", "stop"):
+            raise UserError(f"hydra.launcher.on_failure={on_failure}: continue or stop")
+        self.slots, self.retries, self.minutes, self.on_failure = slots, retries, minutes, on_failure
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        self.loader, self.config = hydra_context.config_loader, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from src import preflight
+
+        jobs = [self.job(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
+        common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+        for job, words in zip(jobs, job_overrides, strict=True):
+            job.label = " ".join(word for word in words if word not in common) or "defaults"
+        survey = apart(preflight.survey, jobs, self.slots)
+        jobs = survey.jobs
+        if problems := preflight.problems(survey):
+            say(problems)
+        if survey.only:
+            print(preflight.costs(survey))
+        elif problems and (self.on_failure == "stop" or survey.fatal):
+            raise UserError("Nothing was started.")
+        else:
+            self.places, self.threads = survey.places, survey.threads
+            self.run_all(jobs)
+        ENTRIES.extend(job.entry() for job in jobs if not (survey.only and job.state != "failed"))
+        return [returned(job) for job in jobs]
+
+    def job(self, words: list[str], number: int) -> Job:
+        """The job of these overrides: failed where they are wrong, else with its typed configuration."""
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import open_dict, read_write
+
+        from src.train import placed
+
+        job = Job(number=number, words=with_task(words))
+        try:
+            config = self.loader.load_sweep_config(self.config, job.words)
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = str(number), number
+            HydraConfig.instance().set_config(config)
+            hydra = config.hydra
+            directory = Path(hydra.sweep.dir, hydra.sweep.subdir)
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            job.config = typed(config)
+            job.exact = placed(job.config, directory, hydra.sweep.subdir)
+        except Exception as error:
+            job.end("failed", sentence(error, job.words))
+            return job
+        job.words += [word for word in self.config.hydra.overrides.hydra if word.startswith("hydra.searchpath")]
+        job.words += [f"output_root={quoted(job.config.output_root)}"]
+        job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
+        return job
+
+    def run_all(self, jobs: list[Job]) -> None:
+        """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process."""
+        from src.board import Board
+
+        board = Board(jobs)
+        self.free = list(range(len(self.places)))
+        self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
+        try:
+            with sigterm_interrupts():
+                try:
+                    while any(job.state in ("waiting", "elsewhere", "running") for job in jobs):
+                        self.step(jobs)
+                        board.show()
+                        time.sleep(TICK)
+                finally:
+                    self.stop(jobs)
+                    board.show(last=True)
+        finally:
+            os.close(self.lifeline)
+            os.close(writing)
+
+    def step(self, jobs: list[Job]) -> None:
+        """Look at each job once: gather what has ended, start what there is a place for."""
+        for job in jobs:
+            if job.state == "running":
+                self.gather(job)
+            elif job.state == "elsewhere" and not held(job.log) and not held(job.path / ".lock"):
+                job.state = "waiting"
+        if self.on_failure == "stop" and any(job.state == "failed" for job in jobs):
+            self.stop(jobs)
+        for job in jobs:
+            if job.state == "waiting" and not self.start(job):
+                return  # in their order: a job that needs several GPUs is not overtaken for ever
+
+    def start(self, job: Job) -> bool:
+        """Start a job, unless it is finished or in other hands; False where it has to wait for a place."""
+        assert job.run is not None
+        places = self.take(job)
+        if not places:
+            return False
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                job.end("elsewhere")
+                return True
+            fresh = job.config.fresh and job.tries == 0
+            if not fresh and (found := job.run.results()):
+                job.results = found
+                job.end("done", "elsewhere")
+                return True
+            ids = sorted({self.places[place] for place in places} - {""})
+            threads = max(1, self.threads // (1 if ids else job.devices))
+            shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
+            job.log_begins = log.tell()
+            job.process = subprocess.Popen(
+                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
+                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
+                stdin=self.lifeline,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        job.state, job.started, job.places, job.told_to_stop = "running", time.time(), places, 0.0
+        job.tries += 1
+        self.free = [place for place in self.free if place not in places]
+        return True
+
+    def take(self, job: Job) -> list[int]:
+        """Free places for a job: on GPUs one a device, on a CPU one share of its cores; none where too few are free."""
+        different = {self.places[place]: place for place in reversed(self.free)}
+        wanted = job.devices if job.on_gpu else 1
+        return sorted(different.values())[:wanted] if len(different) >= wanted else []
+
+    def gather(self, job: Job, stopped: bool = False) -> None:
+        """Take notice of what has become of a running job, which we may have stopped."""
+        assert job.process is not None and job.run is not None
+        if job.process.poll() is None:
+            late = self.minutes is not None and time.time() - job.started > 60 * self.minutes
+            if late and not job.told_to_stop:
+                job.told_to_stop = time.time()
+                job.process.terminate()
+            elif job.told_to_stop and time.time() - job.told_to_stop > GRACE:
+                kill(job.process)
+            return
+        kill(job.process)  # what else of it there may be: ranks without their rank 0
+        self.free = sorted({*self.free, *job.places})
+        found = None
+        with contextlib.suppress(UserError):
+            found = job.run.results()
+        if found and job.process.returncode == 0:
+            job.results = found
+            job.end("done")
+        elif stopped:
+            job.end("stopped", "the same command continues it")
+        elif job.told_to_stop:
+            job.end("failed", f"took more than {self.minutes:g} minutes; the same command continues it")
+        elif held(job.path / ".lock"):
+            job.end("elsewhere")
+        elif job.tries <= self.retries:
+            job.end("waiting", f"again, after: {reason_of(job)}")
+        else:
+            job.end("failed", reason_of(job))
+
+    def stop(self, jobs: list[Job]) -> None:
+        """End the jobs that run, and wait until they have saved; those that wait will not start."""
+        running = [job for job in jobs if job.process is not None]
+        for job in running:
+            job.process.terminate()  # type: ignore[union-attr]
+        limit = time.monotonic() + GRACE
+        try:
+            for job in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    job.process.wait(max(0.0, limit - time.monotonic()))  # type: ignore[union-attr]
+        finally:  # also after a second Ctrl-C
+            for job in running:
+                kill(job.process)
+                self.gather(job, stopped=True)
+        for job in jobs:
+            if job.state in ("waiting", "elsewhere"):
+                job.end("stopped", "the same command continues it")
+
+
+def returned(job: Job) -> JobReturn:
+    """What a sweeper gets: the validation metric that its search is for, or the failure."""
+    from src.results import objective
+
+    if job.state == "failed":
+        value: Any = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
+        status = JobStatus.FAILED
+    else:
+        value, status = objective(job.results), JobStatus.COMPLETED
+    result = JobReturn(overrides=job.words, status=status, task_name="train")
+    result.return_value = value
+    return result

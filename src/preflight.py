@@ -1,0 +1,282 @@
+"""What is wrong with runs before the first of them starts, all of it at once, and with preflight=only what they cost.
+
+Looked at are the data, the batch, the network, the memory that a step takes, the disk that checkpoints take, and
+whether two jobs are one run. Names, types and stray keys were looked at when the jobs were composed.
+"""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from lightning import Callback
+
+from src import memory
+from src.config import TrainConfig
+from src.data import build_data
+from src.errors import UserError
+from src.jobs import Job, held
+from src.models.complexity import count_parameters
+from src.results import duration, table
+from src.tasks import build_network, build_task
+
+CPU_STEP = 1e10  # multiply-adds of a step that is measured on a CPU; a larger batch takes longer in proportion
+EVALUATION = 1 / 3  # of the time that training on an image takes, evaluating it takes
+
+
+@dataclass
+class Cost:
+    """What the runs of a network have in common."""
+
+    network: str
+    parameters: int
+    images: int  # a training epoch has
+    evaluated: int  # after each epoch
+    step_bytes: int = 0
+    problem: str = ""
+    step_seconds: float = 0.0
+
+    def seconds(self, config: TrainConfig) -> float:
+        """A whole run's."""
+        steps = config.trainer.limit_train_batches or self.images // config.data.batch_size
+        return (
+            config.trainer.max_epochs
+            * self.step_seconds
+            * (steps + EVALUATION * self.evaluated / config.data.batch_size)
+        )
+
+
+@dataclass
+class Survey:
+    """The jobs, each with its run and what is wrong with it, and the machine that they share."""
+
+    jobs: list[Job]
+    only: bool  # nothing is to be trained
+    places: list[str] = field(default_factory=list)  # a GPU's id each, or "" for a share of the CPU
+    threads: int = 1  # a place
+    fatal: str = ""  # what is wrong with all of them together
+    costs: dict[int, Cost] = field(default_factory=dict)  # by the job's number
+
+
+def survey(jobs: list[Job], slots: int | None) -> Survey:
+    """Look at all jobs; what is wrong with one makes it a failed one, before it has started."""
+    from src.cli import sentence
+
+    good = [job for job in jobs if job.state == "waiting"]
+    for job in good:
+        try:
+            locate(job)
+        except Exception as error:
+            job.end("failed", sentence(error, job.words))
+    good = [job for job in good if job.state == "waiting"]
+    first: dict[Path, Job] = {}
+    for job in good:
+        same = first.setdefault(job.path.resolve(), job)
+        if same is not job:
+            job.end("failed", f"the same run as job {same.number}: what differs is no part of a run's identity")
+    only = any(job.config is not None and job.config.preflight == "only" for job in jobs)
+    found = Survey(jobs, only)
+    ids = gpus() if any(job.on_gpu for job in good) else [""]
+    found.places = [ids[i % len(ids)] for i in range(slots or len(ids))]
+    found.threads = max(1, torch.get_num_threads() // len(found.places))
+    if only:
+        torch.set_num_threads(found.threads)
+    known: dict[str, Cost] = {}
+    data: dict[str, Any] = {}
+    for job in good:
+        if job.state == "waiting" and not held(job.log):
+            try:
+                found.costs[job.number] = examine(job, found, known, data, len(found.places) // len(ids))
+            except Exception as error:
+                job.end("failed", sentence(error, job.words))
+    found.fatal = disk(found)
+    return found
+
+
+def locate(job: Job) -> None:
+    """Find a job's run directory and devices; a finished run is done."""
+    from src.train import located
+
+    config, job.run, _ = located(job.config, job.exact, job.words)
+    job.config, job.devices = config, config.trainer.devices or 1
+    job.on_gpu = config.trainer.accelerator == "gpu"
+    results = None if config.fresh else job.run.results()
+    if results:
+        job.results = results
+        stale = "" if results.get("code_hash") == job.run.code_hash else "; the code has changed since"
+        job.end("done", f"Finished before{stale}")
+
+
+def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any], sharing: int) -> Cost:
+    """What a job's network costs; UserError where it cannot run. `sharing` jobs have one device's memory."""
+    config = job.config
+    if job.on_gpu and job.devices > (here := len(set(found.places))):
+        raise UserError(f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s).")
+    key = repr((data_key := alike(config), config.model, config.optim.name, config.optim.ema > 0, config.finetune))
+    if key not in known:
+        if data_key not in data:
+            data.clear()  # one set at a time lies in memory
+            data[data_key] = load(config)
+        known[key] = cost(config, data[data_key], sharing, measured=found.only)
+    if known[key].problem:
+        raise UserError(known[key].problem)
+    return known[key]
+
+
+def alike(config: TrainConfig) -> str:
+    """What runs on the same data, in the same batches and on the same devices, share."""
+    trainer = replace(config.trainer, max_epochs=1, checkpoint_minutes=0, progress=False)
+    return repr((replace(config.data, split_seed=0), config.task, trainer))
+
+
+def load(config: TrainConfig) -> Any:
+    """The data as a run has them."""
+    from src.models.weights import locate, read
+
+    weights = config.model.weights and read(locate(config.model.weights, config.model.name))
+    return build_data(
+        config.data,
+        task=config.task.name,
+        seed=config.seed,
+        accumulate=config.trainer.accumulate,
+        devices=config.trainer.devices or 1,
+        normalization=weights.normalization if weights else None,
+    )
+
+
+def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cost:
+    """The size of a network, the memory of a step, and its time where that is to be measured."""
+    from src.fit import count, fitting
+
+    with torch.device("meta"):
+        model = build_network(config, data.info, data.normalization)
+    macs = count(config, model, data.info)
+    evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
+    result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
+    free = memory.free_bytes(config.trainer.accelerator) // sharing
+    if config.preflight_memory is not None:
+        free = int(1e9 * config.preflight_memory)
+    try:
+        result.step_bytes = fitting(config, model, data.info, free)[0].total
+        if measured:
+            result.step_seconds = step_seconds(config, data, macs)
+    except UserError as error:
+        result.problem = str(error)
+    return result
+
+
+def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
+    """The time of an optimizer step, from three real ones; on a CPU with fewer images where that would take long."""
+    from src.trainer import build_trainer
+
+    trainer = config.trainer
+    part = config.data.batch_size // ((trainer.devices or 1) * trainer.accumulate)
+    images = part if trainer.accelerator == "gpu" else min(part, max(2, int(CPU_STEP // macs)))
+    alone = replace(trainer, devices=1, strategy="auto", accumulate=1, max_epochs=1, limit_train_batches=3)
+    config = replace(
+        config,
+        protocol="last",
+        monitor_test=False,
+        trainer=alone,
+        data=replace(config.data, val_fraction=0.0),
+        optim=replace(config.optim, schedule="constant"),
+    )
+    before = data.batch_size, data.accumulate, data.monitored
+    data.batch_size, data.accumulate, data.monitored = images, 1, ()
+    try:
+        model = build_network(config, data.info, data.normalization)
+        if trainer.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        watch = Stopwatch()
+        runner = build_trainer(config, keeper=None, loggers=[])
+        runner.callbacks.append(watch)  # type: ignore[attr-defined]
+        runner.fit(build_task(config, model, data.info), data)
+    finally:
+        data.batch_size, data.accumulate, data.monitored = before
+    return mean(watch.seconds[1:] or watch.seconds) * part / images * trainer.accumulate
+
+
+class Stopwatch(Callback):
+    """The seconds from the end of a step to the end of the next; the first comes from the start of its own."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.since)
+        self.since = now
+
+
+def disk(found: Survey) -> str:
+    """What is wrong where the checkpoints will not fit on the disk; "" where they will."""
+    needed: dict[Path, int] = {}
+    for job in found.jobs:
+        if job.state == "waiting" and job.number in found.costs and not job.run.last.exists():  # type: ignore[union-attr]
+            config, cost = job.config, found.costs[job.number]
+            copies = 1 + memory.OPTIMIZER_STATES[config.optim.name] + (config.optim.ema > 0)
+            files = 2 if cost.evaluated else 1  # best.ckpt, too
+            place = next(folder for folder in job.path.absolute().parents if folder.exists())
+            needed[place] = needed.get(place, 0) + 4 * cost.parameters * copies * files
+    for place, size in needed.items():
+        free = shutil.disk_usage(place).free
+        if size > free:
+            return f"{place}: checkpoints will take about {memory.size(size)}, but only {memory.size(free)} is free."
+    return ""
+
+
+def gpus() -> list[str]:
+    """The names by which CUDA_VISIBLE_DEVICES knows the GPUs that are here for us."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (named.split(",") if named else list(map(str, range(count))))[:count]
+
+
+def problems(found: Survey) -> str:
+    """All that is wrong, for a person; "" where nothing is."""
+    failed = [job for job in found.jobs if job.state == "failed"]
+    reasons: dict[str, list[str]] = {}
+    for job in failed:
+        reasons.setdefault(job.reason, []).append(f"job {job.number} ({job.label})")
+    lines = [
+        f"  {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}: {reason}"
+        for reason, names in reasons.items()
+    ]
+    head = [f"Preflight: {len(failed)} of {len(found.jobs)} jobs cannot run"] if failed else []
+    return "\n".join([*head, *lines, *([found.fatal] if found.fatal else [])])
+
+
+def costs(found: Survey) -> str:
+    """What the runs will take, by network, and all together."""
+    rows = [["network", "runs", "parameters", "memory a step", "time a step", "time a run", "in all"]]
+    total = 0.0
+    for cost in {id(cost): cost for cost in found.costs.values()}.values():
+        times = [cost.seconds(job.config) for job in found.jobs if found.costs.get(job.number) is cost]
+        total += sum(times)
+        cells = [cost.network, str(len(times)), f"{cost.parameters:,}", memory.size(cost.step_bytes)]
+        rows.append([*cells, f"{1e3 * cost.step_seconds:,.0f} ms", duration(mean(times)), duration(sum(times))])
+    done = sum(job.state == "done" for job in found.jobs)
+    cannot = sum(job.state == "failed" for job in found.jobs)
+    tail = f"about {duration(total / len(found.places))} with hydra.launcher.slots={len(found.places)}"
+    tail += f"; {done} finished before" * (done > 0) + f"; {cannot} cannot run" * (cannot > 0)
+    return f"{table(rows)}\n{tail}"
+
+
+def alone(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
+    """preflight=only for a single run."""
+    job = Job(number=0, words=overrides, config=config, exact=exact, label="this run")
+    found = survey([job], None)
+    if job.state == "failed":
+        raise UserError(job.reason)
+    if found.fatal:
+        raise UserError(found.fatal)
+    print(costs(found))
+    return {"status": "finished"}
