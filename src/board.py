@@ -26,7 +26,7 @@ class Board:
         self.terminal = sys.stderr.isatty()
         self.drawn_at = 0.0
         self.lines = 0  # of the last drawing
-        self.known = {job.number: "waiting" for job in jobs}
+        self.known = {job.number: job.state if job.state == "failed" else "waiting" for job in jobs}  # preflight told
 
     def show(self, last: bool = False) -> None:
         for job in self.jobs:

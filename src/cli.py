@@ -308,6 +308,15 @@ def help_text() -> str:
         else:
             out.append(_setting("", f))
     out += ["", textwrap.fill("What makes a network is set on its family: model=cifar_resnet model.depth=74.", 110)]
+    out += ["", "Sweeps (-m; hydra/launcher=basic runs them in one process, without these):"]
+    out += [
+        _entry(
+            "  hydra.launcher.slots=2", "jobs at once, each with its share of the cores; by default one a GPU, or one"
+        ),
+        _entry("  hydra.launcher.retries=1", "how often a failed job is started again (0)"),
+        _entry("  hydra.launcher.minutes=90", "the longest that a job may take (no limit)"),
+        _entry("  hydra.launcher.on_failure=stop", "start nothing after a failure (continue)"),
+    ]
     return "\n".join([*out, "Hydra's flags (--cfg job, --info, -m): --hydra-help"])
 
 

@@ -91,6 +91,16 @@ def kill(process: "subprocess.Popen[bytes] | None") -> None:
         process.wait()
 
 
+def failed_since(moment: float, job: Job) -> str:
+    """The reason that a job's run has recorded for failing after this moment; "" where there is none."""
+    file = job.path / "results.json"
+    with contextlib.suppress(FileNotFoundError, UserError):
+        if file.stat().st_mtime >= moment - 1:  # some file systems count in seconds
+            results = read_json(file) or {}
+            return str(results["reason"]) if results.get("status") == "failed" else ""
+    return ""
+
+
 def reason_of(job: Job) -> str:
     """Why a job has failed: what it wrote, or how it ended."""
     assert job.process is not None
@@ -98,9 +108,8 @@ def reason_of(job: Job) -> str:
     if code < 0:
         memory = "; the system does that when memory runs out" if code == -signal.SIGKILL else ""
         return f"ended by {signal.Signals(-code).name}{memory} (see {job.log})"
-    results = job.path / "results.json"
-    if results.exists() and results.stat().st_mtime >= job.started:
-        return str((read_json(results) or {}).get("reason"))
+    if recorded := failed_since(job.started, job):
+        return recorded
     with job.log.open("rb") as file:
         file.seek(job.log_begins)
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]

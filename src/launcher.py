@@ -32,6 +32,7 @@ from src.jobs import (
     FailedJobError,
     Job,
     apart,
+    failed_since,
     held,
     kill,
     quoted,
@@ -104,12 +105,16 @@ class Jobs(Launcher):
             say(problems)
         if survey.only:
             print(preflight.costs(survey))
-        elif problems and (self.on_failure == "stop" or survey.fatal):
+            if problems:
+                raise UserError("Nothing was started, as preflight=only asks.")
+            return [returned(job) for job in jobs]
+        if problems and (self.on_failure == "stop" or survey.fatal):
             raise UserError("Nothing was started.")
-        else:
-            self.places, self.threads = survey.places, survey.threads
+        self.places, self.threads = survey.places, survey.threads
+        try:
             self.run_all(jobs)
-        ENTRIES.extend(job.entry() for job in jobs if not (survey.only and job.state != "failed"))
+        finally:
+            ENTRIES.extend(job.entry() for job in jobs)
         return [returned(job) for job in jobs]
 
     def job(self, words: list[str], number: int) -> Job:
@@ -144,6 +149,7 @@ class Jobs(Launcher):
         from src.board import Board
 
         board = Board(jobs)
+        self.began = time.time()
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
         try:
@@ -166,7 +172,8 @@ class Jobs(Launcher):
             if job.state == "running":
                 self.gather(job)
             elif job.state == "elsewhere" and not held(job.log) and not held(job.path / ".lock"):
-                job.state = "waiting"
+                failure = failed_since(self.began, job)
+                job.end("failed", failure) if failure and not self.retries else job.end("waiting")
         if self.on_failure == "stop" and any(job.state == "failed" for job in jobs):
             self.stop(jobs)
         for job in jobs:

@@ -190,7 +190,7 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
     try:
         model = build_network(config, data.info, data.normalization)
         if trainer.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         watch = Stopwatch()
         runner = build_trainer(config, keeper=None, loggers=[])
         runner.callbacks.append(watch)  # type: ignore[attr-defined]

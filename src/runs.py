@@ -278,7 +278,7 @@ def restored(stored: Any) -> Any:
     content: Any = OmegaConf.to_container(stored)
     schema = OmegaConf.structured(TrainConfig)
     schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
-    once = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
+    once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
     once |= {"preflight": "check", "preflight_memory": None}
     return OmegaConf.merge(schema, content, once)
 
