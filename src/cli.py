@@ -198,8 +198,8 @@ def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    if isinstance(error, UserError):
-        return str(error)
+    if wrong := next((e for e in chain(error) if isinstance(e, UserError)), None):
+        return str(wrong)
     if isinstance(error, MissingConfigException):
         return missing_choice(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):

@@ -40,7 +40,8 @@ def good_at_bf16(accelerator: str) -> bool:
 def out_of_memory(error: BaseException) -> str | None:
     """What to say where this error means that memory ran out, else None."""
     text = str(error)
-    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "not enough memory" not in text:
+    allocator = "not enough memory" in text or "can't allocate memory" in text  # of the CPU, by system
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not allocator:
         return None
     return (
         f"Out of memory ({text.splitlines()[0] if text else 'on the host'}). "

@@ -97,7 +97,7 @@ def failed_since(moment: float, job: Job) -> str:
     with contextlib.suppress(FileNotFoundError, UserError):
         if file.stat().st_mtime >= moment - 1:  # some file systems count in seconds
             results = read_json(file) or {}
-            return str(results["reason"]) if results.get("status") == "failed" else ""
+            return str(results["reason"]).splitlines()[0] if results.get("status") == "failed" else ""
     return ""
 
 

@@ -113,6 +113,8 @@ class Jobs(Launcher):
         self.places, self.threads = survey.places, survey.threads
         try:
             self.run_all(jobs)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("\nStopped; the same command continues the sweep.") from None
         finally:
             ENTRIES.extend(job.entry() for job in jobs)
         return [returned(job) for job in jobs]
@@ -196,7 +198,7 @@ class Jobs(Launcher):
             fresh = job.config.fresh and job.tries == 0
             if not fresh and (found := job.run.results()):
                 job.results = found
-                job.end("done", "elsewhere")
+                job.end("done", "finished elsewhere")
                 return True
             ids = sorted({self.places[place] for place in places} - {""})
             threads = max(1, self.threads // (1 if ids else job.devices))

@@ -2,6 +2,7 @@
 
 Looked at are the data, the batch, the network, the memory that a step takes, the disk that checkpoints take, and
 whether two jobs are one run. Names, types and stray keys were looked at when the jobs were composed.
+A launcher has this done in another process, so torch and Lightning are imported late: it needs neither.
 """
 
 import os
@@ -12,19 +13,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
-from lightning import Callback
-
-from src import memory
 from src.config import TrainConfig
 from src.data import build_data
 from src.errors import UserError
 from src.jobs import Job, held
-from src.models.complexity import count_parameters
 from src.results import duration, table
 from src.tasks import build_network, build_task
 
-CPU_STEP = 1e10  # multiply-adds of a step that is measured on a CPU; a larger batch takes longer in proportion
+CPU_STEP = 4e9  # multiply-adds of a step that is measured on a CPU; a larger batch takes longer in proportion
 EVALUATION = 1 / 3  # of the time that training on an image takes, evaluating it takes
 
 
@@ -64,6 +60,8 @@ class Survey:
 
 def survey(jobs: list[Job], slots: int | None) -> Survey:
     """Look at all jobs; what is wrong with one makes it a failed one, before it has started."""
+    import torch
+
     from src.cli import sentence
 
     good = [job for job in jobs if job.state == "waiting"]
@@ -90,7 +88,7 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
     for job in good:
         if job.state == "waiting" and not held(job.log):
             try:
-                found.costs[job.number] = examine(job, found, known, data, len(found.places) // len(ids))
+                found.costs[job.number] = examine(job, found, known, data, -(-len(found.places) // len(ids)))
             except Exception as error:
                 job.end("failed", sentence(error, job.words))
     found.fatal = disk(found)
@@ -150,14 +148,18 @@ def load(config: TrainConfig) -> Any:
 
 def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cost:
     """The size of a network, the memory of a step, and its time where that is to be measured."""
+    import torch
+
     from src.fit import count, fitting
+    from src.memory import free_bytes
+    from src.models.complexity import count_parameters
 
     with torch.device("meta"):
         model = build_network(config, data.info, data.normalization)
     macs = count(config, model, data.info)
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
-    free = memory.free_bytes(config.trainer.accelerator) // sharing
+    free = free_bytes(config.trainer.accelerator) // sharing
     if config.preflight_memory is not None:
         free = int(1e9 * config.preflight_memory)
     try:
@@ -170,9 +172,24 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
 
 
 def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
-    """The time of an optimizer step, from three real ones; on a CPU with fewer images where that would take long."""
+    """The time of an optimizer step, from three real ones, of which the first warms up [seconds].
+
+    On a CPU they are of fewer images where a whole batch would take long.
+    """
+    import torch
+    from lightning import Callback
+
     from src.trainer import build_trainer
 
+    class Stopwatch(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            ends.append(time.perf_counter())
+
+        on_train_epoch_start = on_train_batch_end
+
+    ends: list[float] = []
     trainer = config.trainer
     part = config.data.batch_size // ((trainer.devices or 1) * trainer.accumulate)
     images = part if trainer.accelerator == "gpu" else min(part, max(2, int(CPU_STEP // macs)))
@@ -191,51 +208,41 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
         model = build_network(config, data.info, data.normalization)
         if trainer.channels_last:
             model.to(memory_format=torch.channels_last)
-        watch = Stopwatch()
         runner = build_trainer(config, keeper=None, loggers=[])
-        runner.callbacks.append(watch)  # type: ignore[attr-defined]
+        runner.callbacks.append(Stopwatch())  # type: ignore[attr-defined]
         runner.fit(build_task(config, model, data.info), data)
     finally:
         data.batch_size, data.accumulate, data.monitored = before
-    return mean(watch.seconds[1:] or watch.seconds) * part / images * trainer.accumulate
-
-
-class Stopwatch(Callback):
-    """The seconds from the end of a step to the end of the next; the first comes from the start of its own."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self.since = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.seconds.append(now - self.since)
-        self.since = now
+    ends = ends[1:] if len(ends) > 2 else ends
+    return (ends[-1] - ends[0]) / (len(ends) - 1) * part / images * trainer.accumulate
 
 
 def disk(found: Survey) -> str:
-    """What is wrong where the checkpoints will not fit on the disk; "" where they will."""
-    needed: dict[Path, int] = {}
+    """What is wrong where the checkpoints will not fit on a disk; "" where they will."""
+    from src.memory import OPTIMIZER_STATES, size
+
+    needed: dict[int, int] = {}
+    places: dict[int, Path] = {}
     for job in found.jobs:
-        if job.state == "waiting" and job.number in found.costs and not job.run.last.exists():  # type: ignore[union-attr]
+        if job.state == "waiting" and job.number in found.costs and not (job.path / "checkpoints/last.ckpt").exists():
             config, cost = job.config, found.costs[job.number]
-            copies = 1 + memory.OPTIMIZER_STATES[config.optim.name] + (config.optim.ema > 0)
+            copies = 1 + OPTIMIZER_STATES[config.optim.name] + (config.optim.ema > 0)
             files = 2 if cost.evaluated else 1  # best.ckpt, too
             place = next(folder for folder in job.path.absolute().parents if folder.exists())
-            needed[place] = needed.get(place, 0) + 4 * cost.parameters * copies * files
-    for place, size in needed.items():
+            device = place.stat().st_dev
+            places[device] = place
+            needed[device] = needed.get(device, 0) + 4 * cost.parameters * copies * files
+    for device, place in places.items():
         free = shutil.disk_usage(place).free
-        if size > free:
-            return f"{place}: checkpoints will take about {memory.size(size)}, but only {memory.size(free)} is free."
+        if needed[device] > free:
+            return f"{place}: checkpoints will take about {size(needed[device])}, but only {size(free)} is free."
     return ""
 
 
 def gpus() -> list[str]:
     """The names by which CUDA_VISIBLE_DEVICES knows the GPUs that are here for us."""
+    import torch
+
     count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
     return (named.split(",") if named else list(map(str, range(count))))[:count]
 
@@ -256,12 +263,14 @@ def problems(found: Survey) -> str:
 
 def costs(found: Survey) -> str:
     """What the runs will take, by network, and all together."""
+    from src.memory import size
+
     rows = [["network", "runs", "parameters", "memory a step", "time a step", "time a run", "in all"]]
     total = 0.0
     for cost in {id(cost): cost for cost in found.costs.values()}.values():
         times = [cost.seconds(job.config) for job in found.jobs if found.costs.get(job.number) is cost]
         total += sum(times)
-        cells = [cost.network, str(len(times)), f"{cost.parameters:,}", memory.size(cost.step_bytes)]
+        cells = [cost.network, str(len(times)), f"{cost.parameters:,}", size(cost.step_bytes)]
         rows.append([*cells, f"{1e3 * cost.step_seconds:,.0f} ms", duration(mean(times)), duration(sum(times))])
     done = sum(job.state == "done" for job in found.jobs)
     cannot = sum(job.state == "failed" for job in found.jobs)

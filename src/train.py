@@ -47,7 +47,7 @@ def story() -> int:
         with contextlib.suppress(FailedJobError):  # the table says it
             compose_and_run(one)
     finally:
-        if len(jobs) > 1:
+        if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
             print(sweep_table(jobs))
     return 0 if all(entry["status"] == "finished" for entry in jobs) else 1
 

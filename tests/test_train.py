@@ -333,8 +333,6 @@ def test_a_sweep_into_directories_of_ones_choice(tmp_path: Path) -> None:
     words = ("-m", *TINY, "seed=0,1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}/sweep")
     assert command("src.train", *words, "hydra.sweep.subdir=${hydra.job.num}").returncode == 0
     assert [(tmp_path / "sweep" / n / "results.json").exists() for n in "01"] == [True, True]
-    refused = command("src.train", "-m", *TINY, "seed=0,1", "trainer=ddp", f"output_root={tmp_path}/ddp")
-    assert refused.returncode == 1 and "one device" in refused.stderr
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason=f"the real CIFAR-10 is not at {SHARED_DATA}")
