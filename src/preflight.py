@@ -118,7 +118,12 @@ def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any
     if key not in known:
         if data_key not in data:
             data.clear()  # one set at a time lies in memory
-            data[data_key] = load(config)
+            try:
+                data[data_key] = load(config)
+            except UserError as error:  # a failed download is not tried again for each job
+                data[data_key] = error
+        if isinstance(data[data_key], UserError):
+            raise data[data_key]
         known[key] = cost(config, data[data_key], sharing, measured=found.only)
     if known[key].problem:
         raise UserError(known[key].problem)
@@ -182,12 +187,13 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
     from src.trainer import build_trainer
 
     class Stopwatch(Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
+        def on_train_epoch_start(self, *_: Any) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             ends.append(time.perf_counter())
 
-        on_train_epoch_start = on_train_batch_end
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.on_train_epoch_start()
 
     ends: list[float] = []
     trainer = config.trainer

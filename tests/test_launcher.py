@@ -152,7 +152,7 @@ def test_one_after_the_other_in_one_process_is_still_there(tmp_path: Path) -> No
 def test_a_sweep_that_is_killed_twice_ends_as_if_it_never_was(tmp_path: Path) -> None:
     """kill -9 of the launcher and of all its jobs, at random times; then the same command finishes it."""
     seeds = ",".join(map(str, range(12)))
-    words = (f"seed={seeds}", "trainer.max_epochs=4", "trainer.checkpoint_minutes=0", "hydra.launcher.slots=2")
+    words = (f"seed={seeds}", "trainer.max_epochs=4", "trainer.checkpoint_minutes=0", "hydra.launcher.slots=4")
     root = tmp_path / "killed"
     chance = random.Random(0)
     for _ in range(2):
@@ -165,10 +165,10 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_it_never_was(tmp_path: Path) ->
         sweep.communicate()
         assert len(by_seed(root)) < 12
     last = begin(root, *words)
-    told, said = last.communicate(timeout=1200)
+    told, said = last.communicate(timeout=2400)
     assert last.returncode == 0, told + said
     whole = begin(tmp_path / "whole", *words)
-    assert whole.communicate(timeout=1200) and whole.returncode == 0
+    assert whole.communicate(timeout=2400) and whole.returncode == 0
     killed, unbroken = by_seed(root), by_seed(tmp_path / "whole")
     assert sorted(killed) == sorted(unbroken) == list(range(12))
     for seed in range(12):

@@ -1,0 +1,80 @@
+"""What preflight finds before anything starts, and what it says a run will take."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import TINY, command, compose
+
+from src.jobs import Job
+from src.preflight import Survey, costs, problems, survey
+
+
+def looked_at(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), slots: int | None = None) -> Survey:
+    """The survey of a sweep over these points."""
+    jobs = []
+    for number, point in enumerate(points):
+        base = [word for word in TINY if not point.startswith(word.partition("=")[0] + "=")]
+        said = [*base, *words, point, f"output_root={root}"]
+        jobs.append(Job(number=number, words=said, config=compose(*said), label=point))
+    return survey(jobs, slots)
+
+
+def test_what_is_right_stays_waiting_with_its_place(tmp_path: Path) -> None:
+    found = looked_at(tmp_path, points=("seed=0", "seed=1"), slots=2)
+    assert [job.state for job in found.jobs] == ["waiting"] * 2 and not problems(found)
+    assert found.places == ["", ""] and found.threads >= 1
+    assert found.jobs[0].path != found.jobs[1].path
+    assert found.costs[0] is found.costs[1], "one network is looked at once"
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    points = ("data.batch_size=5000", "trainer.accumulate=3", "data=cifar10", "seed=0", "trainer.checkpoint_minutes=1")
+    found = looked_at(tmp_path, f"data.root={tmp_path}", "data.download=false", points=points)
+    told = problems(found)
+    assert [job.state for job in found.jobs] == ["failed"] * 3 + ["waiting", "failed"]
+    assert "4 of 5 jobs cannot run" in told
+    for part in ("1077 training images", "does not divide", "cifar10", "the same run as job 3"):
+        assert part in told, told
+
+
+def test_a_network_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    words = ("preflight_memory=0.5", "data.batch_size=1024", "data.image_size=32")
+    found = looked_at(tmp_path, *words, points=("model.width=4", "model.width=64"))
+    assert [job.state for job in found.jobs] == ["waiting", "failed"]
+    assert "model.width=64" in problems(found) and "of memory, but only 500 MB is free" in problems(found)
+
+
+def test_slots_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.memory.free_bytes", lambda accelerator: 400_000_000)
+    words = ("data.batch_size=512", "data.image_size=32")
+    assert looked_at(tmp_path, *words, slots=1).jobs[0].state == "waiting"
+    assert "but only 40 MB" in looked_at(tmp_path, *words, slots=10).jobs[0].reason
+
+
+def test_a_disk_that_is_too_small_stops_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = 20_000
+
+    monkeypatch.setattr("shutil.disk_usage", lambda place: Usage)
+    found = looked_at(tmp_path, points=("seed=0", "seed=1"))
+    assert "checkpoints will take about" in problems(found) and found.fatal
+
+
+def test_only_measures_a_step_of_each_network(tmp_path: Path, capsys: Any) -> None:
+    points = ("model.width=4", "model.width=8", "seed=1")
+    found = looked_at(tmp_path, "preflight=only", points=points)
+    assert found.only and all(cost.step_seconds > 0 for cost in found.costs.values())
+    told = costs(found)
+    assert re.search(r"cifar_resnet +2 .* ms", told) and "about" in told.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_is_a_command(tmp_path: Path) -> None:
+    done = command("src.train", *TINY, "preflight=only", f"output_root={tmp_path}", timeout=600)
+    assert done.returncode == 0 and "time a run" in done.stdout, done.stderr
+    words = ("-m", *TINY, "preflight=only", "seed=0,1", "preflight_memory=0.001", f"output_root={tmp_path}")
+    small = command("src.train", *words, timeout=600)
+    assert small.returncode == 1 and "2 of 2 jobs cannot run" in small.stderr and not list(tmp_path.iterdir())
