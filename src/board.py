@@ -43,11 +43,10 @@ class Board:
         room = size.lines - 5
         shown = self.jobs if len(self.jobs) <= room else [j for j in self.jobs if j.state not in ("waiting", "done")]
         rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
-        count = Counter(job.state for job in self.jobs)
-        text = (
-            f"{table(rows, left=3)}\n{len(self.jobs)} jobs: {', '.join(f'{n} {state}' for state, n in count.items())}"
-        )
-        lines = [line[: size.columns - 1] for line in text.splitlines()]
+        counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
+        failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
+        text = [table(rows, left=3), f"{len(self.jobs)} jobs: {counted}", *failed[: max(0, room - len(rows))]]
+        lines = [line[: size.columns - 1] for line in "\n".join(text).splitlines()]
         up = f"\x1b[{self.lines}F\x1b[J" if self.lines else ""  # to the first line of the last drawing, and clear
         self.lines = len(lines)
         self.write(up + "\n".join(lines) + "\n")
@@ -87,8 +86,7 @@ def row(job: "Job") -> list[str]:
     epoch = f"{last['epoch']}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
     spent = duration(seconds) if job.state in ("running", "done") else ""
-    state = job.state if not job.reason else f"{job.state}: {job.reason.splitlines()[0][:60]}"
-    return [str(job.number), job.label, state, epoch, "" if value is None else f"{float(value):.4f}", spent]
+    return [str(job.number), job.label, job.state, epoch, "" if value is None else f"{float(value):.4f}", spent]
 
 
 def newest(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, assert_equal, command, environment, results, train, weights
+from helpers import ROOT, TINY, assert_equal, command, compose, environment, results, train, weights
+
+from src.board import Board
+from src.jobs import Job
+from src.runs import Run
 
 TIMEOUT = 900  # seconds; for a machine with much else to do
 
@@ -121,7 +126,7 @@ def test_several_devices_in_a_sweep(tmp_path: Path) -> None:
     for path in runs.values():
         assert np.load(path / "test_predictions.npz")["index"].tolist() == list(range(360))
         assert (results(path)["steps"], results(path)["n_test"]) == (16, 360)
-    assert train(tmp_path / "alone", *words, "trainer.devices=2").returncode == 0
+    assert train(tmp_path / "alone", *words, "trainer.devices=2", timeout=TIMEOUT).returncode == 0
     (two,) = [path for path in runs.values() if "devices: 2" in (path / "config.yaml").read_text()]
     assert_equal(weights(two), weights(tmp_path / "alone"))
 
@@ -146,6 +151,29 @@ def test_one_after_the_other_in_one_process_is_still_there(tmp_path: Path) -> No
     assert len(by_seed(tmp_path)) == 2 and not logs(tmp_path)
     refused = command("src.train", *words, "trainer=ddp", timeout=TIMEOUT)
     assert refused.returncode == 1 and "hydra/launcher=basic" in refused.stderr
+
+
+def test_a_terminal_shows_how_far_each_job_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [Job(number=n, words=[], label=f"seed={n}", config=compose(*TINY)) for n in range(4)]
+    for job in jobs:
+        job.run = Run(tmp_path / str(job.number), "0123456789")
+        job.path.mkdir()
+    running, done, failed, _ = jobs
+    (running.path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.51239\n2")  # torn
+    running.state, running.started = "running", time.time() - 61
+    done.results = {"epochs": 2, "metrics": {"val/accuracy": 0.75, "test/accuracy": 0.7}, "time": {"fit_seconds": 5}}
+    done.end("done")
+    failed.end("failed", "The loss is no longer a finite number.")
+    board = Board(jobs)
+    board.terminal = True
+    board.show()
+    first = capsys.readouterr().err
+    assert re.search(r"0 +seed=0 +running +1/2 +0\.5124 +1 min 1 s", first), first
+    for part in ("waiting", "0.7500", "job 2: The loss is no", "4 jobs: 1 running, 1 done, 1 failed, 1 waiting"):
+        assert part in first
+    board.show(last=True)
+    again = capsys.readouterr().err
+    assert again.startswith(f"\x1b[{len(first.splitlines())}F") and again.endswith(first)
 
 
 @pytest.mark.slow
