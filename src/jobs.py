@@ -133,17 +133,18 @@ def follow_launcher() -> None:
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM is Ctrl-C for a while."""
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM, too, raise KeyboardInterrupt, and Ctrl-C also where a script has started us in the background."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def apart(function: Any, *arguments: Any) -> Any:

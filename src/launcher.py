@@ -34,10 +34,10 @@ from src.jobs import (
     apart,
     failed_since,
     held,
+    interruptible,
     kill,
     quoted,
     reason_of,
-    sigterm_interrupts,
 )
 
 TICK = 0.2  # seconds between two looks at the jobs
@@ -155,7 +155,7 @@ class Jobs(Launcher):
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
         try:
-            with sigterm_interrupts():
+            with interruptible():
                 try:
                     while any(job.state in ("waiting", "elsewhere", "running") for job in jobs):
                         self.step(jobs)
