@@ -122,7 +122,7 @@ class Jobs(Launcher):
     def job(self, words: list[str], number: int) -> Job:
         """The job of these overrides: failed where they are wrong, else with its typed configuration."""
         from hydra.core.hydra_config import HydraConfig
-        from omegaconf import open_dict, read_write
+        from omegaconf import OmegaConf, open_dict, read_write
 
         from src.train import placed
 
@@ -132,16 +132,16 @@ class Jobs(Launcher):
             with open_dict(config):
                 config.hydra.job.id, config.hydra.job.num = str(number), number
             HydraConfig.instance().set_config(config)
-            hydra = config.hydra
-            directory = Path(hydra.sweep.dir, hydra.sweep.subdir)
+            root, subdir = config.hydra.sweep.dir, config.hydra.sweep.subdir  # resolved while Hydra's node is there
             with read_write(config), open_dict(config):
                 del config["hydra"]
             job.config = typed(config)
-            job.exact = placed(job.config, directory, hydra.sweep.subdir)
+            job.exact = placed(job.config, Path(root, subdir), subdir)
         except Exception as error:
             job.end("failed", sentence(error, job.words))
             return job
-        job.words += [word for word in self.config.hydra.overrides.hydra if word.startswith("hydra.searchpath")]
+        typed_of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        job.words += [word for word in typed_of_hydra if word.startswith("hydra.searchpath")]
         job.words += [f"output_root={quoted(job.config.output_root)}"]
         job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
         return job

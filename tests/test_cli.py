@@ -102,8 +102,9 @@ def test_help_and_configuration_errors_import_no_torch(word: str) -> None:
     assert done.stdout.strip().endswith("False")
 
 
-def test_a_sweep_with_an_unknown_name_stops_before_the_first_job(tmp_path: Path) -> None:
-    result = command("src.train", "-m", "model=resnet20,resnet57", f"output_root={tmp_path}/o")
+def test_a_sweep_with_an_unknown_name_starts_nothing_where_that_is_asked_for(tmp_path: Path) -> None:
+    words = ("-m", "model=resnet20,resnet57", f"output_root={tmp_path}/o", "hydra.launcher.on_failure=stop")
+    result = command("src.train", *words)
     assert result.returncode == 1
-    assert "resnet57" in result.stderr
+    assert "resnet57" in result.stderr and "Nothing was started" in result.stderr
     assert not list(tmp_path.rglob("*.ckpt"))

@@ -235,7 +235,7 @@ def test_a_sweep_ends_in_one_table_and_names_what_failed(tmp_path: Path) -> None
     )
     assert done.returncode == 1
     assert len(list(tmp_path.glob("digits/*/*/results.json"))) == 2
-    assert done.stdout.count("failed") == 2
+    assert done.stdout.count(": failed: ") == 2
     assert "5000" in done.stdout and "1077 training images" in done.stdout
     assert "Traceback" not in done.stderr
     again = command("src.train", "-m", *TINY, "seed=0,1", "trainer.max_epochs=1", f"output_root={tmp_path}")
