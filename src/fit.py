@@ -141,12 +141,13 @@ def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, size
 
 def count(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> int:
     """The multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
+    sizes = [*config.data.train_sizes, info.image_size]
     try:
-        return count_macs(counted(config, model), info.channels, info.image_size)
+        return [count_macs(counted(config, model), info.channels, size) for size in sizes][-1]
     except RuntimeError:
         name, native = config.model.name, config.model.native_size
         raise UserError(
-            f"model={name}: images of {info.image_size} pixels are too small for it; set data.image_size={native}, "
+            f"model={name}: images of {min(sizes)} pixels are too small for it; set data.image_size={native}, "
             "or take a network for small images (python -m src.models '*_cifar')"
         ) from None
 

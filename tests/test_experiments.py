@@ -183,7 +183,7 @@ def test_the_smallest_job_trains(tmp_path: Path, experiment: str, stand_ins: dic
     )
     config.data.root = str(stand_ins.get(config.data.name, tmp_path))
     if config.data.name in stand_ins:
-        smaller(config, 32)
+        smaller(config, 64)
     results = train(config, tmp_path / "run")
     assert results["status"] == "finished" and results["steps"] == 2
     assert np.isfinite(results["metrics"]["train/loss"])

@@ -115,6 +115,7 @@ def test_a_launcher_that_ends_leaves_no_process_and_no_work_behind(tmp_path: Pat
         assert told.count("stopped") == 4 and "Traceback" not in said  # twice in the table, twice below it
 
 
+@pytest.mark.slow
 def test_several_devices_in_a_sweep(tmp_path: Path) -> None:
     """Each point sees the whole data set, with two processes on one configuration: the weights are a lone start's."""
     words = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1")
@@ -131,6 +132,7 @@ def test_several_devices_in_a_sweep(tmp_path: Path) -> None:
     assert_equal(weights(two), weights(tmp_path / "alone"))
 
 
+@pytest.mark.slow
 def test_a_job_may_take_so_long_and_is_tried_so_often(tmp_path: Path) -> None:
     words = ("seed=0,1", "trainer.max_epochs=3000", "trainer.progress=false", "hydra.launcher.minutes=0.001")
     late = begin(tmp_path, *words)

@@ -16,7 +16,8 @@ def count_parameters(model: nn.Module) -> int:
 def count_macs(model: nn.Module, channels: int, size: int) -> int:
     """Multiply-adds for one image of ``size`` x ``size`` pixels, in convolutions and matrix products only.
 
-    The model keeps its device, mode and statistics: what runs is a copy of its shapes.
+    The model keeps its device, mode and statistics: what runs is a copy of its shapes. Raises RuntimeError where the
+    image is too small: a map vanishes, or a convolution with a stride meets a single pixel.
     """
     copies: dict[int, object] = {
         id(tensor): torch.empty_like(tensor, device="meta") for tensor in chain(model.parameters(), model.buffers())
@@ -25,8 +26,17 @@ def count_macs(model: nn.Module, channels: int, size: int) -> int:
         if isinstance(module, nn.BatchNorm2d):
             copies[id(module)] = nn.Identity()  # is not counted, and takes most of the time
     shapes = copy.deepcopy(model, copies).eval()
+    for module in shapes.modules():
+        if isinstance(module, nn.Conv2d) and min(module.kernel_size) > 1 < min(module.stride):
+            module.register_forward_pre_hook(refuse_a_point)
     image = torch.empty(1, channels, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shapes(image)
     flops: int = counter.get_total_flops()
     return flops // 2
+
+
+def refuse_a_point(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Nothing is left to stride over; and torch 2.15 gives such a convolution in bf16 on a CPU random gradients."""
+    if max(inputs[0].shape[-2:]) == 1:
+        raise RuntimeError("a convolution with a stride meets a map of a single pixel")

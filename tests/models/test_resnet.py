@@ -230,3 +230,10 @@ def test_gates_of_basic_blocks_equal_timms() -> None:
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert (ours(images) - theirs(images)).abs().max() <= 1e-5
+
+
+def test_a_stride_needs_more_than_one_pixel() -> None:
+    """torch 2.15 computes random gradients for such a convolution in bf16 on a CPU."""
+    with pytest.raises(RuntimeError, match="single pixel"):
+        count_macs(build("resnet18", device="meta"), 3, 16)
+    assert count_macs(build("resnet18", device="meta"), 3, 17) > 0
