@@ -45,7 +45,7 @@ def test_cifar_alone_gives_the_papers_recipe() -> None:
 
 
 def test_the_command_line_beats_the_experiment_which_beats_the_recipe() -> None:
-    assert compose("experiment=cifar10_short").trainer.max_epochs == 40
+    assert compose("experiment=cifar10_short").trainer.max_epochs == 36
     assert compose("experiment=cifar10_short", "trainer.max_epochs=3").trainer.max_epochs == 3
     assert compose("experiment=cifar10_short", "optim=adam").optim.name == "adam"
     assert compose("experiment=cifar10_short", "data=cifar100").data.name == "cifar100"
