@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric
 
 from src.data.info import DatasetInfo
 from src.graph import CapturedStep
@@ -67,6 +68,7 @@ class Task(LightningModule):
     """
 
     headline: str
+    train_metrics: Metric  # of the running epoch; its states are sums over all processes
     seen: int  # test samples of all processes
 
     def __init__(
@@ -123,6 +125,9 @@ class Task(LightningModule):
         self.total_steps = self.trainer.estimated_stepping_batches
         if self.plateau is not None and "plateau" in self.resumed:
             self.plateau.load_state_dict(self.resumed["plateau"])
+        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
+            for name, value in self.resumed.get("train_metrics", {}).items():
+                setattr(self.train_metrics, name, value.to(self.device))
         if self.graph:
             self.captured = CapturedStep(self.compute, self.optimizer, capture=self.device.type == "cuda")
         self.on_train_epoch_start()  # Lightning leaves it out where it resumes inside an epoch
@@ -174,8 +179,12 @@ class Task(LightningModule):
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counts of all processes, which a checkpoint inside an epoch needs."""
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
+        with self.train_metrics.sync_context():
+            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
+            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
         for state in checkpoint.get("optimizer_states", ()):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])  # a captured step's is a tensor; the next may go on without capture

@@ -40,6 +40,7 @@ class ClassificationTask(Task):
     """Trains a network to name one class an image, and counts how well it does."""
 
     headline = "accuracy"
+    train_metrics: ClassificationMetrics
 
     def __init__(
         self, *, num_classes: int, label_smoothing: float = 0.0, test_flip: bool = False, **common: Any
@@ -58,12 +59,6 @@ class ClassificationTask(Task):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
-            for name, value in self.resumed.get("train_metrics", {}).items():
-                setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, confusion = (self.captured or self.compute)(*batch)
@@ -121,13 +116,6 @@ class ClassificationTask(Task):
         from src.trainer import wandb_confusion
 
         return {"test/confusion_matrix": wandb_confusion(self.test_confusion, info.classes)}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the counts of all processes, which a checkpoint inside an epoch needs."""
-        super().on_save_checkpoint(checkpoint)
-        with self.train_metrics.sync_context():
-            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
-            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
 
     def _monitor(self, split: str) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.val_metrics[split])

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -73,6 +73,7 @@ class DetectionTask(Task):
     """
 
     headline = "map"
+    train_metrics: Losses
 
     def __init__(self, *, detector: str, evaluator: str = "faster_coco_eval", **common: Any) -> None:
         """`common`: see Task."""
@@ -86,12 +87,6 @@ class DetectionTask(Task):
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Boxes (corners), labels from 1, scores and, where masks are learned, masks float [N, 1, H, W] of images."""
         return self.model(images)
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        if self.global_rank == 0:  # sums over all processes, so one of them goes on from there
-            for name, value in self.resumed.get("train_metrics", {}).items():
-                setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
         loss, losses = self.compute(*batch)
@@ -153,13 +148,6 @@ class DetectionTask(Task):
             scores = [*judged.boxes.by_category[number], *(judged.masks.by_category[number] if judged.masks else ())]
             rows.append([name, objects[label], *(f"{score:.6f}" for score in scores)])
         write_rows(path / "per_class.csv", rows)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the losses of all processes, which a checkpoint inside an epoch needs."""
-        super().on_save_checkpoint(checkpoint)
-        with self.train_metrics.sync_context():
-            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
-            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
 
     def _validated(self, k: int) -> CocoIndex:
         """What there is behind a validation loader."""

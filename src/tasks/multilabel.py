@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ class MultilabelTask(Task):
     """
 
     headline = "map"
+    train_metrics: RunningCounts
 
     def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:
         """`common`: see Task."""
@@ -64,12 +65,6 @@ class MultilabelTask(Task):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        if self.global_rank == 0:  # the counts are sums over all processes, so one of them goes on from there
-            for name, value in self.resumed.get("train_metrics", {}).items():
-                setattr(self.train_metrics, name, value.to(self.device))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, logits = (self.captured or self.compute)(*batch)
@@ -163,12 +158,8 @@ class MultilabelTask(Task):
         self.threshold = checkpoint.get("threshold")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the threshold, and the counts of all processes, which a checkpoint inside an epoch needs."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["threshold"] = self.threshold
-        with self.train_metrics.sync_context():
-            state = cast(dict[str, Tensor], self.train_metrics.metric_state)
-            checkpoint["train_metrics"] = {name: value.clone() for name, value in state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
