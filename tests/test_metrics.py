@@ -37,7 +37,7 @@ def test_equals_torchmetrics(classes: int) -> None:
     for logits, labels in batches(classes, seed=classes):
         loss = torch.nn.functional.cross_entropy(logits, labels)
         top5 = count_top_k(logits, labels, 5) if classes > 5 else None
-        ours.update(confusion_matrix(logits, labels), loss, top5)
+        ours.update(confusion_matrix(logits, labels), loss, len(labels), top5)
         losses, count = losses + float(loss) * len(labels), count + len(labels)
         for metric in stock.values():
             metric.update(logits, labels)
@@ -67,6 +67,6 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
 
 def test_counts_stay_exact_beyond_the_integers_of_float32() -> None:
     metric = ClassificationMetrics(2)
-    metric.update(torch.tensor([[2**24 + 1, 0], [0, 1]]), torch.tensor(1.0))
-    metric.update(torch.tensor([[1, 0], [0, 0]]), torch.tensor(1.0))
+    metric.update(torch.tensor([[2**24 + 1, 0], [0, 1]]), torch.tensor(1.0), 2**24 + 2)
+    metric.update(torch.tensor([[1, 0], [0, 0]]), torch.tensor(1.0), 1)
     assert metric.compute()["confusion"][0, 0] == 2**24 + 2

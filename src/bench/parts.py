@@ -76,7 +76,7 @@ class Counted(Bare):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, confusion = step(self.model, *batch)
-        self.metrics.update(confusion, loss)
+        self.metrics.update(confusion, loss, len(batch[0]))
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -24,7 +24,7 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return loss, confusion_matrix(logits.detach(), hard)
+    return loss, confusion_matrix(logits, hard)
 
 
 def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class ClassificationTask(Task):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, confusion = (self.captured or self.compute)(*batch)
-        self.train_metrics.update(confusion, loss)
+        self.train_metrics.update(confusion, loss, len(batch[0]))
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,14 +124,14 @@ class ClassificationTask(Task):
         """Count a batch; returns its logits [B, C]."""
         logits = scores(self.judge or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
-        metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), top5)
+        metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), len(labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
         mirrored = scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
-        metrics.update(confusion_matrix(mean, labels), F.nll_loss(mean, labels))
+        metrics.update(confusion_matrix(mean, labels), F.nll_loss(mean, labels), len(labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Read a split's metrics into `epoch_metrics` and reset them; returns the confusion matrix of all processes."""
