@@ -103,6 +103,8 @@ class Jobs(Launcher):
         jobs = survey.jobs
         if problems := preflight.problems(survey):
             say(problems)
+        if told := preflight.notes(survey):
+            say(told)
         if survey.only:
             print(preflight.costs(survey))
             if problems:

@@ -32,6 +32,7 @@ class Cost:
     parameters: int
     images: int  # a training epoch has
     evaluated: int  # after each epoch
+    note: str = ""  # where its parameters are not what the study printed
     step_bytes: int = 0
     problem: str = ""
     step_seconds: float = 0.0
@@ -114,7 +115,8 @@ def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any
     config = job.config
     if job.on_gpu and job.devices > (here := len(set(found.places))):
         raise UserError(f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s).")
-    key = repr((data_key := alike(config), config.model, config.optim.name, config.optim.ema > 0, config.finetune))
+    data_key, ema = alike(config), config.optim.ema > 0
+    key = repr((data_key, config.experiment_name, config.model, config.optim.name, ema, config.finetune))
     if key not in known:
         if data_key not in data:
             data.clear()  # one set at a time lies in memory
@@ -164,6 +166,7 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
     macs = count(config, model, data.info)
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
+    result.note = unlike_study(result.parameters, config)
     free = free_bytes(config.trainer.accelerator) // sharing
     if config.preflight_memory is not None:
         free = int(1e9 * config.preflight_memory)
@@ -174,6 +177,18 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
     except UserError as error:
         result.problem = str(error)
     return result
+
+
+def unlike_study(parameters: int, config: TrainConfig) -> str:
+    """What the experiment's study printed instead of so many parameters; "" where it is the same, but for rounding."""
+    from src.published import printed
+    from src.runs import plain
+
+    facts = {"model": config.model.name, "data": config.data.name, "task": config.task.name}
+    value, column = printed(config.experiment_name, "params", facts, plain(config)) or (None, None)
+    if value is None or column is None or round(column.scale * parameters, column.digits) == value:
+        return ""
+    return f"{config.model.name} has {parameters:,} parameters; its study printed {value:,g} ({column.title})."
 
 
 def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
@@ -265,6 +280,11 @@ def problems(found: Survey) -> str:
     ]
     head = [f"Preflight: {len(failed)} of {len(found.jobs)} jobs cannot run"] if failed else []
     return "\n".join([*head, *lines, *([found.fatal] if found.fatal else [])])
+
+
+def notes(found: Survey) -> str:
+    """What differs from a study though nothing is wrong; "" where nothing does."""
+    return "\n".join(dict.fromkeys(f"Note: {cost.note}" for cost in found.costs.values() if cost.note))
 
 
 def costs(found: Survey) -> str:

@@ -141,6 +141,15 @@ def fits(conditions: Conditions, results: Mapping[str, Any], config: Any) -> boo
     return all(_of_run(name, results, config) == value for name, value in conditions.items())
 
 
+def printed(experiment: str, metric: str, results: Mapping[str, Any], config: Any) -> tuple[float, Column] | None:
+    """What an experiment's study printed under `metric` for a run, in its unit, and the column; None where nothing."""
+    for table in read_published(experiment).tables if experiment in published_names() else ():
+        for entry in table.rows:
+            if metric in entry.values and entry.match is not None and fits(entry.match, results, config):
+                return entry.values[metric], table.columns[metric]
+    return None
+
+
 def _of_run(name: str, results: Mapping[str, Any], config: Any) -> Any:
     if "." not in name:
         return results.get(name)

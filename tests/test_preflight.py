@@ -8,7 +8,7 @@ import pytest
 from helpers import TINY, command, compose
 
 from src.jobs import Job
-from src.preflight import Survey, costs, problems, survey
+from src.preflight import Survey, costs, problems, survey, unlike_study
 
 
 def looked_at(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), slots: int | None = None) -> Survey:
@@ -78,3 +78,13 @@ def test_only_is_a_command(tmp_path: Path) -> None:
     words = ("-m", *TINY, "preflight=only", "seed=0,1", "preflight_memory=0.001", f"output_root={tmp_path}")
     small = command("src.train", *words, timeout=600)
     assert small.returncode == 1 and "2 of 2 jobs cannot run" in small.stderr and not list(tmp_path.iterdir())
+
+
+def test_parameters_that_a_study_did_not_print_are_noted() -> None:
+    table6 = compose("experiment=he2016_table6", "model=resnet56", "data=cifar10")
+    assert unlike_study(853_018, table6) == ""
+    assert unlike_study(853_019, table6) == "resnet56 has 853,019 parameters; its study printed 853,018 (parameters)."
+    rounded = compose("experiment=arslan2025", "model=resnet18_cifar", "data=cifar10")
+    assert unlike_study(11_689_512, rounded) == ""
+    assert "11,173,962 parameters; its study printed 11.7 (M parameters)" in unlike_study(11_173_962, rounded)
+    assert unlike_study(1, compose("model=resnet56", "data=cifar10")) == "", "no study, nothing to differ from"
