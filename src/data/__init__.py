@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 from src.config import DETECTION, DataConfig, require
 
 if TYPE_CHECKING:
-    from src.data.detection import DetectionData
-    from src.data.module import ImageData
-    from src.data.streamed import StreamedImages
+    from src.data.base import DataModule
 
 
 def fingerprint(config: DataConfig) -> str:
@@ -28,7 +26,7 @@ def build_data(
     accumulate: int = 1,
     devices: int = 1,
     normalization: dict[str, Any] | None = None,
-) -> "ImageData | StreamedImages | DetectionData":
+) -> "DataModule":
     """Load a data set and choose its classes, sizes and splits; the order of an epoch follows from ``seed``.
 
     ``normalization``: the one stored with the initial weights, which data.normalize=weights uses.
@@ -43,7 +41,5 @@ def build_data(
     common: dict[str, Any] = {"seed": seed, "accumulate": accumulate, "devices": devices}
     if task in DETECTION:
         common["masks"] = task == "instance_segmentation"
-    data: ImageData | StreamedImages | DetectionData = import_module(builders[task]).build(
-        config, normalization=normalization, **common
-    )
+    data: DataModule = import_module(builders[task]).build(config, normalization=normalization, **common)
     return data

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 
 from src.config import DataConfig
+from src.data.base import DataModule, check_parts
 from src.data.coco import CocoIndex, load_splits
 from src.data.imagenet import scaling
 from src.data.info import DatasetInfo
 from src.data.loading import count_workers
-from src.data.module import check_parts
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from src.data.objects import EvalLoader, TrainLoader, TrainReader, learned
 from src.errors import UserError
@@ -72,7 +71,7 @@ def build(
     )
 
 
-class DetectionData(LightningDataModule):
+class DetectionData(DataModule):
     """The splits of a COCO-format set for a detector.
 
     ``info.image_size`` is the shorter side in evaluation; in training it is one of ``train_sizes``, drawn by the image.
@@ -93,15 +92,17 @@ class DetectionData(LightningDataModule):
         accumulate: int = 1,
         workers: int = 0,
     ) -> None:
-        super().__init__()
-        self.info, self.indices, self.normalization = info, indices, normalization
-        self.masks, self.flip, self.train_sizes, self.seed = masks, flip, list(train_sizes), seed
-        self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
-        self.workers = workers
-        self.sizes = {split: len(index) for split, index in indices.items()}
-        self.monitored: tuple[str, ...] = ("val",) if "val" in indices else ()
-        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
-        self.allow_zero_length_dataloader_with_multiple_devices = True
+        super().__init__(
+            info,
+            indices,
+            normalization=normalization,
+            seed=seed,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            accumulate=accumulate,
+        )
+        self.indices, self.masks, self.flip = indices, masks, flip
+        self.train_sizes, self.workers = list(train_sizes), workers
 
     def train_loader(
         self,
@@ -112,7 +113,6 @@ class DetectionData(LightningDataModule):
         epoch: int = 0,
         trained: Callable[[], int] | None = None,
     ) -> TrainLoader:
-        """The training split as in this epoch, for one of ``world`` ranks."""
         check_parts(self.batch_size, world, self.accumulate)
         read = TrainReader(
             self.indices["train"],
@@ -136,7 +136,6 @@ class DetectionData(LightningDataModule):
     def eval_loader(
         self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1
     ) -> EvalLoader:
-        """Any split, "train" too: whole, in its own order; this rank's share of it."""
         return EvalLoader(
             self.indices[split],
             batch_size=self.eval_batch_size,
@@ -145,27 +144,3 @@ class DetectionData(LightningDataModule):
             workers=self.workers,
             device=device,
         )
-
-    def train_dataloader(self) -> TrainLoader:
-        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
-        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
-        if trainer.reload_dataloaders_every_n_epochs != 1:
-            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
-        return self.train_loader(**self._place, epoch=trainer.current_epoch, trained=lambda: progress.current.processed)
-
-    def val_dataloader(self) -> list[EvalLoader]:
-        """One loader for each split in ``monitored``; none where there is no validation."""
-        return [self.eval_loader(split, **self._place) for split in self.monitored]
-
-    def test_dataloader(self) -> EvalLoader:
-        return self.eval_loader("test", **self._place)
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        trainer = self._trainer
-        return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world": trainer.world_size}
-
-    @property
-    def _trainer(self) -> Any:
-        assert self.trainer is not None, "without a Trainer, call train_loader() or eval_loader()"
-        return self.trainer

@@ -14,10 +14,11 @@ import torch
 
 from src.config import DataConfig
 from src.data.adapt import with_classes
+from src.data.base import check_parts
 from src.data.imagenet_files import listing
 from src.data.info import DatasetInfo
 from src.data.loading import count_workers
-from src.data.module import check_parts, cut_splits
+from src.data.module import cut_splits
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD, check_fits, normalization_of
 from src.data.photos import readable
 from src.data.raw import Raw, Split

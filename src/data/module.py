@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 
 from src.config import DataConfig, default_of
 from src.data.adapt import resized, with_channels, with_classes
+from src.data.base import DataModule, check_parts
 from src.data.cut import cut, limited
 from src.data.info import DatasetInfo
 from src.data.normalization import check_fits, normalization_of, statistics
@@ -104,22 +104,8 @@ def check_resident(config: DataConfig) -> None:
             )
 
 
-def check_parts(batch_size: int, devices: int, accumulate: int) -> None:
-    """Raise UserError unless a global batch divides over the devices and accumulated parts."""
-    if batch_size % (devices * accumulate):
-        raise UserError(
-            f"data.batch_size={batch_size} does not divide over "
-            f"{devices} device{'s' * (devices > 1)} × {accumulate} accumulated part{'s' * (accumulate > 1)}"
-        )
-
-
-class ImageData(LightningDataModule):
-    """Splits that lie, as bytes, on the device that uses them.
-
-    ``info`` are the facts of the set as it is used, ``sizes`` the numbers of images by split,
-    ``normalization`` the plain dict to be stored with the weights (src/data/normalization.py), and
-    ``monitored`` the splits that a Trainer validates on.
-    """
+class ImageData(DataModule):
+    """Splits that lie, as bytes, on the device that uses them."""
 
     def __init__(
         self,
@@ -133,12 +119,16 @@ class ImageData(LightningDataModule):
         eval_batch_size: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
-        self.info, self.augment, self.seed = info, augment, seed
-        self.normalization = normalization
-        self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
-        self.sizes = {name: len(split) for name, split in splits.items()}
-        self.monitored: tuple[str, ...] = ("val",) if self.has_val else ()
+        super().__init__(
+            info,
+            splits,
+            normalization=normalization,
+            seed=seed,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            accumulate=accumulate,
+        )
+        self.augment = augment
         self._splits = {
             name: (torch.from_numpy(split.images).contiguous(), torch.from_numpy(split.labels))
             for name, split in splits.items()
@@ -148,12 +138,6 @@ class ImageData(LightningDataModule):
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
         self._splits["train"] = (padded(images, p, reflect=augment.reflect), labels)
         self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
-        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-
-    @property
-    def has_val(self) -> bool:
-        return "val" in self.sizes
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; moved there once."""
@@ -172,10 +156,6 @@ class ImageData(LightningDataModule):
         epoch: int = 0,
         trained: Callable[[], int] | None = None,
     ) -> TrainLoader:
-        """The training split, shuffled and augmented as in this epoch, for one of ``world`` ranks.
-
-        Raises UserError where the batch does not divide over the ranks.
-        """
         check_parts(self.batch_size, world, self.accumulate)
         images, labels = self.resident("train", device)
         return TrainLoader(
@@ -200,45 +180,8 @@ class ImageData(LightningDataModule):
     def eval_loader(
         self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1
     ) -> EvalLoader:
-        """Any split, "train" too: whole, in its own order, not augmented; this rank's share of it."""
         images, labels = self.resident(split, device)
         if split == "train" and (p := self.padding):
             images = images[:, p:-p, p:-p]
         size = self.eval_batch_size
         return EvalLoader(images, labels, self.normalization, batch_size=size, rank=rank, world=world)
-
-    def loader(
-        self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1, epoch: int = 0
-    ) -> TrainLoader | EvalLoader:
-        """The loader of "train", "val" or "test" for use without a Trainer; only "train" heeds the epoch."""
-        if split == "train":
-            return self.train_loader(device, rank=rank, world=world, epoch=epoch)
-        return self.eval_loader(split, device, rank=rank, world=world)
-
-    def train_dataloader(self) -> TrainLoader:
-        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
-        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
-        if trainer.reload_dataloaders_every_n_epochs != 1:
-            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
-        return self.train_loader(**self._place, epoch=trainer.current_epoch, trained=lambda: progress.current.processed)
-
-    def val_dataloader(self) -> list[EvalLoader]:
-        """One loader for each split in ``monitored``; none where there is no validation."""
-        return [self.eval_loader(split, **self._place) for split in self.monitored]
-
-    def test_dataloader(self) -> EvalLoader:
-        return self.eval_loader("test", **self._place)
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        trainer = self._trainer
-        return {
-            "device": trainer.strategy.root_device,
-            "rank": trainer.global_rank,
-            "world": trainer.world_size,
-        }
-
-    @property
-    def _trainer(self) -> Any:
-        assert self.trainer is not None, "without a Trainer, call loader()"
-        return self.trainer

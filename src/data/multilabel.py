@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config import DataConfig
+from src.data.base import check_parts
 from src.data.coco import CocoIndex, load_splits
 from src.data.imagenet import scaling, sides
 from src.data.info import DatasetInfo
 from src.data.loading import count_workers
-from src.data.module import check_parts
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from src.data.raw import Split
 from src.data.streamed import StreamedImages

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 
+from src.data.base import DataModule, check_parts
 from src.data.decoded import EvalStream, TrainStream
 from src.data.info import DatasetInfo
-from src.data.module import check_parts
 from src.data.raw import Split
 from src.data.transforms import Photos
 
 
-class StreamedImages(LightningDataModule):
+class StreamedImages(DataModule):
     """Splits of photos in files; ``Split.images`` are their paths below ``root``.
 
     ``train_sizes`` and ``ramp`` tell the side of the training images by the epoch (``side_at``); validation and test
@@ -41,16 +40,18 @@ class StreamedImages(LightningDataModule):
         accumulate: int = 1,
         workers: int = 0,
     ) -> None:
-        super().__init__()
-        self.info, self.splits, self.root, self.normalization = info, splits, root, normalization
+        super().__init__(
+            info,
+            splits,
+            normalization=normalization,
+            seed=seed,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            accumulate=accumulate,
+        )
+        self.splits, self.root, self.workers = splits, root, workers
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
-        self.seed, self.workers = seed, workers
-        self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
-        self.sizes = {name: len(split) for name, split in splits.items()}
-        self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
-        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
-        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def train_loader(
         self,
@@ -62,7 +63,6 @@ class StreamedImages(LightningDataModule):
         epochs: int = 1,
         trained: Callable[[], int] | None = None,
     ) -> TrainStream:
-        """The training split, shuffled and augmented as in this epoch of ``epochs``, for one of ``world`` ranks."""
         check_parts(self.batch_size, world, self.accumulate)
         return TrainStream(
             self.root,
@@ -94,7 +94,6 @@ class StreamedImages(LightningDataModule):
         world: int = 1,
         ten_crop: bool | None = None,
     ) -> EvalStream:
-        """Any split, "train" too: whole, in its own order, not augmented; this rank's share of it."""
         return EvalStream(
             self.root,
             self.splits[split],
@@ -110,34 +109,13 @@ class StreamedImages(LightningDataModule):
             device=device,
         )
 
-    def train_dataloader(self) -> TrainStream:
-        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
-        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
-        if trainer.reload_dataloaders_every_n_epochs != 1:
-            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
-        return self.train_loader(
-            **self._place,
-            epoch=trainer.current_epoch,
-            epochs=trainer.max_epochs or 1,
-            trained=lambda: progress.current.processed,
-        )
-
     def val_dataloader(self) -> list[EvalStream]:
-        """One loader for each split in ``monitored``, of one crop an image; none where there is no validation."""
+        """One crop an image, for ten are the test's."""
         return [self.eval_loader(split, **self._place, ten_crop=False) for split in self.monitored]
 
-    def test_dataloader(self) -> EvalStream:
-        return self.eval_loader("test", **self._place)
-
     @property
-    def _place(self) -> dict[str, Any]:
-        trainer = self._trainer
-        return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world": trainer.world_size}
-
-    @property
-    def _trainer(self) -> Any:
-        assert self.trainer is not None, "without a Trainer, call train_loader() or eval_loader()"
-        return self.trainer
+    def _time(self) -> dict[str, Any]:
+        return {**super()._time, "epochs": self._trainer.max_epochs or 1}
 
 
 def side_at(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:

@@ -23,7 +23,7 @@ DIGITS = DataConfig(name="digits", batch_size=64, val_fraction=0.2505, augment="
 def test_digits_is_split_as_documented():
     data = build_data(DIGITS, seed=0)
     assert data.sizes == {"train": 1077, "val": 360, "test": 360}
-    assert data.has_val
+    assert data.monitored == ("val",)
     assert (data.info.channels, data.info.image_size, data.info.num_classes) == (1, 8, 10)
     labels = torch.cat([labels for _, labels, _ in data.eval_loader("test")])
     assert labels.bincount().min() >= 34

@@ -57,7 +57,7 @@ def test_missing_splits_are_cut_or_stand_in(root: Path, gone: list[str], sizes: 
 def test_no_validation_where_none_is_wanted(root: Path):
     data = build_data(config(root, val_fraction=0.0), seed=0)
     assert data.sizes == {"train": 20, "test": 8}
-    assert not data.has_val
+    assert data.monitored == ()
 
 
 def test_the_fingerprint_tells_content_not_place(root: Path, tmp_path: Path):
