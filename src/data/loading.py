@@ -162,6 +162,11 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _undisturbed(worker: int) -> None:
-    """Leave it to the training process to end on Ctrl-C or SIGTERM, which a terminal sends to all of a group."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave it to the training process to end on a signal that a terminal, or SLURM, sends to all processes at once.
+
+    It goes on reading meanwhile, for the step that is to be saved. SIGTERM ends it later: so one that hangs is ended.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
     os.setpgid(0, 0)
