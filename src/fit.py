@@ -74,12 +74,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         run.clear()  # only now, when the data, the network and their size are known to be right
     facts = describe(config, run, content, model, data.sizes) | {"macs": macs}
     data.monitored = task.monitored
-    if config.trainer.channels_last:
-        model.to(memory_format=torch.channels_last)
-    if config.trainer.graph == "reduce-overhead":
-        model.compile(mode="reduce-overhead")  # in place: the names of the weights stay
-    elif config.trainer.compile:
-        model.compile()
+    arrange(config, model)
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     trainer = prepare(config, run, facts, data.info, data.normalization)
@@ -116,6 +111,16 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
+
+
+def arrange(config: TrainConfig, model: nn.Module) -> None:
+    """The memory format and the compilation that are asked for, in place: the names of the weights stay."""
+    if config.trainer.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if config.trainer.graph == "reduce-overhead":
+        model.compile(mode="reduce-overhead")
+    elif config.trainer.compile:
+        model.compile()
 
 
 def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, sizes: Mapping[str, int]) -> dict[str, Any]:
