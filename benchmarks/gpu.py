@@ -1,6 +1,6 @@
 """What only a GPU can show, as JSON: the steps of ``benchmarks/gpu.sh``. Without a GPU it measures what a CPU can.
 
-    python -m benchmarks.gpu speed|speedrun|table6|tests --out <folder> …
+    python -m benchmarks.gpu speed|speedrun|table6|tests … --out <folder>
 
 Each step adds to its file as it goes, so that an interruption loses a network or a run at most.
 """
@@ -73,6 +73,7 @@ def environment() -> dict[str, Any]:
     found = hardware.environment(accelerator, "bf16" if hardware.good_at_bf16(accelerator) else "fp32")
     found |= {name: installed(name) for name in ("torchvision", "torchmetrics", "numpy", "pillow", "airbench")}
     found |= {"cores": os.cpu_count(), "machine": platform.machine()}
+    found["git_commit"] = found["git_commit"] or os.environ.get("COMMIT")  # where the tree came without its history
     if GPU:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         with contextlib.suppress(OSError):
@@ -83,18 +84,20 @@ def environment() -> dict[str, Any]:
 
 
 class Results:
-    """A step's JSON file, which goes on from what it holds already."""
+    """A step's JSON file, the same in each folder; it goes on from what the first of them holds already."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / f"{name}.json"
-        self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+    def __init__(self, folders: Sequence[Path], name: str) -> None:
+        self.paths = [folder / f"{name}.json" for folder in folders]
+        first = self.paths[0]
+        self.content: dict[str, Any] = json.loads(first.read_text()) if first.exists() else {}
 
     def save(self, **parts: Any) -> None:
         about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "environment": environment()}
         if not GPU:
             about["note"] = "A rehearsal without a GPU: no figure here is a result."
         self.content |= about | {"command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])} | parts
-        write_json(self.path, self.content)
+        for path in self.paths:
+            write_json(path, self.content)
 
 
 # ---------------------------------------------------------------- images a second
@@ -177,8 +180,7 @@ def bare_loop(ours: Training, images: int) -> tuple[Callable[[], float], str]:
         return rate
 
     if not GPU:
-        plain = lambda: bare.train(model, batches(), optimizer, classes=classes, bf16=bf16)  # noqa: E731
-        return timed(plain), "bare loop"
+        return timed(lambda: bare.train(model, batches(), optimizer, classes=classes, bf16=bf16)), "bare loop"
     as_torch_starts()
     replay = bare.captured(model, optimizer, *next(batches()), classes=classes, bf16=bf16)
     return timed(lambda: replay(batches())), "bare captured loop"
@@ -342,7 +344,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     each = {step.__name__: steps.add_parser(step.__name__, help=(step.__doc__ or "").splitlines()[0]) for step in STEPS}
     for step in each.values():
         step.set_defaults(do=globals()[step.prog.split()[-1]])
-        step.add_argument("--out", type=Path, required=True, help="the folder of the JSON files")
+        step.add_argument("--out", type=Path, nargs="+", required=True, help="the folders of the JSON files")
     for name in ("speed", "speedrun"):
         each[name].add_argument("--root", required=True, help="the folder that holds CIFAR-10")
     each["speed"].add_argument("--rounds", type=int, default=5)
@@ -354,7 +356,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if unknown := [net for net in getattr(options, "nets", []) if net not in NETS]:
         parser.error(f"{', '.join(unknown)}: no such network here; there are {', '.join(NETS)}")
-    options.out = options.out.absolute()
+    options.out = [folder.absolute() for folder in options.out]
     if hasattr(options, "root"):
         options.root = str(Path(options.root).absolute())
     return options
@@ -364,5 +366,6 @@ STEPS = (speed, speedrun, table6, tests)
 
 if __name__ == "__main__":
     chosen = parsed()
-    chosen.out.mkdir(parents=True, exist_ok=True)
+    for out in chosen.out:
+        out.mkdir(parents=True, exist_ok=True)
     sys.exit(chosen.do(chosen))

@@ -8,28 +8,29 @@
 #   benchmarks/gpu.sh speedrun  96 % on CIFAR-10, beside airbench: [overrides]
 #   benchmarks/gpu.sh [all]     all of these in this order, each to its end whatever becomes of the others
 #
-# A step that was cut off goes on where it was (speed: with the next network) when it is called again. The results,
-# tests.json, speed.json, table6.json and speedrun.json, go to $OUT. REHEARSE=1 does all of it in little on a CPU.
+# A step that was cut off is called again: table6 and speedrun go on where they were, speed takes the networks named.
+# The results, tests.json, speed.json, table6.json and speedrun.json, go to $OUT as they come. COMMIT= names the commit
+# where there is no git. REHEARSE=1 does all of it in little on a CPU.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-BUNDLE=${BUNDLE:-.bundle}          # its parts, 1 and 2
-WORK=${WORK:-/tmp/gpu-benchmarks}  # data, packages, runs and results, as long as the machine lasts
-OUT=${OUT:-benchmarks/results}
-PYTHON=${PYTHON:-python3}
-SLOTS=${SLOTS:-3}                  # trainings of Table 6 that share the GPU
-RUNS=${RUNS:-10}                   # trainings of each side of the speedrun
-ROUNDS=${ROUNDS:-5}
 REHEARSE=${REHEARSE:-}
+BUNDLE=${BUNDLE:-.bundle}  # its parts, 1 and 2
+WORK=${WORK:-/tmp/gpu-${REHEARSE:+rehearsal-}benchmarks}  # data, packages and runs, as long as the machine lasts
+OUT=${OUT:-${REHEARSE:+$WORK/out}}
+OUT=${OUT:-benchmarks/results}
+FROM=${FROM:-}             # a folder of results that are gone on from, where an earlier machine is lost
+PYTHON=${PYTHON:-python3}
+SLOTS=${SLOTS:-3}          # trainings of Table 6 that share the GPU
+RUNS=${RUNS:-10}           # trainings of each side of the speedrun
+ROUNDS=${ROUNDS:-5}
 export PYTHONPATH="$PWD:$WORK/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$WORK/results" "$OUT"
-cp -n benchmarks/results/*.json "$WORK/results/" 2>/dev/null  # what earlier machines found is added to
 [ -n "$REHEARSE" ] && rm -f "$WORK"/results/*.json && RUNS=2 ROUNDS=2
+[ -n "$FROM" ] && cp -n "$FROM"/*.json "$WORK/results/"
+cp "$WORK"/results/*.json "$OUT/" 2>/dev/null
 
-keep() { cp "$WORK"/results/*.json "$OUT/" 2>/dev/null; return 0; }
-trap keep EXIT TERM
-
-gpu() { step=$1; shift; "$PYTHON" -m benchmarks.gpu "$step" --out "$WORK/results" "$@"; }
+gpu() { "$PYTHON" -m benchmarks.gpu "$@" --out "$WORK/results" "$OUT"; }
 
 setup() {
     local parts=() part
@@ -50,7 +51,6 @@ speed() {
     [ -n "$REHEARSE" ] && nets=(resnet20) few=(--images 256)
     for net in "${nets[@]}"; do  # each in a process of its own: what one leaves on the GPU is no other's matter
         gpu speed --root "$WORK/data" --rounds "$ROUNDS" ${few[@]+"${few[@]}"} "$net" || failed=1
-        keep
     done
     return $failed
 }
@@ -64,14 +64,13 @@ table6() {
         "output_root=$WORK/table6" "hydra.launcher.slots=$SLOTS" || failed=1
     "$PYTHON" -m src.report "runs=$WORK/table6" "out=$WORK/report" || failed=1
     gpu table6 --runs "$WORK/table6" || failed=1
-    keep
     return $failed
 }
 
 speedrun() {
     local words=("$@")
     [ -n "$REHEARSE" ] && words+=(trainer.max_epochs=2 trainer.limit_train_batches=2 trainer.limit_test_batches=1
-        data.batch_size=100 data.eval_batch_size=100)
+        data.batch_size=10 data.eval_batch_size=10)
     gpu speedrun --root "$WORK/data" --runs "$RUNS" ${words[@]+"${words[@]}"}
 }
 
@@ -80,7 +79,6 @@ all() {
     for step in setup tests speed table6 speedrun; do
         echo "== $step"
         "$step" || { failed=1; echo "== $step: failed"; }
-        keep
     done
     return $failed
 }

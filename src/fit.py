@@ -107,7 +107,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
             raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
         results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
         task.write_test_files(run.path, data.info)
-        tell_loggers(trainer, results, task.wandb_media(data.info))
+        tell_loggers(trainer, results, task, data.info)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
@@ -299,14 +299,15 @@ def close_wandb() -> None:
     wandb.finish(exit_code=1)
 
 
-def tell_loggers(trainer: Trainer, results: dict[str, Any], media: dict[str, Any]) -> None:
+def tell_loggers(trainer: Trainer, results: dict[str, Any], task: Task, info: DatasetInfo) -> None:
     """Give each logger the summary: the final metrics and, to W&B, what else the task shows."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(
                 results["metrics"] | {"params": results["params"], "macs": results["macs"]}
             )
-            logger.experiment.log(media) if media else None
+            if media := task.wandb_media(info):
+                logger.experiment.log(media)
             logger.experiment.finish()
         elif isinstance(logger, TensorBoardLogger):
             test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}
