@@ -33,7 +33,7 @@ from src.bench.images import cifar, made
 from src.bench.report import lines
 from src.bench.rounds import Comparison, as_torch_starts, judged, measure
 from src.bench.training import Training, best_template, compose, now, terminal
-from src.cli import say
+from src.cli import main, say
 from src.errors import UserError
 from src.optim import build_optimizer
 from src.published import read_published
@@ -368,4 +368,4 @@ if __name__ == "__main__":
     chosen = parsed()
     for out in chosen.out:
         out.mkdir(parents=True, exist_ok=True)
-    sys.exit(chosen.do(chosen))
+    main(lambda: chosen.do(chosen) or 0)

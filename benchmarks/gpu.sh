@@ -14,6 +14,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
+step=${1:-all}
+[ $# -gt 0 ] && shift
+case $step in
+    setup | tests | speed | table6 | speedrun | all) ;;
+    *) echo "benchmarks/gpu.sh: no such step: $step (setup, tests, speed, table6, speedrun, all)"; exit 2 ;;
+esac
+
 REHEARSE=${REHEARSE:-}
 BUNDLE=${BUNDLE:-.bundle}  # its parts, 1 and 2
 WORK=${WORK:-/tmp/gpu-${REHEARSE:+rehearsal-}benchmarks}  # data, packages and runs, as long as the machine lasts
@@ -75,17 +82,12 @@ speedrun() {
 }
 
 all() {
-    local failed=0 step
-    for step in setup tests speed table6 speedrun; do
-        echo "== $step"
-        "$step" || { failed=1; echo "== $step: failed"; }
+    local failed=0 each
+    for each in setup tests speed table6 speedrun; do
+        echo "== $each"
+        "$each" || { failed=1; echo "== $each: failed"; }
     done
     return $failed
 }
 
-step=${1:-all}
-[ $# -gt 0 ] && shift
-case $step in
-    setup | tests | speed | table6 | speedrun | all) "$step" "$@" ;;
-    *) echo "benchmarks/gpu.sh: no such step: $step (setup, tests, speed, table6, speedrun, all)"; exit 2 ;;
-esac
+"$step" "$@"
