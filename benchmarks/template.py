@@ -89,7 +89,7 @@ class Classifier(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-def loader(dataset: Images, *, batch_size: int, train: bool, workers: int) -> DataLoader[Any]:
+def loader(dataset: Images, *, batch_size: int, train: bool, workers: int, pin: bool = False) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -97,13 +97,22 @@ def loader(dataset: Images, *, batch_size: int, train: bool, workers: int) -> Da
         drop_last=train,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=pin,
     )
 
 
-def fit(module: Classifier, train: DataLoader[Any], val: DataLoader[Any], *, folder: Path, clock: Callback) -> None:
+def fit(
+    module: Classifier,
+    train: DataLoader[Any],
+    val: DataLoader[Any],
+    *,
+    folder: Path,
+    clock: Callback,
+    accelerator: str = "cpu",
+) -> None:
     """One epoch with its validation; ``clock`` sees the callbacks' hooks first."""
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         max_epochs=1,
         logger=CSVLogger(folder),
         log_every_n_steps=50,

@@ -222,6 +222,8 @@ class RunKeeper(Checkpoint):
             raise Interrupted
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()  # the last steps may be under way; their time is the training's
         self.trained = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -74,12 +74,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         run.clear()  # only now, when the data, the network and their size are known to be right
     facts = describe(config, run, content, model, data.sizes) | {"macs": macs}
     data.monitored = task.monitored
-    if config.trainer.channels_last:
-        model.to(memory_format=torch.channels_last)
-    if config.trainer.graph == "reduce-overhead":
-        model.compile(mode="reduce-overhead")  # in place: the names of the weights stay
-    elif config.trainer.compile:
-        model.compile()
+    arrange(config, model)
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     trainer = prepare(config, run, facts, data.info, data.normalization)
@@ -112,10 +107,20 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
             raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
         results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
         task.write_test_files(run.path, data.info)
-        tell_loggers(trainer, results, task.wandb_media(data.info))
+        tell_loggers(trainer, results, task, data.info)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
+
+
+def arrange(config: TrainConfig, model: nn.Module) -> None:
+    """The memory format and the compilation that are asked for, in place: the names of the weights stay."""
+    if config.trainer.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if config.trainer.graph == "reduce-overhead":
+        model.compile(mode="reduce-overhead")
+    elif config.trainer.compile:
+        model.compile()
 
 
 def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -294,14 +299,15 @@ def close_wandb() -> None:
     wandb.finish(exit_code=1)
 
 
-def tell_loggers(trainer: Trainer, results: dict[str, Any], media: dict[str, Any]) -> None:
+def tell_loggers(trainer: Trainer, results: dict[str, Any], task: Task, info: DatasetInfo) -> None:
     """Give each logger the summary: the final metrics and, to W&B, what else the task shows."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(
                 results["metrics"] | {"params": results["params"], "macs": results["macs"]}
             )
-            logger.experiment.log(media) if media else None
+            if media := task.wandb_media(info):
+                logger.experiment.log(media)
             logger.experiment.finish()
         elif isinstance(logger, TensorBoardLogger):
             test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}

@@ -33,7 +33,6 @@ def why_not(config: TrainConfig) -> str | None:
             f"optim.ema={optim.ema} averages the weights after each step": optim.ema > 0,
             f"optim.clip_norm={optim.clip_norm} comes between gradients and update": optim.clip_norm > 0,
             "optim.schedule=plateau sets the rate itself": optim.schedule == "plateau",
-            f"optim.name={optim.name} was not made for it": optim.name not in ("sgd", "adam", "adamw"),
             "finetune=gradual changes what learns": config.finetune.name == "gradual",
             "trainer.compile=true goes with trainer.graph=reduce-overhead": trainer.compile,
         }
@@ -100,5 +99,6 @@ class CapturedStep:
         """Record the step; nothing is computed yet."""
         self.optimizer.zero_grad(set_to_none=True)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # other threads may go on meanwhile: one that pins the next batches' memory would spoil the recording otherwise
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.outputs = self._step()

@@ -123,7 +123,7 @@ def test_the_trainers_losses_are_those_of_a_plain_loop(monkeypatch: pytest.Monke
     assert in_double == pytest.approx(reference(5, torch.float64), abs=1e-7)
 
 
-@pytest.mark.parametrize("words", [(), ("trainer.precision=bf16",), ("optim=adamw", "optim.lr=0.01")])
+@pytest.mark.parametrize("words", [(), ("trainer.precision=bf16",), ("optim=adamw", "optim.lr=0.01"), ("optim=muon",)])
 def test_a_captured_steps_plumbing_changes_no_bit(words: tuple[str, ...], tmp_path: Path) -> None:
     """On a CPU the step runs anew on the static buffers instead of being replayed; all else is the same."""
 

@@ -1,5 +1,7 @@
 """CIFAR-10 for the comparisons, or made images of its shape where it is not at hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -24,19 +26,20 @@ def cifar(root: str) -> tuple[Raw, str]:
         return made(), f"CIFAR-10 is not in data.root={root}, so these are made images of its shape"
 
 
-def made(train: int = 50_000, test: int = 10_000) -> Raw:
-    """Images that a network can learn to tell apart: a pattern a class, under noise."""
+def made(train: int = 50_000, test: int = 10_000, size: int = 32) -> Raw:
+    """Images of this side that a network can learn to tell apart: a pattern a class, under noise."""
     random = np.random.RandomState(0)
-    patterns = random.randint(256, size=(10, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+    patterns = random.randint(256, size=(10, 4, 4, 3)).astype(np.float32)
+    patterns = patterns.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
 
     def split(count: int) -> Split:
         labels = random.randint(10, size=count)
-        images = np.empty((count, 32, 32, 3), dtype=np.uint8)
+        images = np.empty((count, size, size, 3), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[:] = (patterns[label] / 2 + random.randint(128, size=image.shape)).astype(np.uint8)
         return Split(images, labels)
 
-    return Raw(CIFAR10, split(train), split(test))
+    return Raw(replace(CIFAR10, image_size=size), split(train), split(test))
 
 
 def image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) -> ImageData:

@@ -5,7 +5,7 @@ import copy
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +24,7 @@ from src.bench.settings import Settings
 from src.callbacks import Interrupted
 from src.config import TrainConfig
 from src.data.raw import Raw
-from src.fit import count, describe, keeper_of, prepare
+from src.fit import arrange, count, describe, keeper_of, prepare
 from src.metrics import confusion_matrix
 from src.optim import build_optimizer
 from src.runs import Run
@@ -37,14 +37,24 @@ SIZES = (1024, 2048, 4096)  # of the matrices whose product shows the peak
 FLOPS_A_MAC = 3 * 2  # forward and twice as much backward; a multiplication and an addition
 
 
+def now() -> float:
+    """The time at which all that a GPU was told is done [s]."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Clock(Callback):
     """Seconds of a Trainer's last epoch: of its training steps, of all of it with checkpoints, and of a validation."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = time.perf_counter()
+        self.began = now()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.steps = time.perf_counter() - self.began
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            self.steps = now() - self.began
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch = time.perf_counter() - self.began
@@ -99,7 +109,7 @@ class Training:
         self.data = image_data(raw, self.config, images=images, val=val)
         self.model = build_network(self.config, self.data.info, self.data.normalization)
         self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
-        self.model.to(memory_format=torch.channels_last)
+        arrange(self.config, self.model)
         self.task = build_task(self.config, self.model, self.data.info)
         self.data.monitored = self.task.monitored
         self.macs = count(self.config, self.model, self.data.info)
@@ -150,37 +160,40 @@ def against_template(settings: Settings) -> list[Comparison]:
     ]
 
 
-def best_template(ours: Training) -> tuple[Callable[[], Clock], str]:
+def best_template(ours: Training, workers: Iterable[int] = range(3)) -> tuple[Callable[[], Clock], str]:
     """An epoch of the template with the number of workers that is best here, and what was tried."""
     info, optim = ours.data.info, ours.config.optim
     rates = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
     module = template.Classifier(ours.fresh, classes=info.num_classes, **rates)
-    train = template.Images(*pixels(ours, "train"), template.train_transform(info.mean, info.std))
+    train = template.Images(*pixels(ours, "train"), template.train_transform(info.mean, info.std, info.image_size))
     val = template.Images(*pixels(ours, "val"), template.test_transform(info.mean, info.std))
 
-    def with_workers(workers: int) -> Callable[[], Clock]:
+    accelerator = ours.config.trainer.accelerator
+
+    def with_workers(number: int) -> Callable[[], Clock]:
+        pin = accelerator == "gpu"
         loaders = (
-            template.loader(train, batch_size=BATCH, train=True, workers=workers),
-            template.loader(val, batch_size=BATCH, train=False, workers=workers),
+            template.loader(train, batch_size=BATCH, train=True, workers=number, pin=pin),
+            template.loader(val, batch_size=BATCH, train=False, workers=number, pin=pin),
         )
 
         def epoch() -> Clock:
             clock = Clock()
             with tempfile.TemporaryDirectory() as folder, terminal():
-                template.fit(module, *loaders, folder=Path(folder), clock=clock)
+                template.fit(module, *loaders, folder=Path(folder), clock=clock, accelerator=accelerator)
             return clock
 
         return epoch
 
     as_torch_starts()
     quiet_lightning()  # its log goes to the real stderr
-    epochs = {workers: with_workers(workers) for workers in range(3)}
+    epochs = {number: with_workers(number) for number in workers}
     seconds = {}
-    for workers, epoch in epochs.items():
+    for number, epoch in epochs.items():
         epoch()  # starts the workers, which stay
-        seconds[workers] = epoch().epoch
+        seconds[number] = epoch().epoch
     best = min(seconds, key=seconds.__getitem__)
-    return epochs[best], ", ".join(f"{workers}: {s:.2f}" for workers, s in seconds.items())
+    return epochs[best], ", ".join(f"{number}: {s:.2f}" for number, s in seconds.items())
 
 
 def pixels(ours: Training, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
