@@ -22,6 +22,7 @@ class Board:
     """Shows the jobs on stderr, as often as it is told to and it is worth it."""
 
     def __init__(self, jobs: "Sequence[Job]") -> None:
+        """`jobs` may grow."""
         self.jobs = jobs
         self.terminal = sys.stderr.isatty()
         self.drawn_at = 0.0
@@ -30,7 +31,7 @@ class Board:
 
     def show(self, last: bool = False) -> None:
         for job in self.jobs:
-            if self.known[job.number] != job.state:
+            if self.known.get(job.number, "waiting") != job.state:
                 self.known[job.number] = job.state
                 if not self.terminal:
                     self.write(f"{self.clock()} job {job.number} ({job.label}): {told(job)}\n")
@@ -67,11 +68,10 @@ def told(job: "Job") -> str:
     if job.state == "elsewhere":
         return "another process has it; waiting for its result"
     if job.state == "done":
-        score = next(
-            (job.results["metrics"][f"test/{name}"] for name in HEADLINES if f"test/{name}" in job.results["metrics"]),
-            None,
-        )
-        return (job.reason or "done") + ("" if score is None else f", test {score:.4f}")
+        split = "test" if job.results["status"] == "finished" else "val"
+        metrics = job.results["metrics"]
+        score = next((metrics[f"{split}/{name}"] for name in HEADLINES if f"{split}/{name}" in metrics), None)
+        return (job.reason or "done") + ("" if score is None else f", {split} {score:.4f}")
     return f"{job.state}: {job.reason}" if job.reason else job.state
 
 
@@ -90,10 +90,14 @@ def row(job: "Job") -> list[str]:
 
 
 def newest(path: Path) -> dict[str, Any]:
-    """The last whole row of a metrics.csv that another process is writing; {} before there is one."""
+    """The last row of a metrics.csv; {} before there is one."""
+    return next(reversed(epochs(path)), {})
+
+
+def epochs(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a metrics.csv that another process is writing."""
     try:
         rows = list(csv.DictReader(path.read_text().splitlines()))
     except OSError:
-        return {}
-    whole = [row for row in rows if None not in row.values()]
-    return whole[-1] if whole else {}
+        return []
+    return [row for row in rows if None not in row.values()]

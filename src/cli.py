@@ -294,7 +294,7 @@ def help_text() -> str:
         "",
         "Groups (group=name):",
     ]
-    for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment"):
+    for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
         out.append(_entry(group, ", ".join(group_choices(group))))
     out += ["", "Models by family (model=name; python -m src.models shows parameters and multiply-adds):"]
     out += [_entry(family, ", ".join(names)) for family, names in families.items()]
