@@ -21,9 +21,9 @@ OPEN = ("waiting", "elsewhere", "running")
 class Board:
     """Shows the jobs on stderr, as often as it is told to and it is worth it."""
 
-    def __init__(self, jobs: "Sequence[Job]") -> None:
-        """`jobs` may grow."""
-        self.jobs = jobs
+    def __init__(self, jobs: "Sequence[Job]", *, before: int = 0, of: int = 0) -> None:
+        """`jobs` may grow, up to `of` together with those that ended `before`."""
+        self.jobs, self.before, self.of = jobs, before, of
         self.terminal = sys.stderr.isatty()
         self.drawn_at = 0.0
         self.lines = 0  # of the last drawing
@@ -46,15 +46,19 @@ class Board:
         rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
         counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
         failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
-        text = [table(rows, left=3), f"{len(self.jobs)} jobs: {counted}", *failed[: max(0, room - len(rows))]]
+        text = [
+            table(rows, left=3),
+            f"{self.of or len(self.jobs)} jobs: {counted}",
+            *failed[: max(0, room - len(rows))],
+        ]
         lines = [line[: size.columns - 1] for line in "\n".join(text).splitlines()]
         up = f"\x1b[{self.lines}F\x1b[J" if self.lines else ""  # to the first line of the last drawing, and clear
         self.lines = len(lines)
         self.write(up + "\n".join(lines) + "\n")
 
     def clock(self) -> str:
-        done = sum(job.state not in OPEN for job in self.jobs)
-        return f"[{done}/{len(self.jobs)}]"
+        done = self.before + sum(job.state not in OPEN for job in self.jobs)
+        return f"[{done}/{self.of or len(self.jobs)}]"
 
     def write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -5,6 +5,7 @@ leaves that differ from the defaults below are hashed, so a new field with its d
 Importing this module imports no torch: ``--help`` and configuration errors must not wait for it.
 """
 
+import re
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -419,6 +420,27 @@ class HpoConfig:
     name: str = setting(
         "", "of the search's folder, <output_root>/hpo/<name>; by default of its content", identity=False
     )
+
+    def __post_init__(self) -> None:
+        for name in self.space:
+            require(
+                name.startswith(SEARCHED),
+                f"hpo.space: {name} is not for a search, which may vary optim.*, {', '.join(SEARCHED[1:])}",
+            )
+        require(self.trials >= 1, f"hpo.trials={self.trials}: at least 1")
+        require(
+            not self.metric or self.metric.startswith("val/"),
+            f"hpo.metric={self.metric}: a search chooses by a validation metric, such as val/accuracy; "
+            "the test set never chooses, and the training set rewards what overfits",
+        )
+        require(
+            self.metric != "val/loss" or not any(name.startswith("task.") for name in self.space),
+            "hpo.metric=val/loss: trials that differ in task.* differ in what their loss means; search one of the two",
+        )
+        require(
+            bool(re.fullmatch(r"(\w[\w.-]*)?", self.name)), f"hpo.name={self.name}: letters, digits, '_', '-' and '.'"
+        )
+        require(self.seed >= 0, f"hpo.seed={self.seed}: at least 0")
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """A search over settings (`-m hpo=default`): Optuna proposes the points, each is a job as of any other sweep.
 
 A trial's value is a validation metric of the weights that the test would see; the test set itself is left alone
-(test=false). What a search knows is in its folder, `<output_root>/hpo/<name>`, and in the trials' run directories, so it
-may be killed at any moment: the same command continues the trials that had begun, up to the same number in all. Each
+(test=false). What a search knows is in its folder, `<output_root>/hpo/<name>`, and in the trials' run directories, so
+it may be killed at any moment: the same command continues the trials that had begun, up to the same number in all. A
 point is a function of the search's seed, the trial's number and the history, and what is pruned one of the epochs'
 figures alone. With one slot a search that was killed therefore ends as if it never was.
 """
@@ -12,16 +12,15 @@ import fcntl
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.board import OPEN, epochs
+from src.board import OPEN, Board, epochs
 from src.cli import say, sentence
-from src.config import HpoConfig, RangeConfig, TrainConfig, require
+from src.config import HpoConfig, TrainConfig, require
 from src.errors import UserError
 from src.hpo_report import conclude, rounded, word
 from src.jobs import Job, apart
@@ -31,23 +30,7 @@ if TYPE_CHECKING:
 
     from src.launcher import Jobs
 
-SEARCHED = (  # the rest is what a search is judged by, or what a trial costs
-    "optim.",
-    "task.label_smoothing",
-    "task.loss",
-    "task.gamma_negative",
-    "task.gamma_positive",
-    "task.margin",
-    "model.dropout",
-    "model.stochastic_depth",
-    "finetune.backbone_lr",
-    "data.batch_size",
-    "data.augment",
-    "data.mixup",
-    "data.cutmix",
-)
 BEFORE_PRUNING = 5, 1 / 4  # trials that must be complete, and the share of its epochs that a trial gets in any case
-SHOWN = 10  # trials in the table
 
 
 def search(launcher: "Jobs", words: list[Any]) -> None:
@@ -62,11 +45,11 @@ def search(launcher: "Jobs", words: list[Any]) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings: Any = OmegaConf.to_object(launcher.config.hpo)
-    words = [word for word in words if word.key_or_group.split(".")[0] != "hpo"]
-    if grids := [word.input_line for word in words if word.is_sweep_override()]:
-        raise UserError(f"{grids[0]}: a search has one value of what it does not search, and no grid")
-    fixed = [word.input_line for word in words]
-    for name in {word.key_or_group for word in words} & set(settings.space):
+    typed = {o.input_line: o for o in words if o.key_or_group.split(".")[0] != "hpo"}
+    if grids := [line for line, override in typed.items() if override.is_sweep_override()]:
+        raise UserError(f"{grids[0]}: a search tries no grid; leave one value")
+    fixed = list(typed)
+    for name in sorted({override.key_or_group for override in typed.values()} & set(settings.space)):
         say(f"{name} is typed, so it is not searched.")
         del settings.space[name]
     base = launcher.job([*fixed, "test=false"], 0)
@@ -87,50 +70,22 @@ def search(launcher: "Jobs", words: list[Any]) -> None:
 
 
 def check(settings: HpoConfig, config: TrainConfig) -> None:
-    """Raise UserError for a search that would choose by the wrong thing, or cannot."""
-    for name, values in settings.space.items():
-        require(
-            name.startswith(SEARCHED),
-            f"hpo.space: {name} is not for a search: it may try {', '.join(SEARCHED).replace('optim.,', 'optim.*,')}",
-        )
-        with contextlib.suppress(AttributeError):
+    """Raise UserError where these runs are none for a search."""
+    require(bool(settings.space), "hpo.space: nothing is left to search")
+    for name in settings.space:
+        try:
             attrgetter(name)(config)
-            check_range(name, values)
-            continue
-        raise UserError(f"hpo.space: {name}: there is no such setting with model={config.model.name}")
-    require(bool(settings.space), "hpo.space: there is nothing to search; hpo=default has a space")
-    require(settings.trials >= 1, f"hpo.trials={settings.trials}: at least 1")
-    metric = settings.metric
-    require(
-        not metric or metric.startswith("val/"),
-        f"hpo.metric={metric}: a search chooses by a validation metric, such as val/accuracy; "
-        "the test set chooses nothing, and the training set rewards what overfits",
-    )
-    require(
-        metric != "val/loss" or not any(name.startswith("task.") for name in settings.space),
-        "hpo.metric=val/loss: trials with different task.* have different losses; search one of both",
-    )
+        except AttributeError:
+            raise UserError(f"hpo.space: {name}: no such setting with model={config.model.name}") from None
     require(
         config.data.val_fraction > 0,
-        "hpo=… chooses by the validation set, but data.val_fraction=0 keeps none; leave it out, or type 0.1",
+        "hpo=… chooses by the validation set, but data.val_fraction=0 keeps none; search with data.val_fraction=0.1",
     )
     require(not config.monitor_test, "hpo=… leaves the test set alone: leave out monitor_test=true")
     require(
         not config.fresh and config.resume is None,
         "hpo=… continues what its folder holds; start over with another hpo.name=…, without fresh= and resume=",
     )
-    require(bool(re.fullmatch(r"[\w.-]*", settings.name)), f"hpo.name={settings.name}: letters, digits, '_', '-', '.'")
-
-
-def check_range(name: str, values: RangeConfig) -> None:
-    low, high = values.low, values.high
-    bounds = low is not None and high is not None and low < high and (low > 0 or not values.log)
-    require(
-        (bounds and not values.choices) or (low is None and high is None and len(values.choices) > 1),
-        f"hpo.space: {name} needs low below high (above 0 where log=true), or at least two choices",
-    )
-    plain = all(value is None or isinstance(value, bool | int | float | str) for value in values.choices)
-    require(plain, f"hpo.space: {name}: each of the choices is a number, a word, true, false or null")
 
 
 @dataclass
@@ -173,7 +128,7 @@ class Search:
             ended, wanted = self.begun - len(self.left), self.settings.trials
             say(f"{self.folder}: {wanted} trials for {self.metric}, {ended} of them ended before")
             try:
-                self.launcher.run_all(self.jobs, self.more)
+                self.launcher.run_all(self.jobs, self.more, Board(self.jobs, before=ended, of=wanted))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt("\nStopped; the same command continues the search.") from None
             finally:
@@ -201,7 +156,7 @@ class Search:
             raise UserError(f"{self.folder}: holds another search; choose another hpo.name=…")
         study.set_user_attr("content", self.content)
         recipe = {name: attrgetter(name)(self.base.config) for name in self.settings.space}
-        if not study.trials and all(inside(value, self.settings.space[name]) for name, value in recipe.items()):
+        if not study.trials and all(self.settings.space[name].holds(value) for name, value in recipe.items()):
             study.enqueue_trial(recipe)
         return study
 
@@ -327,10 +282,3 @@ def held_alone(folder: Path) -> Iterator[None]:
 def headline(config: TrainConfig) -> str:
     """The validation metric that a task is about."""
     return {"multiclass": "val/accuracy", "instance_segmentation": "val/mask_map"}.get(config.task.name, "val/map")
-
-
-def inside(value: Any, values: RangeConfig) -> bool:
-    """Whether a search could propose this value."""
-    if values.choices:
-        return value in values.choices
-    return isinstance(value, int | float) and values.low <= value <= values.high  # type: ignore[operator]

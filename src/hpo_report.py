@@ -54,8 +54,8 @@ def conclude(
     title = in_words(metric)
     rows = [["trial", *names, title, "epochs"]]
     for trial in complete[:SHOWN]:
-        point = [str(rounded(trial.params[name])) for name in names]
-        rows.append([str(trial.number), *point, f"{value_of(trial):.4f}", str(max(trial.intermediate_values))])
+        cells = [str(rounded(trial.params[name])) for name in names]
+        rows.append([str(trial.number), *cells, f"{value_of(trial):.4f}", str(max(trial.intermediate_values))])
     counts = Counter(STATES[trial.state.name] for trial in trials)
     said = f"{len(trials)} trials: {', '.join(f'{n} {state}' for state, n in counts.items())}"
     lines = [*([table(rows)] if complete else []), said]
@@ -66,7 +66,7 @@ def conclude(
         point = {name: rounded(best.params[name]) for name in names}
         text = experiment(fixed, point, launcher, [
             f"Trial {best.number} of {len(trials)} of: {command_line()}",
-            f"{title} {value_of(best):.4f} with one seed; as the best of many it is too good: other seeds say how good.",
+            f"{title} {value_of(best):.4f} with one seed; the best of many is too good: see other seeds.",
             "As conf/experiment/<name>.yaml: python -m src.train -m experiment=<name> seed=1,2,3",
         ])  # fmt: skip
         write_atomic(folder / "best.yaml", text.encode())
@@ -122,6 +122,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     """The value of each trial with the best so far, and below it against each setting."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from src.report.plot import GRID, INK, SOFT, style
 
@@ -137,7 +138,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
             figure.suptitle(f"{in_words(metric)} of {len(trials)} trials; the best is trial {best.number}: {point}")
             history = figure.add_subplot(grid[0, :])
             history.set(xlabel="trial", ylabel=in_words(metric))
-            history.xaxis.get_major_locator().set_params(integer=True)
+            history.xaxis.set_major_locator(MaxNLocator(integer=True))
             edges = limits(study)
             history.set_ylim(edges)
             complete = [t for t in trials if t.state.name == "COMPLETE"]

@@ -23,6 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
+from src.board import Board
 from src.cli import say, sentence, typed, with_task
 from src.errors import UserError
 from src.jobs import (
@@ -155,14 +156,12 @@ class Jobs(Launcher):
         job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
         return job
 
-    def run_all(self, jobs: list[Job], more: Callable[[], bool] = bool) -> None:
+    def run_all(self, jobs: list[Job], more: Callable[[], bool] = bool, board: Board | None = None) -> None:
         """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process.
 
         `more` is asked at each look whether there will be further jobs, and may append them.
         """
-        from src.board import Board
-
-        board = Board(jobs)
+        board = board or Board(jobs)
         self.began = time.time()
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
