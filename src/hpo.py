@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from src.launcher import Jobs
 
 BEFORE_PRUNING = 5, 1 / 4  # trials that must be complete, and the share of its epochs that a trial gets in any case
+EVERY = 60  # seconds between two renewals of the folder's files at least
 
 
 def search(launcher: "Jobs", words: list[Any]) -> None:
@@ -93,7 +95,6 @@ class Running:
     """A trial that has begun, and how far it has been looked at."""
 
     trial: "Trial"
-    values: dict[str, Any]
     job: Job
     reported: int  # the last epoch that the study knows of
     looked: int  # the last epoch after which it was decided that the trial goes on
@@ -118,6 +119,7 @@ class Search:
         self.folder = Path(config.output_root, "hpo", name)
         self.jobs: list[Job] = []
         self.running: list[Running] = []
+        self.concluded = 0.0
 
     def run(self) -> None:
         with held_alone(self.folder):
@@ -134,6 +136,7 @@ class Search:
             finally:
                 self.observe()
                 print(self.conclude())
+                self.storage.engine.dispose()  # the database is closed, and no later than this
         if not any(trial.state.is_finished() and trial.state.name != "FAIL" for trial in self.study.trials):
             raise UserError("Every trial failed.")
         if any(job.state == "stopped" for job in self.jobs):
@@ -143,10 +146,10 @@ class Search:
         """The study of the folder, a new one with the recipe's own values as its first point."""
         import optuna
 
-        storage = optuna.storages.RDBStorage(f"sqlite:///{(self.folder / 'study.db').resolve()}")
+        self.storage = optuna.storages.RDBStorage(f"sqlite:///{(self.folder / 'study.db').resolve()}")
         warm_up = int(self.base.config.trainer.max_epochs * BEFORE_PRUNING[1])
         study = optuna.create_study(
-            storage=storage,
+            storage=self.storage,
             study_name="search",
             direction="minimize" if self.minimize else "maximize",
             pruner=optuna.pruners.MedianPruner(BEFORE_PRUNING[0], warm_up),
@@ -162,7 +165,7 @@ class Search:
 
     def more(self) -> bool:
         """Learn from the jobs, begin trials where there is room; whether there will be others."""
-        if self.observe():
+        if self.observe() and time.monotonic() - self.concluded > EVERY:
             self.conclude()
         if self.launcher.on_failure == "stop" and any(job.state == "failed" for job in self.jobs):
             return False
@@ -182,8 +185,7 @@ class Search:
         else:
             self.begun += 1
             trial, last = self.study.ask(), 0
-        values = self.proposed(trial)
-        words = [word(name, value) for name, value in values.items()]
+        words = [word(name, value) for name, value in self.proposed(trial).items()]
         job = self.launcher.job([*self.fixed, *words, "test=false"], trial.number)
         job.label = " ".join(words)
         if job.state == "waiting":
@@ -194,7 +196,7 @@ class Search:
             except Exception as error:
                 job.end("failed", sentence(error, job.words))
         self.jobs.append(job)
-        self.running.append(Running(trial, values, job, reported=last, looked=last - 1))
+        self.running.append(Running(trial, job, reported=last, looked=last - 1))
 
     def proposed(self, trial: "Trial") -> dict[str, Any]:
         """The trial's values by setting, the rest of them where a kill has cut it short."""
@@ -262,6 +264,7 @@ class Search:
 
     def conclude(self) -> str:
         """Write the folder's files; returns what to print."""
+        self.concluded = time.monotonic()
         return conclude(self.study, self.folder, list(self.settings.space), self.metric, self.fixed, self.launcher)
 
 
@@ -281,4 +284,4 @@ def held_alone(folder: Path) -> Iterator[None]:
 
 def headline(config: TrainConfig) -> str:
     """The validation metric that a task is about."""
-    return {"multiclass": "val/accuracy", "instance_segmentation": "val/mask_map"}.get(config.task.name, "val/map")
+    return "val/accuracy" if config.task.name == "multiclass" else "val/map"

@@ -34,7 +34,14 @@ def rounded(value: Any) -> Any:
 def word(name: str, value: Any) -> str:
     """A setting as a word of the command line."""
     if isinstance(value, str):
-        return f"{name}={value if re.fullmatch('[A-Za-z][A-Za-z0-9_]*', value) else quoted(value)}"
+        plain = re.fullmatch("[A-Za-z][A-Za-z0-9_]*", value) and value.lower() not in (
+            "null",
+            "true",
+            "false",
+            "nan",
+            "inf",
+        )
+        return f"{name}={value if plain else quoted(value)}"
     return f"{name}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
 
 
