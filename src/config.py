@@ -415,7 +415,7 @@ class HpoConfig:
     )
     trials: int = setting(20, "runs of the search, those that fail or are pruned included", identity=False)
     metric: str = setting("", "a validation metric; by default the task's headline, such as val/map", identity=False)
-    prune: bool = setting(True, "end what is below the median of the earlier trials", identity=False)
+    prune: bool = setting(True, "end what is worse than the median of the earlier trials", identity=False)
     seed: int = setting(0, "of the choice of points; the runs have their own", identity=False)
     name: str = setting(
         "", "of the search's folder, <output_root>/hpo/<name>; by default of its content", identity=False

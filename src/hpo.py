@@ -239,7 +239,7 @@ class Search:
             if self.settings.prune and epoch < job.config.trainer.max_epochs and trial.should_prune():
                 self.tell(running, "PRUNED")
                 if job.state == "running":
-                    job.stop("pruned", f"below the median after {epoch} epochs")
+                    job.stop("pruned", f"worse than the median after {epoch} epochs")
                 return
 
     def close(self, running: Running) -> None:

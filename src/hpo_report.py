@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # trials in the table
 ENOUGH = 10  # complete trials, before a figure says which setting matters
-BEST, COMPLETE, RECIPE, OTHER, FAILED = "#d55e00", "#0072b2", "#007a5a", "#8a939d", "#b3261e"
+BEST = "#d55e00"
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "BEST": ("the best", {"marker": "*", "s": 260, "color": BEST, "zorder": 2}),
+    "COMPLETE": ("complete", {"color": "#0072b2"}),
+    "RECIPE": ("the recipe's own values", {"marker": "D", "color": "#007a5a"}),
+    "PRUNED": ("pruned, at its last value (a number: off the scale)", {"facecolors": "none", "edgecolors": "#59636e"}),
+    "FAIL": ("failed", {"marker": "x", "color": "#b3261e"}),
+}
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "begun", "WAITING": "waiting"}
 
 
@@ -129,73 +136,76 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     """The value of each trial with the best so far, and below it against each setting."""
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     from src.report.plot import GRID, INK, SOFT, style
 
     best, shares, columns = study.best_trial, importances(study, names), min(3, len(names))
     lines = 1 + math.ceil(len(names) / columns)
     point = ", ".join(f"{name} {rounded(best.params[name])}" for name in names)
+    title = f"{path.parent.name}: {in_words(metric)} of {len(trials)} trials, one seed each"
+    complete = [t for t in trials if t.state.name == "COMPLETE"]
+    choose = min if study.direction.name == "MINIMIZE" else max
+    so_far = [choose(value_of(t) for t in complete[: i + 1]) for i in range(len(complete))]
     with style():
         colours = {INK: "#1b1f24", SOFT: "#59636e", GRID: "#d9dee3"}
         settings = {k: colours[v] for k, v in matplotlib.rcParams.items() if isinstance(v, str) and v in colours}
         with matplotlib.rc_context(settings):
-            figure = Figure(figsize=(10, 0.8 + 2.7 * lines), layout="constrained", dpi=150)
+            figure = Figure(figsize=(9, 1.4 + 2.6 * lines), layout="constrained", dpi=150)
             grid = figure.add_gridspec(lines, columns)
-            figure.suptitle(f"{in_words(metric)} of {len(trials)} trials; the best is trial {best.number}: {point}")
+            figure.suptitle(f"{title}\nthe best, trial {best.number}: {value_of(best):.4f} with {point}", fontsize=10)
             history = figure.add_subplot(grid[0, :])
-            history.set(xlabel="trial", ylabel=in_words(metric))
+            history.set(xlabel="trial", ylabel=in_words(metric), ylim=limits(study))
             history.xaxis.set_major_locator(MaxNLocator(integer=True))
-            edges = limits(study)
-            history.set_ylim(edges)
-            complete = [t for t in trials if t.state.name == "COMPLETE"]
-            choose = min if study.direction.name == "MINIMIZE" else max
-            so_far = [choose(value_of(t) for t in complete[: i + 1]) for i in range(len(complete))]
-            history.step([t.number for t in complete], so_far, where="post", color=BEST, alpha=0.5, label="best so far")
-            paint(history, study, trials, [t.number for t in trials])
-            history.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            reached = [*(t.number for t in complete), trials[-1].number]
+            history.step(reached, [*so_far, so_far[-1]], where="post", color=BEST, alpha=0.5, label="best so far")
+            paint(history, study, trials, [t.number for t in trials], written=True)
             for i, name in enumerate(names):
                 axes = figure.add_subplot(grid[1 + i // columns, i % columns], sharey=history)
-                told = f"explains about {shares[name]:.0%} of the differences" if shares else ""
-                axes.set(title=told, xlabel=name, ylabel="" if i % columns else in_words(metric))
+                axes.set_title(f"explains about {shares[name]:.0%} of the differences" if shares else "")
+                axes.set(xlabel=name, ylabel="" if i % columns else in_words(metric))
+                axes.tick_params(labelleft=i % columns == 0)
                 having = [trial for trial in trials if name in trial.params]
-                kind = next(trial.distributions[name] for trial in having)
+                kind: Any = having[0].distributions[name]
                 choices = list(getattr(kind, "choices", ()))
                 if choices:
                     axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
                     axes.set_xlim(-0.5, len(choices) - 0.5)
-                elif kind.log:  # type: ignore[attr-defined]
-                    axes.set_xscale("log")
+                elif kind.log:
+                    axes.set(xscale="log", xlim=(kind.low / 1.2, kind.high * 1.2))
+                    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+                    axes.xaxis.set_minor_formatter(NullFormatter())
                 xs = [choices.index(t.params[name]) if choices else t.params[name] for t in having]
                 paint(axes, study, having, xs)
+            figure.legend(*history.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
             png = io.BytesIO()
             figure.savefig(png, format="png")
     write_atomic(path, png.getbuffer())
 
 
-def paint(axes: "Axes", study: "Study", trials: Sequence["FrozenTrial"], xs: Sequence[float]) -> None:
-    """The trials at these places, by how they ended; what is too bad for the scale stands at its edge."""
+def paint(
+    axes: "Axes", study: "Study", trials: Sequence["FrozenTrial"], xs: Sequence[float], *, written: bool = False
+) -> None:
+    """The trials at these places, by how they ended; what is too bad for the scale stands at its edge, as `written`."""
     bottom, top = axes.get_ylim()
-    low, high = (bottom + 0.03 * (top - bottom), top - 0.03 * (top - bottom))
-    bad = high if study.direction.name == "MINIMIZE" else low
+    low, high = bottom + 0.04 * (top - bottom), top - 0.04 * (top - bottom)
+    minimize = study.direction.name == "MINIMIZE"
+    edge = high if minimize else low
     kinds: dict[str, list[tuple[float, float]]] = {}
     for trial, x in zip(trials, xs, strict=True):
-        state, value = trial.state.name, trial.value
-        if state not in ("COMPLETE", "PRUNED", "FAIL"):
+        kind, value = trial.state.name, trial.value
+        if kind == "COMPLETE" and was_recipe(trial):
+            kind = "RECIPE"
+        if kind not in LOOKS:
             continue
-        kind = state
-        if state == "COMPLETE":
-            kind = "BEST" if trial.number == study.best_trial.number else "RECIPE" if was_recipe(trial) else state
-        y = bad if value is None else min(max(value, low), high)
-        kinds.setdefault(kind, []).append((x, y))
-    looks: dict[str, tuple[str, dict[str, Any]]] = {
-        "FAIL": ("failed", {"marker": "x", "color": FAILED}),
-        "PRUNED": ("pruned, value at its end", {"marker": "o", "facecolors": "none", "edgecolors": OTHER}),
-        "COMPLETE": ("complete", {"marker": "o", "color": COMPLETE}),
-        "RECIPE": ("the recipe's own values", {"marker": "D", "color": RECIPE}),
-        "BEST": ("the best", {"marker": "*", "color": BEST, "s": 130}),
-    }
-    for kind, (label, look) in looks.items():
+        beyond = value is None or value > high if minimize else value is None or value < low
+        kinds.setdefault(kind, []).append((x, edge if beyond or value is None else value))
+        if trial.number == study.best_trial.number:
+            kinds["BEST"] = [(x, value_of(trial))]
+        if written and beyond and value is not None:
+            at = (0, -11) if minimize else (0, 6)
+            axes.annotate(f"{value:.3g}", (x, edge), at, textcoords="offset points", ha="center", size=7)
+    for kind, (label, look) in LOOKS.items():
         if kind in kinds:
             axes.scatter(*zip(*kinds[kind], strict=True), **({"s": 28, "zorder": 3} | look), label=label)
 
