@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from src.launcher import Jobs
 
-BEFORE_PRUNING = 5, 1 / 4  # trials that must be complete, and the share of its epochs that a trial gets in any case
+BEFORE_PRUNING = 5, 1 / 2  # complete trials, and the share of its epochs that each trial gets: early ones say little
 EVERY = 60  # seconds between two renewals of the folder's files at least
 
 

@@ -27,7 +27,7 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "BEST": ("the best", {"marker": "*", "s": 260, "color": BEST, "zorder": 2}),
     "COMPLETE": ("complete", {"color": "#0072b2"}),
     "RECIPE": ("the recipe's own values", {"marker": "D", "color": "#007a5a"}),
-    "PRUNED": ("pruned, at its last value (a number: off the scale)", {"facecolors": "none", "edgecolors": "#59636e"}),
+    "PRUNED": ("pruned, at its last value", {"facecolors": "none", "edgecolors": "#59636e"}),
     "FAIL": ("failed", {"marker": "x", "color": "#b3261e"}),
 }
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "begun", "WAITING": "waiting"}
@@ -155,7 +155,9 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
             grid = figure.add_gridspec(lines, columns)
             figure.suptitle(f"{title}\nthe best, trial {best.number}: {value_of(best):.4f} with {point}", fontsize=10)
             history = figure.add_subplot(grid[0, :])
-            history.set(xlabel="trial", ylabel=in_words(metric), ylim=limits(study))
+            history.set(
+                xlabel="trial (with a number at the edge: off the scale)", ylabel=in_words(metric), ylim=limits(study)
+            )
             history.xaxis.set_major_locator(MaxNLocator(integer=True))
             reached = [*(t.number for t in complete), trials[-1].number]
             history.step(reached, [*so_far, so_far[-1]], where="post", color=BEST, alpha=0.5, label="best so far")
