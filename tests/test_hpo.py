@@ -153,11 +153,12 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
 def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
     search = a_search(Launcher(tmp_path, slots=3), trials=7, prune=False)
     search.run()
-    states = [row["state"] for row in told(search)]
+    before = told(search)
+    states = [row["state"] for row in before]
     assert len(states) == 7 and "pruned" not in states
     more = a_search(Launcher(tmp_path), trials=9, prune=False)
     more.run()
-    assert len(told(more)) == 9 and told(more)[:7] == told(search), "a longer search continues the shorter one"
+    assert len(told(more)) == 9 and told(more)[:7] == before, "a longer search continues the shorter one"
     assert (search.folder / "history.png").stat().st_size > 10_000
 
 
