@@ -21,8 +21,9 @@ OPEN = ("waiting", "elsewhere", "running")
 class Board:
     """Shows the jobs on stderr, as often as it is told to and it is worth it."""
 
-    def __init__(self, jobs: "Sequence[Job]") -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: "Sequence[Job]", *, before: int = 0, of: int = 0) -> None:
+        """`jobs` may grow, up to `of` together with those that ended `before`."""
+        self.jobs, self.before, self.of = jobs, before, of
         self.terminal = sys.stderr.isatty()
         self.drawn_at = 0.0
         self.lines = 0  # of the last drawing
@@ -30,7 +31,7 @@ class Board:
 
     def show(self, last: bool = False) -> None:
         for job in self.jobs:
-            if self.known[job.number] != job.state:
+            if self.known.get(job.number, "waiting") != job.state:
                 self.known[job.number] = job.state
                 if not self.terminal:
                     self.write(f"{self.clock()} job {job.number} ({job.label}): {told(job)}\n")
@@ -45,15 +46,19 @@ class Board:
         rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
         counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
         failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
-        text = [table(rows, left=3), f"{len(self.jobs)} jobs: {counted}", *failed[: max(0, room - len(rows))]]
+        text = [
+            table(rows, left=3),
+            f"{self.of or len(self.jobs)} jobs: {counted}",
+            *failed[: max(0, room - len(rows))],
+        ]
         lines = [line[: size.columns - 1] for line in "\n".join(text).splitlines()]
         up = f"\x1b[{self.lines}F\x1b[J" if self.lines else ""  # to the first line of the last drawing, and clear
         self.lines = len(lines)
         self.write(up + "\n".join(lines) + "\n")
 
     def clock(self) -> str:
-        done = sum(job.state not in OPEN for job in self.jobs)
-        return f"[{done}/{len(self.jobs)}]"
+        done = self.before + sum(job.state not in OPEN for job in self.jobs)
+        return f"[{done}/{self.of or len(self.jobs)}]"
 
     def write(self, text: str) -> None:
         sys.stderr.write(text)
@@ -67,11 +72,10 @@ def told(job: "Job") -> str:
     if job.state == "elsewhere":
         return "another process has it; waiting for its result"
     if job.state == "done":
-        score = next(
-            (job.results["metrics"][f"test/{name}"] for name in HEADLINES if f"test/{name}" in job.results["metrics"]),
-            None,
-        )
-        return (job.reason or "done") + ("" if score is None else f", test {score:.4f}")
+        split = "test" if job.results["status"] == "finished" else "val"
+        metrics = job.results["metrics"]
+        score = next((metrics[f"{split}/{name}"] for name in HEADLINES if f"{split}/{name}" in metrics), None)
+        return (job.reason or "done") + ("" if score is None else f", {split} {score:.4f}")
     return f"{job.state}: {job.reason}" if job.reason else job.state
 
 
@@ -90,10 +94,14 @@ def row(job: "Job") -> list[str]:
 
 
 def newest(path: Path) -> dict[str, Any]:
-    """The last whole row of a metrics.csv that another process is writing; {} before there is one."""
+    """The last row of a metrics.csv; {} before there is one."""
+    return next(reversed(epochs(path)), {})
+
+
+def epochs(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a metrics.csv that another process is writing."""
     try:
         rows = list(csv.DictReader(path.read_text().splitlines()))
     except OSError:
-        return {}
-    whole = [row for row in rows if None not in row.values()]
-    return whole[-1] if whole else {}
+        return []
+    return [row for row in rows if None not in row.values()]

@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config import TrainConfig, default_of
+from src.config import HpoConfig, TrainConfig, default_of
 from src.errors import UserError
 from src.registry import natural, row, rows, unknown
 
@@ -289,12 +289,13 @@ def help_text() -> str:
         "",
         "  python -m src.train model=resnet56 data=cifar10",
         "  python -m src.train -m model=resnet20,resnet32 seed=0,1      a sweep: one run a point, one table",
+        "  python -m src.train -m hpo=default model=resnet20            a search over settings, by validation",
         "",
         "The same command again returns a finished run's result, or resumes an unfinished run.",
         "",
         "Groups (group=name):",
     ]
-    for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment"):
+    for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
         out.append(_entry(group, ", ".join(group_choices(group))))
     out += ["", "Models by family (model=name; python -m src.models shows parameters and multiply-adds):"]
     out += [_entry(family, ", ".join(names)) for family, names in families.items()]
@@ -305,6 +306,8 @@ def help_text() -> str:
             out += [_setting("model.", inner) for inner in own.values()]
         elif is_dataclass(f.type):
             out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
+        elif f.name == "hpo":
+            out += [_setting("hpo.", inner) for inner in fields(HpoConfig)]
         else:
             out.append(_setting("", f))
     out += ["", textwrap.fill("What makes a network is set on its family: model=cifar_resnet model.depth=74.", 110)]

@@ -33,7 +33,7 @@ THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep
 
 
 def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
-    """Train (or resume), test once, and write what a finished run leaves; returns the content of results.json.
+    """Train (or resume), test once (not with test=false), and write what a finished run leaves: results.json, returned.
 
     Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C, once all is
     saved.
@@ -86,7 +86,8 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
         model.load_state_dict(network_weights(tested))
         task.adopt(tested)
-        trainer.test(task, data, verbose=False)
+        if config.test:
+            trainer.test(task, data, verbose=False)
     except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
@@ -102,11 +103,12 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         keeper_of(trainer).release()
     results = finished(config, run, facts, task, trainer)
     if trainer.is_global_zero:
-        expected = None if config.trainer.limit_test_batches else data.sizes["test"]
-        if expected not in (None, task.seen):
-            raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
-        results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
-        task.write_test_files(run.path, data.info)
+        if config.test:
+            expected = None if config.trainer.limit_test_batches else data.sizes["test"]
+            if expected not in (None, task.seen):
+                raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
+            results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
+            task.write_test_files(run.path, data.info)
         tell_loggers(trainer, results, task, data.info)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
@@ -278,10 +280,10 @@ def finished(config: TrainConfig, run: Run, facts: dict[str, Any], task: Task, t
     keeper = keeper_of(trainer)
     wandb = any(isinstance(logger, WandbLogger) for logger in trainer.loggers)
     return facts | {
-        "status": "finished",
+        **({"status": "finished"} if config.test else {"status": "untested", "reason": "test=false"}),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "metrics": task.epoch_metrics | metrics,
+        "metrics": (task.epoch_metrics if config.test else {}) | metrics,
         "time": {
             "fit_seconds": keeper.fit_seconds,
             "epoch_seconds": statistics.median(row["seconds"] for row in rows),
@@ -306,7 +308,7 @@ def tell_loggers(trainer: Trainer, results: dict[str, Any], task: Task, info: Da
             logger.experiment.summary.update(
                 results["metrics"] | {"params": results["params"], "macs": results["macs"]}
             )
-            if media := task.wandb_media(info):
+            if results["status"] == "finished" and (media := task.wandb_media(info)):
                 logger.experiment.log(media)
             logger.experiment.finish()
         elif isinstance(logger, TensorBoardLogger):

@@ -29,7 +29,7 @@ ENTRIES: list[dict[str, Any]] = []  # of the jobs that a launcher of this proces
 
 @dataclass
 class Job:
-    """A point of a sweep, and how far it has come: waiting, elsewhere, running, done, failed or stopped."""
+    """A point of a sweep, and how far it has come: waiting, elsewhere, running, done, failed, pruned or stopped."""
 
     number: int
     words: list[str]  # of its command line
@@ -48,6 +48,7 @@ class Job:
     started: float = 0.0  # [seconds since 1970]
     log_begins: int = 0
     told_to_stop: float = 0.0
+    verdict: tuple[str, str] = ("", "")  # what it then ends as, and why
 
     @property
     def path(self) -> Path:
@@ -60,6 +61,12 @@ class Job:
 
     def end(self, state: str, reason: str = "") -> None:
         self.state, self.reason, self.process, self.places = state, reason, None, []
+
+    def stop(self, state: str, reason: str) -> None:
+        """Tell a job that runs to save what it has and to end, as what."""
+        assert self.process is not None
+        self.told_to_stop, self.verdict = time.time(), (state, reason)
+        self.process.terminate()
 
     def entry(self) -> dict[str, Any]:
         """What the table at the end says of it."""

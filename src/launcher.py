@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
+from src.board import Board
 from src.cli import say, sentence, typed, with_task
 from src.errors import UserError
 from src.jobs import (
@@ -69,11 +70,18 @@ class Grid(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
+        assert self.hydra_context is not None and self.config is not None
+        searches = self.config.get("hpo") is not None
+        if searches and not isinstance(self.launcher, Jobs):
+            raise UserError("hpo=… watches its runs: leave out hydra/launcher=…")
         if not isinstance(self.launcher, Jobs):
             return super().sweep(arguments)
-        assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         words = parser.parse_overrides([*self._parse_config(), *arguments])
+        if searches:
+            from src.hpo import search
+
+            return search(self.launcher, words)
         (points,) = self.split_arguments(words, max_batch_size=None)
         return [self.launcher.launch(points, initial_job_idx=0)]
 
@@ -148,18 +156,19 @@ class Jobs(Launcher):
         job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
         return job
 
-    def run_all(self, jobs: list[Job]) -> None:
-        """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process."""
-        from src.board import Board
+    def run_all(self, jobs: list[Job], more: Callable[[], bool] = bool, board: Board | None = None) -> None:
+        """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process.
 
-        board = Board(jobs)
+        `more` is asked at each look whether there will be further jobs, and may append them.
+        """
+        board = board or Board(jobs)
         self.began = time.time()
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
         try:
             with interruptible():
                 try:
-                    while any(job.state in ("waiting", "elsewhere", "running") for job in jobs):
+                    while more() or any(job.state in ("waiting", "elsewhere", "running") for job in jobs):
                         self.step(jobs)
                         board.show()
                         time.sleep(TICK)
@@ -231,8 +240,7 @@ class Jobs(Launcher):
         if job.process.poll() is None:
             late = self.minutes is not None and time.time() - job.started > 60 * self.minutes
             if late and not job.told_to_stop:
-                job.told_to_stop = time.time()
-                job.process.terminate()
+                job.stop("failed", f"took more than {self.minutes:g} minutes; the same command continues it")
             elif job.told_to_stop and time.time() - job.told_to_stop > GRACE:
                 kill(job.process)
             return
@@ -247,7 +255,7 @@ class Jobs(Launcher):
         elif stopped:
             job.end("stopped", "the same command continues it")
         elif job.told_to_stop:
-            job.end("failed", f"took more than {self.minutes:g} minutes; the same command continues it")
+            job.end(*job.verdict)
         elif held(job.path / ".lock"):
             job.end("elsewhere")
         elif job.tries <= self.retries:

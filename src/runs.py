@@ -34,6 +34,8 @@ SOURCES = (  # what a result depends on
     "coco_eval.py",
 )
 
+ENDED = ("finished", "untested")  # a run's status in results.json; the other one is "failed"
+
 
 def identity(config: Any, prefix: str = "") -> dict[str, Any]:
     """The identity leaves of a dataclass tree that differ from its neutral defaults, by dotted name."""
@@ -127,10 +129,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 class Run:
     """A run directory: what it holds, and whether this process may write there."""
 
-    def __init__(self, path: Path, config_hash: str, *, adopt: bool = False) -> None:
-        """`adopt` takes over a directory of another configuration (resume=…) instead of refusing it."""
+    def __init__(self, path: Path, config_hash: str, *, adopt: bool = False, test: bool = True) -> None:
+        """`adopt` takes over a directory of another configuration (resume=…) instead of refusing it; without `test`,
+        a run is at its end before its test."""
         self.path = path
         self.adopt = adopt
+        self.test = test
         self.config_hash = config_hash
         self.code_hash = code_hash()
         self._wandb_id: str | None = None
@@ -147,9 +151,9 @@ class Run:
         """results.json of the finished run, or None; a directory of another config raises UserError."""
         results = read_json(self.path / "results.json")
         self._refuse_other(results)
-        if results is None or results.get("status") != "finished" or results.get("config_hash") != self.config_hash:
+        if results is None or results.get("config_hash") != self.config_hash:
             return None
-        return results
+        return results if results.get("status") in (ENDED[:1] if self.test else ENDED) else None
 
     def record(self) -> dict[str, Any]:
         """What was written when the run started (run.json): hashes, command, W&B id; {} before that."""
@@ -279,7 +283,7 @@ def restored(stored: Any) -> Any:
     schema = OmegaConf.structured(TrainConfig)
     schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
     once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
-    once |= {"preflight": "check", "preflight_memory": None}
+    once |= {"preflight": "check", "preflight_memory": None, "test": True}
     return OmegaConf.merge(schema, content, once)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from src.cli import TRACEBACKS, changed, compose_and_run, help_text, main, say, sentence, typed, variable
 from src.config import TrainConfig
 from src.errors import UserError
-from src.runs import Run, config_hash, default_path, identity, load_config, missing, remove_empty
+from src.runs import ENDED, Run, config_hash, default_path, identity, load_config, missing, remove_empty
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -49,7 +49,7 @@ def story() -> int:
     finally:
         if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
             print(sweep_table(jobs))
-    return 0 if all(entry["status"] == "finished" for entry in jobs) else 1
+    return 0 if all(entry["status"] in ENDED for entry in jobs) else 1
 
 
 def job(config: Any, made: list[Path]) -> dict[str, Any]:
@@ -67,6 +67,8 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
         say(f"\n[job {hydra.job.num}] {label}")
     try:
         run_config = typed(config)
+        if run_config.hpo is not None:
+            raise UserError("hpo=… is a search of many runs: type -m, too.")
         exact = placed(run_config, Path(hydra.runtime.output_dir), hydra.sweep.subdir if sweep else "")
         if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
             raise UserError("Several devices in a sweep need a process a run; leave out hydra/launcher=basic.")
@@ -134,7 +136,8 @@ def located(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tu
 
     content = fingerprint(config.data)
     name = config_hash(config, content)
-    return config, Run(exact or default_path(config, name), name, adopt=bool(config.resume) or config.fresh), content
+    adopt = bool(config.resume) or config.fresh
+    return config, Run(exact or default_path(config, name), name, adopt=adopt, test=config.test), content
 
 
 def settle(config: TrainConfig) -> None:
@@ -209,7 +212,7 @@ def sweep_table(jobs: list[dict[str, Any]]) -> str:
     rows = [["job", "", *(f"test {TITLES[name]}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
-        if entry["status"] == "finished":
+        if entry["status"] in ENDED:
             values = (entry["metrics"].get(f"test/{name}") for name in names)
             cells = ["" if value is None else f"{value:.4f}" for value in values]
             cells.append(duration(entry["time"]["fit_seconds"]))

@@ -1,0 +1,287 @@
+"""A search over settings (`-m hpo=default`): Optuna proposes the points, each is a job as of any other sweep.
+
+A trial's value is a validation metric of the weights that the test would see; the test set itself is left alone
+(test=false). What a search knows is in its folder, `<output_root>/hpo/<name>`, and in the trials' run directories, so
+it may be killed at any moment: the same command continues the trials that had begun, up to the same number in all. A
+point is a function of the search's seed, the trial's number and the history, and what is pruned one of the epochs'
+figures alone. With one slot a search that was killed therefore ends as if it never was.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.board import OPEN, Board, epochs
+from src.cli import say, sentence
+from src.config import HpoConfig, TrainConfig, require
+from src.errors import UserError
+from src.hpo_report import conclude, rounded, word
+from src.jobs import Job, apart
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+    from src.launcher import Jobs
+
+BEFORE_PRUNING = 5, 1 / 2  # complete trials, and the share of its epochs that each trial gets: early ones say little
+EVERY = 60  # seconds between two renewals of the folder's files at least
+
+
+def search(launcher: "Jobs", words: list[Any]) -> None:
+    """Search as the launcher's configuration says, with these parsed words of the command line fixed."""
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("hpo=… needs Optuna: python -m pip install 'optuna>=5'") from None
+    from omegaconf import OmegaConf
+
+    from src import preflight
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    settings: Any = OmegaConf.to_object(launcher.config.hpo)
+    typed = {o.input_line: o for o in words if o.key_or_group.split(".")[0] != "hpo"}
+    if grids := [line for line, override in typed.items() if override.is_sweep_override()]:
+        raise UserError(f"{grids[0]}: a search tries no grid; leave one value")
+    fixed = list(typed)
+    for name in sorted({override.key_or_group for override in typed.values()} & set(settings.space)):
+        say(f"{name} is typed, so it is not searched.")
+        del settings.space[name]
+    base = launcher.job([*fixed, "test=false"], 0)
+    base.label = "what the trials have in common"
+    if base.state == "waiting":
+        check(settings, base.config)
+        survey = apart(preflight.survey, [base], launcher.slots)
+        (base,), launcher.places, launcher.threads = survey.jobs, survey.places, survey.threads
+        if survey.only and base.state != "failed":
+            print(preflight.costs(survey))
+            print(f"That is one of {settings.trials} trials, fewer epochs of those that are pruned.")
+            return
+        if survey.fatal:
+            raise UserError(survey.fatal)
+    if base.state == "failed":
+        raise UserError(base.reason)
+    Search(launcher, settings, fixed, base).run()
+
+
+def check(settings: HpoConfig, config: TrainConfig) -> None:
+    """Raise UserError where these runs are none for a search."""
+    require(bool(settings.space), "hpo.space: nothing is left to search")
+    for name in settings.space:
+        try:
+            attrgetter(name)(config)
+        except AttributeError:
+            raise UserError(f"hpo.space: {name}: no such setting with model={config.model.name}") from None
+    require(
+        config.data.val_fraction > 0,
+        "hpo=… chooses by the validation set, but data.val_fraction=0 keeps none; search with data.val_fraction=0.1",
+    )
+    require(not config.monitor_test, "hpo=… leaves the test set alone: leave out monitor_test=true")
+    require(
+        not config.fresh and config.resume is None,
+        "hpo=… continues what its folder holds; start over with another hpo.name=…, without fresh= and resume=",
+    )
+
+
+@dataclass
+class Running:
+    """A trial that has begun, and how far it has been looked at."""
+
+    trial: "Trial"
+    job: Job
+    reported: int  # the last epoch that the study knows of
+    looked: int  # the last epoch after which it was decided that the trial goes on
+    open: bool = True  # for the study; the job may still be ending
+
+
+class Search:
+    """Brings a study to its number of trials, as many at once as the launcher has places."""
+
+    def __init__(self, launcher: "Jobs", settings: HpoConfig, fixed: list[str], base: Job) -> None:
+        """`base` is the job that the trials vary, looked at by preflight; `fixed` are its words."""
+        self.launcher, self.settings, self.fixed, self.base = launcher, settings, fixed, base
+        config = base.config
+        assert base.run is not None
+        self.metric = settings.metric or headline(config)
+        self.minimize = "loss" in self.metric
+        self.room = max(1, len(launcher.places) // (base.devices if base.on_gpu else 1))
+        space = {name: asdict(values) for name, values in sorted(settings.space.items())}
+        what = [base.run.config_hash, space, self.metric, settings.prune, settings.seed]
+        self.content = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
+        name = settings.name or f"{config.data.name}-{config.model.name}-{self.content}"
+        self.folder = Path(config.output_root, "hpo", name)
+        self.jobs: list[Job] = []
+        self.running: list[Running] = []
+        self.concluded = 0.0
+
+    def run(self) -> None:
+        with held_alone(self.folder):
+            self.study = self.opened()
+            trials = self.study.trials
+            self.left = [trial for trial in trials if trial.state.name == "RUNNING"]
+            self.begun = sum(trial.state.name != "WAITING" for trial in trials)
+            ended, wanted = self.begun - len(self.left), self.settings.trials
+            say(f"{self.folder}: {wanted} trials for {self.metric}, {ended} of them ended before")
+            try:
+                self.launcher.run_all(self.jobs, self.more, Board(self.jobs, before=ended, of=wanted))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("\nStopped; the same command continues the search.") from None
+            finally:
+                self.observe()
+                print(self.conclude())
+                self.storage.engine.dispose()  # the database is closed, and no later than this
+        if not any(trial.state.is_finished() and trial.state.name != "FAIL" for trial in self.study.trials):
+            raise UserError("Every trial failed.")
+        if any(job.state == "stopped" for job in self.jobs):
+            raise UserError("Stopped after a failure, as hydra.launcher.on_failure=stop asks.")
+
+    def opened(self) -> "Study":
+        """The study of the folder, a new one with the recipe's own values as its first point."""
+        import optuna
+
+        self.storage = optuna.storages.RDBStorage(f"sqlite:///{(self.folder / 'study.db').resolve()}")
+        warm_up = int(self.base.config.trainer.max_epochs * BEFORE_PRUNING[1])
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name="search",
+            direction="minimize" if self.minimize else "maximize",
+            pruner=optuna.pruners.MedianPruner(BEFORE_PRUNING[0], warm_up),
+            load_if_exists=True,
+        )
+        if study.user_attrs.setdefault("content", self.content) != self.content:
+            raise UserError(f"{self.folder}: holds another search; choose another hpo.name=…")
+        study.set_user_attr("content", self.content)
+        recipe = {name: attrgetter(name)(self.base.config) for name in self.settings.space}
+        if not study.trials and all(self.settings.space[name].holds(value) for name, value in recipe.items()):
+            study.enqueue_trial(recipe)
+        return study
+
+    def more(self) -> bool:
+        """Learn from the jobs, begin trials where there is room; whether there will be others."""
+        if self.observe() and time.monotonic() - self.concluded > EVERY:
+            self.conclude()
+        if self.launcher.on_failure == "stop" and any(job.state == "failed" for job in self.jobs):
+            return False
+        remaining = len(self.left) + self.settings.trials - self.begun
+        while remaining > 0 and sum(job.state in OPEN for job in self.jobs) < self.room:
+            self.begin()
+            remaining -= 1
+        return remaining > 0
+
+    def begin(self) -> None:
+        """Make a job of a trial that an earlier start has left, or of the next one."""
+        import optuna
+
+        if self.left:
+            before = self.left.pop(0)
+            trial, last = optuna.Trial(self.study, before._trial_id), max(before.intermediate_values, default=0)
+        else:
+            self.begun += 1
+            trial, last = self.study.ask(), 0
+        words = [word(name, value) for name, value in self.proposed(trial).items()]
+        job = self.launcher.job([*self.fixed, *words, "test=false"], trial.number)
+        job.label = " ".join(words)
+        if job.state == "waiting":
+            from src import preflight
+
+            try:
+                preflight.locate(job)
+            except Exception as error:
+                job.end("failed", sentence(error, job.words))
+        self.jobs.append(job)
+        self.running.append(Running(trial, job, reported=last, looked=last - 1))
+
+    def proposed(self, trial: "Trial") -> dict[str, Any]:
+        """The trial's values by setting, the rest of them where a kill has cut it short."""
+        import numpy as np
+        import optuna
+
+        seed = np.random.SeedSequence((self.settings.seed, trial.number)).generate_state(1)[0]
+        self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        for name, values in self.settings.space.items():
+            if values.choices:
+                trial.suggest_categorical(name, values.choices)
+            else:
+                trial.suggest_float(name, values.low, values.high, log=values.log)  # type: ignore[arg-type]
+        return {name: rounded(trial.params[name]) for name in self.settings.space}
+
+    def observe(self) -> bool:
+        """Tell the study what the jobs have come to; whether a trial has ended."""
+        for running in self.running:
+            self.follow(running)
+            if running.open and running.job.state in ("done", "failed"):
+                self.close(running)
+        ended = [running for running in self.running if not running.open]
+        self.running = [running for running in self.running if running.open]
+        return bool(ended)
+
+    def follow(self, running: Running) -> None:
+        """Report the epochs that a trial has behind it, each once, and prune it where they are too bad.
+
+        So it is also with epochs that came after: what is pruned must not depend on how soon we look.
+        """
+        trial, job = running.trial, running.job
+        rows = epochs(job.path / "metrics.csv") if job.state in ("running", "done") else []
+        for row in rows:
+            epoch, figure = int(row["epoch"]), float(row.get(self.metric) or "nan")
+            if epoch <= running.looked or not math.isfinite(figure):
+                continue
+            if epoch > running.reported:
+                trial.report(figure, epoch)
+            running.looked = epoch
+            if self.settings.prune and epoch < job.config.trainer.max_epochs and trial.should_prune():
+                self.tell(running, "PRUNED")
+                if job.state == "running":
+                    job.stop("pruned", f"worse than the median after {epoch} epochs")
+                return
+
+    def close(self, running: Running) -> None:
+        """Tell the study how a trial's job has ended."""
+        metrics = running.job.results.get("metrics", {})
+        value, reason = metrics.get(self.metric), running.job.reason
+        if running.job.state == "done" and value is None:
+            known = ", ".join(name for name in metrics if name.startswith("val/"))
+            reason = f"hpo.metric={self.metric}: no such number among {known}"
+        if running.job.state == "failed" or value is None:
+            running.trial.set_user_attr("reason", reason)
+            self.tell(running, "FAIL")
+        else:
+            self.tell(running, "COMPLETE", value)
+
+    def tell(self, running: Running, state: str, value: float | None = None) -> None:
+        from optuna.trial import TrialState
+
+        running.trial.set_user_attr("run", str(running.job.path)) if running.job.run else None
+        self.study.tell(running.trial, value, state=TrialState[state])
+        running.open = False
+
+    def conclude(self) -> str:
+        """Write the folder's files; returns what to print."""
+        self.concluded = time.monotonic()
+        return conclude(self.study, self.folder, list(self.settings.space), self.metric, self.fixed, self.launcher)
+
+
+@contextlib.contextmanager
+def held_alone(folder: Path) -> Iterator[None]:
+    """Keep a second start of the same search out: it would have to share the history."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is at this search; wait for it, or choose a hpo.name=…"
+            ) from None
+        yield
+
+
+def headline(config: TrainConfig) -> str:
+    """The validation metric that a task is about."""
+    return "val/accuracy" if config.task.name == "multiclass" else "val/map"
