@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -180,7 +182,9 @@ class RunKeeper(Checkpoint):
         self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out where it resumes inside an epoch
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        cut_metrics(self.run.path / "metrics.csv", trainer.current_epoch) if trainer.is_global_zero else None
+        if trainer.is_global_zero:
+            cut_metrics(self.run.path / "metrics.csv", trainer.current_epoch)
+            retell(trainer, read_metrics(self.run.path / "metrics.csv"))
         self.progress = Progress(
             epochs=trainer.max_epochs or 1,
             batches=int(trainer.num_training_batches),
@@ -239,8 +243,7 @@ class RunKeeper(Checkpoint):
         improved, self.best = score > self.best, max(score, self.best)
         if trainer.is_global_zero:
             append_metrics(self.run.path / "metrics.csv", row)
-            for logger in trainer.loggers:
-                logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=trainer.global_step)
+            tell(trainer.loggers, row)
             self.progress.line(row)
         if improved:
             self._save(trainer, pl_module, self.run.best)
@@ -254,6 +257,10 @@ class RunKeeper(Checkpoint):
             stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
         if stopping and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise Interrupted
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not hasattr(self, "progress"):  # stopped in the final test: nothing to train
+            retell(trainer, read_metrics(self.run.path / "metrics.csv"))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint |= self.carried
@@ -293,6 +300,20 @@ def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = N
         f"The loss is no longer a finite number (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "
         "Lower optim.lr, warm up (optim.warmup=0.05) or clip (optim.clip_norm=1)."
     )
+
+
+def tell(loggers: Iterable[Logger], row: dict[str, float]) -> None:
+    """Give loggers the row of an epoch."""
+    for logger in loggers:
+        logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+
+def retell(trainer: Trainer, rows: Iterable[dict[str, float]]) -> None:
+    """Repeat the epochs before a stop where W&B is offline: each start has a folder of its own there, and what is sent
+    later shall not depend on how W&B joins them. The newest folder holds the whole run."""
+    offline = [x for x in trainer.loggers if isinstance(x, WandbLogger) and x.experiment.offline]
+    for row in rows:
+        tell(offline, row)
 
 
 def append_metrics(path: Path, row: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from src.models.detection_weights import load as load_detector
 from src.models.speednet import fit_to_data
 from src.models.weights import check_network, load, locate, read, sha256_of
 from src.results import summary
-from src.runs import Run, command_line, plain, write_json
+from src.runs import Run, command_line, config_hash, plain, write_json
 from src.tasks import build_network, build_task
 from src.tasks.base import Task
 from src.trainer import build_loggers, build_trainer
@@ -217,6 +217,8 @@ def prepare(
         carried=carried,
     )
     logged = stored | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    pool = config_hash(replace(config, seed=0), facts["data_fingerprint"])[:6]  # of runs that differ only in their seed
+    logged["pool"] = f"{readable_name(config, seed=False)}-{pool}"
     loggers = build_loggers(
         config.logger,
         path=run.path,
@@ -229,11 +231,11 @@ def prepare(
     return build_trainer(config, keeper=keeper, loggers=loggers)
 
 
-def readable_name(config: TrainConfig) -> str:
+def readable_name(config: TrainConfig, *, seed: bool = True) -> str:
     """What a run is called among its like: network, data set, the part of it where that is limited, seed."""
     limit = config.data.limit_train
     part = [f"train{limit:g}"] if limit is not None else []
-    return "-".join([config.model.name, config.data.name, *part, f"seed{config.seed}"])
+    return "-".join([config.model.name, config.data.name, *part, *([f"seed{config.seed}"] if seed else [])])
 
 
 def tags(config: TrainConfig) -> list[str]:
@@ -306,7 +308,10 @@ def tell_loggers(trainer: Trainer, results: dict[str, Any], task: Task, info: Da
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(
-                results["metrics"] | {"params": results["params"], "macs": results["macs"]}
+                results["metrics"]
+                | errors(results)
+                | {name: results[name] for name in ("params", "macs")}
+                | {f"time/{name}": value for name, value in results["time"].items()}
             )
             if results["status"] == "finished" and (media := task.wandb_media(info)):
                 logger.experiment.log(media)
@@ -315,3 +320,12 @@ def tell_loggers(trainer: Trainer, results: dict[str, Any], task: Task, info: Da
             test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}
             logger.log_metrics(test, step=results["steps"])
             logger.finalize("success")
+
+
+def errors(results: dict[str, Any]) -> dict[str, float]:
+    """1 - accuracy, which the literature prints; only where an image has one class."""
+    if results["task"] != "multiclass":
+        return {}
+    names = {"accuracy": "error", "top5": "top5_error"}
+    parted = [(*key.rpartition("/"), value) for key, value in results["metrics"].items()]
+    return {f"{split}/{names[name]}": 1 - value for split, _, name, value in parted if name in names}

@@ -302,3 +302,14 @@ def command_line() -> str:
     module = sys.modules["__main__"].__spec__
     program = f"-m {module.name}" if module else shlex.quote(sys.argv[0])
     return " ".join(["python", program, *map(shlex.quote, sys.argv[1:])])
+
+
+def has_wandb_key() -> bool:
+    """True where W&B would find a key: in the environment or, under one of its names, in the user's netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return any(host in netrc.read_text() for host in ("api.wandb.ai", "api.forge.coreweave.com"))
+    except OSError:
+        return False

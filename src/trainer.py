@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.callbacks import AtomicCheckpointIO, Averaging, RunKeeper
 from src.config import LoggerConfig, TrainConfig
+from src.runs import has_wandb_key
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -87,17 +88,6 @@ def build_loggers(
         )
         return [logger]
     return []
-
-
-def has_wandb_key() -> bool:
-    """True where W&B would find a key: in the environment or in the user's netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return "api.wandb.ai" in netrc.read_text()
-    except OSError:
-        return False
 
 
 def quiet_lightning() -> None:

@@ -2,11 +2,14 @@
 
 import csv
 import json
+import re
 import signal
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,8 @@ from helpers import (
 )
 
 from src.evaluate import evaluate
+from src.published import read_published
+from src.report.dashboard import workspace
 
 RESULT_KEYS = {
     "run", "command", "status", "config_hash", "code_hash", "model", "data", "data_fingerprint", "n_train", "n_val",
@@ -253,13 +258,50 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     assert not list(path.rglob("*.tmp"))
 
 
-def test_wandb_without_a_key_stays_offline_and_keeps_its_id(tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    done = train(path, "logger=wandb", "trainer.max_epochs=1")
+def test_wandb_offline_keeps_its_id_and_the_newest_folder_holds_all_that_a_dashboard_shows(tmp_path: Path) -> None:
+    path, study = tmp_path / "run", read_published("he2016_table6")
+    done = train(path, "logger=wandb", "trainer.max_epochs=1", f"experiment_name={study.experiment}")
     assert done.returncode == 0, done.stderr
-    (offline,) = (path / "wandb").glob("offline-run-*")
-    assert offline.name.endswith(results(path)["wandb_id"])
-    assert json.loads((path / "run.json").read_text())["wandb_id"] == results(path)["wandb_id"]
+    done = command("src.train", f"resume={path}", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    first, second = sorted((path / "wandb").glob("offline-run-*/*.wandb"))
+    assert first.stem == second.stem == f"run-{results(path)['wandb_id']}"
+    assert (path / "wandb" / "latest-run").resolve() == second.parent
+    config, summary, rows = wandb_records(second)
+    assert config.run_group == study.experiment and config.job_type == "train"
+    assert config.display_name == "cifar_resnet-digits-seed0"
+    assert set(config.tags) == {study.experiment, "cifar_resnet", "digits", "multiclass"}
+    epochs = [row for row in rows if "epoch" in row]
+    assert [row["epoch"] for row in epochs] == ["1", "2"]
+    assert [float(row["val/loss"]) for row in epochs] == [float(row["val/loss"]) for row in table(path / "metrics.csv")]
+    shown = json.dumps(workspace("me", "mine", study)._to_model().model_dump(mode="json", by_alias=True))
+    logged = {item.key: item.value_json for item in config.config.update}
+    assert re.findall(r'"summary:([^"]+)"', shown) and set(re.findall(r'"summary:([^"]+)"', shown)) <= summary
+    assert set(re.findall(r'"metrics": \["([^"]+)"\]', shown)) <= summary | set(epochs[0])
+    assert "depth" in json.loads(logged["model"]) and json.loads(logged["pool"]).startswith("cifar_resnet-digits-")
+
+
+def wandb_records(path: Path) -> tuple[Any, set[str], list[dict[str, str]]]:
+    """A W&B file's run, the names in its summary, and its history. The file is a log in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, part, records = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        part += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            records.append(Record.FromString(part))
+            part = b""
+    of = {
+        kind: [getattr(r, kind) for r in records if r.WhichOneof("record_type") == kind]
+        for kind in ("run", "summary", "history")
+    }
+    names = {item.key for summary in of["summary"] for item in summary.update}
+    rows = [{item.key or item.nested_key[0]: item.value_json for item in row.item} for row in of["history"]]
+    return of["run"][-1], names, rows
 
 
 def test_tensorboard_writes_events(tmp_path: Path) -> None:

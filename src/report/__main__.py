@@ -1,12 +1,15 @@
 """Report on runs: ``python -m src.report runs=<glob> [study=he2016_table6] [out=<directory>]``, or compare two:
-``python -m src.report compare=[A,B] [out=<file.json>]``.
+``python -m src.report compare=[A,B] [out=<file.json>]``, or make a dashboard:
+``python -m src.report wandb=<entity>/<project> [study=he2016_table6] [out=<file.json>]``.
 
 runs=     where the run directories lie; a directory stands for all below it, [A,B] for several (default: outputs)
 study=    a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
 out=      where the page, tables and figures go (default: outputs/report/<study or all>)
 compare=  two run directories or globs: the paired difference over seeds, and McNemar's test on the test predictions
+wandb=    a dashboard at W&B with the study's tables and figures, over the runs of its group there; out= writes its
+          definition to a file instead, for which neither key nor network is needed
 
-All is made from the files of the runs, without network or GPU.
+The rest is made from the files of the runs, without network or GPU.
 """
 
 import sys
@@ -26,7 +29,7 @@ from src.report.views import View, about, comparable, general_view, study_view
 from src.results import write_rows
 from src.runs import write_atomic
 
-WORDS = ("runs", "study", "out", "compare")
+WORDS = ("runs", "study", "out", "compare", "wandb")
 
 
 def story() -> int:
@@ -41,8 +44,16 @@ def story() -> int:
 
         compare(listed(asked["compare"]), out=Path(asked["out"]) if "out" in asked else None)
         return 0
-    out = Path(asked.get("out", f"outputs/report/{asked.get('study', 'all')}"))
-    report(listed(asked.get("runs", "outputs")), asked.get("study"), out)
+    study = asked.get("study")
+    if study and study not in published_names():
+        raise UserError(unknown("study", study, published_names()))
+    published = read_published(study) if study else None
+    if "wandb" in asked:
+        from src.report.dashboard import dashboard
+
+        print(dashboard(asked["wandb"], published, Path(asked["out"]) if "out" in asked else None))
+        return 0
+    report(listed(asked.get("runs", "outputs")), published, Path(asked.get("out", f"outputs/report/{study or 'all'}")))
     return 0
 
 
@@ -56,8 +67,10 @@ def options(words: Sequence[str]) -> dict[str, str]:
         if name not in WORDS or not equals or not value:
             raise UserError(f"{word}: not understood; python -m src.report takes {'=, '.join(WORDS)}=")
         asked[name] = value
-    if "compare" in asked and {"runs", "study"} & set(asked):
+    if "compare" in asked and {"runs", "study", "wandb"} & set(asked):
         raise UserError("compare= stands alone: it names its runs itself")
+    if "wandb" in asked and "runs" in asked:
+        raise UserError("runs= is not for wandb=: a dashboard shows the runs that are at W&B")
     return asked
 
 
@@ -67,11 +80,8 @@ def listed(value: str) -> list[str]:
     return [word.strip() for word in inner if word.strip()]
 
 
-def report(patterns: Sequence[str], study: str | None, out: Path) -> None:
+def report(patterns: Sequence[str], published: Published | None, out: Path) -> None:
     """Collect the runs, judge them, and write page, tables and figures below `out`."""
-    if study and study not in published_names():
-        raise UserError(unknown("study", study, published_names()))
-    published = read_published(study) if study else None
     collected = collect(patterns)
     for path, reason in collected.left_out:
         say(legible(f"Left out: {path}: {reason}"))
