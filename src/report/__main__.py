@@ -45,15 +45,12 @@ def story() -> int:
         compare(listed(asked["compare"]), out=Path(asked["out"]) if "out" in asked else None)
         return 0
     study = asked.get("study")
-    if study and study not in published_names():
-        raise UserError(unknown("study", study, published_names()))
-    published = read_published(study) if study else None
     if "wandb" in asked:
         from src.report.dashboard import dashboard
 
-        print(dashboard(asked["wandb"], published, Path(asked["out"]) if "out" in asked else None))
+        print(dashboard(asked["wandb"], numbers_of(study), Path(asked["out"]) if "out" in asked else None))
         return 0
-    report(listed(asked.get("runs", "outputs")), published, Path(asked.get("out", f"outputs/report/{study or 'all'}")))
+    report(listed(asked.get("runs", "outputs")), study, Path(asked.get("out", f"outputs/report/{study or 'all'}")))
     return 0
 
 
@@ -80,8 +77,16 @@ def listed(value: str) -> list[str]:
     return [word.strip() for word in inner if word.strip()]
 
 
-def report(patterns: Sequence[str], published: Published | None, out: Path) -> None:
+def numbers_of(study: str | None) -> Published | None:
+    """What the study printed; UserError for one that is unknown."""
+    if study and study not in published_names():
+        raise UserError(unknown("study", study, published_names()))
+    return read_published(study) if study else None
+
+
+def report(patterns: Sequence[str], study: str | None, out: Path) -> None:
     """Collect the runs, judge them, and write page, tables and figures below `out`."""
+    published = numbers_of(study)
     collected = collect(patterns)
     for path, reason in collected.left_out:
         say(legible(f"Left out: {path}: {reason}"))
