@@ -22,6 +22,7 @@ from src.errors import UserError
 from src.runs import Run, read_json
 
 LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long as its launcher
+NODE_GPUS = "TRAIN_NODE_GPUS"  # where jobs are for other machines than this one: the GPUs of each of those
 GRACE = 60  # seconds that a job has to save what it has, once told to stop
 
 ENTRIES: list[dict[str, Any]] = []  # of the jobs that a launcher of this process has had: their results, or reasons

@@ -212,9 +212,9 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
 
     ends: list[float] = []
     trainer = config.trainer
-    part = config.data.batch_size // ((trainer.devices or 1) * trainer.accumulate)
+    part = config.data.batch_size // (trainer.world * trainer.accumulate)
     images = part if trainer.accelerator == "gpu" else min(part, max(2, int(CPU_STEP // macs)))
-    alone = replace(trainer, devices=1, strategy="auto", accumulate=1, max_epochs=1, limit_train_batches=3)
+    alone = replace(trainer, devices=1, num_nodes=1, strategy="auto", accumulate=1, max_epochs=1, limit_train_batches=3)
     config = replace(
         config,
         protocol="last",
