@@ -141,7 +141,8 @@ class Slurm(Jobs):
             job.end("done")
             return
         failure = failed_since(record(job).stat().st_mtime, job)
-        if not failure and time.monotonic() - self.ended.setdefault(job.number, time.monotonic()) < UNSEEN:
+        ended = self.ended.setdefault(job.number, time.monotonic())
+        if not failure and time.monotonic() - ended < UNSEEN:
             return
         if not failure and (held(job.log) or held(job.path / ".lock")):
             job.end("elsewhere")
