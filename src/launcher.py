@@ -104,8 +104,12 @@ class Jobs(Launcher):
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src import preflight
+        from src import preflight, ranks
 
+        if rank := ranks.own():
+            raise UserError(
+                f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
+            )
         jobs = [self.job(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
         common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
         for job, words in zip(jobs, job_overrides, strict=True):
