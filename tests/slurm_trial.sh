@@ -24,9 +24,14 @@ until_true() { # seconds, then a command
     while ! "${@:2}"; do ((SECONDS < limit)) || fail "waited in vain for: ${*:2}"; sleep 0.5; done
 }
 end() {
+    local code=$? file daemon
     scancel --user=root 2>/dev/null || true
-    for file in "$place"/*.pid; do [ -e "$file" ] && kill "$(cat "$file")" 2>/dev/null; done
-    [ -n "${KEEP:-}" ] || rm -rf "$place"
+    for file in "$place"/*.pid; do
+        daemon=$(cat "$file" 2>/dev/null) && kill "$daemon" 2>/dev/null || continue
+        for _ in $(seq 100); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done
+    done
+    [ -n "${KEEP:-}" ] || rm -rf "$place" || true
+    exit $code
 }
 trap end EXIT
 
