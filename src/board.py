@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from src.jobs import Job
 
 EVERY = 1.0  # seconds between two drawings
-OPEN = ("waiting", "elsewhere", "running")
+OPEN = ("waiting", "queued", "elsewhere", "running")
 
 
 class Board:
@@ -42,7 +42,11 @@ class Board:
     def draw(self) -> None:
         size = shutil.get_terminal_size()
         room = size.lines - 5
-        shown = self.jobs if len(self.jobs) <= room else [j for j in self.jobs if j.state not in ("waiting", "done")]
+        shown = (
+            self.jobs
+            if len(self.jobs) <= room
+            else [j for j in self.jobs if j.state not in ("waiting", "queued", "done")]
+        )
         rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
         counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
         failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]

@@ -27,6 +27,8 @@ from src.errors import UserError
 from src.results import write_rows
 from src.runs import Run, write_atomic
 
+# Ctrl-C; the end that a system asks for; and SLURM's warnings of the end of the time or of being preempted
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SHORT = {"accuracy": "acc", "map": "mAP"}  # on the bar
 DDP_CHECK_EVERY = 50  # steps between the moments at which processes agree to save or stop
 
@@ -181,7 +183,7 @@ class RunKeeper(Checkpoint):
         self.started = self.saved = time.monotonic()
         self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out where it resumes inside an epoch
         if threading.current_thread() is threading.main_thread():
-            self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.handlers = {number: signal.signal(number, self._stop) for number in STOPS}
         if trainer.is_global_zero:
             cut_metrics(self.run.path / "metrics.csv", trainer.current_epoch)
             retell(trainer, read_metrics(self.run.path / "metrics.csv"))
@@ -283,8 +285,10 @@ class RunKeeper(Checkpoint):
         self.saved = time.monotonic()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stopping is not None:  # the second time the user means now
-            raise Interrupted
+        if self.stopping is not None:
+            if number == signal.SIGINT:  # the second time the user means now; a system only repeats itself
+                raise Interrupted
+            return
         self.stopping = number
         tqdm.write("Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)
 

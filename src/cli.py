@@ -320,13 +320,25 @@ def help_text() -> str:
         _entry("  hydra.launcher.minutes=90", "the longest that a job may take (no limit)"),
         _entry("  hydra.launcher.on_failure=stop", "start nothing after a failure (continue)"),
     ]
+    out += [
+        "",
+        "Sweeps on a cluster (-m hydra/launcher=slurm): jobs that save, queue again and resume where time runs out:",
+    ]
+    out += [
+        _entry("  hydra.launcher.partition=gpu", "where to; by default the cluster's own choice"),
+        _entry("  hydra.launcher.minutes=60", "the time that a job asks for before it queues again"),
+        _entry("  hydra.launcher.gpus=4", "GPUs of a node (0); hydra.launcher.cpus=8: cores a process (1)"),
+        _entry("  hydra.launcher.memory=32", "of a node [GB]; by default the cluster's own choice"),
+        _entry("  hydra.launcher.slots=8", "jobs at once; hydra.launcher.requeues=100: how often a job queues again"),
+        _entry("  hydra.launcher.sbatch.account=me", "any other option of sbatch, by its long name"),
+    ]
     return "\n".join([*out, "Hydra's flags (--cfg job, --info, -m): --hydra-help"])
 
 
 def _entry(head: str, body: str) -> str:
     import textwrap
 
-    return textwrap.fill(body, 110, initial_indent=f"  {head:<16}", subsequent_indent=" " * 18)
+    return textwrap.fill(body, 110, initial_indent=f"  {head + ' ':<16}", subsequent_indent=" " * 18)
 
 
 def _setting(prefix: str, f: Any) -> str:

@@ -312,7 +312,8 @@ class FinetuneConfig:
 @dataclass
 class TrainerConfig:
     accelerator: str = setting("auto", "where to train", identity=False, choices=("auto", "cpu", "gpu"))
-    devices: int | None = setting(None, "how many devices; by default one, with trainer=ddp every GPU")
+    devices: int | None = setting(None, "how many devices, of a node; by default one, with trainer=ddp every GPU")
+    num_nodes: int = setting(1, "machines, each with as many devices; SLURM's srun or torchrun starts the processes")
     strategy: str = setting("auto", "one device, or one process a device", identity=False, choices=("auto", "ddp"))
     precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"))
     channels_last: bool = setting(True, "images and weights in NHWC order")
@@ -336,11 +337,16 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_choices(self, "trainer")
-        for name in ("max_epochs", "accumulate"):
+        for name in ("max_epochs", "accumulate", "num_nodes"):
             require(getattr(self, name) >= 1, f"trainer.{name}={getattr(self, name)}: at least 1")
         for name in ("devices", "limit_train_batches", "limit_val_batches", "limit_test_batches", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"trainer.{name}={value}: at least 1")
+
+    @property
+    def world(self) -> int:
+        """The processes that train together."""
+        return (self.devices or 1) * self.num_nodes
 
 
 @dataclass

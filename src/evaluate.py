@@ -45,7 +45,14 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     if "config" not in checkpoint:
         raise UserError(f"{checkpoint_path}: no checkpoint of ours (it carries no configuration)")
     stored = restored(OmegaConf.create(checkpoint["config"]))
-    here = {"accelerator": "auto", "devices": None, "strategy": "auto", "limit_test_batches": None, "graph": "none"}
+    here = {
+        "accelerator": "auto",
+        "devices": None,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "limit_test_batches": None,
+        "graph": "none",
+    }
     over = {"trainer": here, "protocol": "last", "optim": {"schedule": "constant", "ema": 0.0}}
     config = typed(changed(OmegaConf.merge(stored, over), overrides or []))
     return measure(config, checkpoint, checkpoint_path, split)

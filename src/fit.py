@@ -11,6 +11,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 
+from src import ranks
 from src.callbacks import Interrupted, RunKeeper, load_checkpoint, read_metrics
 from src.cli import say, sentence
 from src.config import DETECTION, TrainConfig
@@ -81,6 +82,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     if trainer.is_global_zero:
         run.start(config, command_line())
         say(opening(config, run, facts, model, notes, resumed=resume is not None))
+    ranks.tell("train")
     try:
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
@@ -175,7 +177,7 @@ def fitting(config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int 
     Raises UserError where it does not fit.
     """
     trainer, devices = config.trainer, config.trainer.devices or 1
-    batch = config.data.batch_size // devices
+    batch = config.data.batch_size // trainer.world
     network = counted(config, model)
     settings: dict[str, Any] = {
         "images": (batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
@@ -252,12 +254,13 @@ def opening(
     if learned < facts["params"]:
         notes = [*notes, f"{learned:,} of {facts['params']:,} parameters learn."]
     trainer = config.trainer
+    nodes = f"{trainer.num_nodes} × " if trainer.num_nodes > 1 else ""
     compiled = ", compiled" if trainer.compile else ""
     compiled += f", CUDA graph: {trainer.graph}" if trainer.graph != "none" else ""
     return (
         f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
         f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "
-        f"{trainer.max_epochs} epochs, seed {config.seed}; {trainer.devices} × {trainer.accelerator}, "
+        f"{trainer.max_epochs} epochs, seed {config.seed}; {nodes}{trainer.devices} × {trainer.accelerator}, "
         f"{trainer.precision}{compiled}\n" + "\n".join([*notes, str(run.path)])
     )
 

@@ -1,5 +1,6 @@
 """What this machine is and what it is good at: devices, precision, memory, versions."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -8,25 +9,53 @@ from typing import Any
 
 import torch
 
+from src import ranks
 from src.config import TrainerConfig
 from src.errors import UserError
+from src.jobs import NODE_GPUS
 
 
 def resolve(trainer: TrainerConfig) -> tuple[str, int, str]:
     """(accelerator, devices, precision) where the configuration says auto; UserError for what is not here."""
-    gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" and torch.cuda.is_available() else 0
+    gpus = count_gpus() if trainer.accelerator != "cpu" else 0
     if trainer.accelerator == "gpu" and not gpus:
         raise UserError("trainer.accelerator=gpu: no GPU that torch can use is here; use trainer=cpu or trainer=auto.")
     accelerator = "gpu" if gpus else "cpu"
     devices = trainer.devices or (gpus if trainer.strategy == "ddp" and gpus else 1)
     if accelerator == "gpu" and devices > gpus:
         raise UserError(f"trainer.devices={devices}: only {gpus} GPU(s) here.")
-    if devices > 1 and trainer.strategy != "ddp":
-        raise UserError(f"trainer.devices={devices}: several devices need one process each; add trainer=ddp.")
+    check_processes(trainer, devices)
     precision = trainer.precision
     if precision == "auto":
+        if NODE_GPUS in os.environ:
+            raise UserError("trainer.precision=auto: what the nodes are good at is not known here; say fp32 or bf16.")
         precision = "bf16" if good_at_bf16(accelerator) else "fp32"
     return accelerator, devices, precision
+
+
+def count_gpus() -> int:
+    """The GPUs of this machine, or of a node that jobs are to be submitted to."""
+    if NODE_GPUS in os.environ:
+        return int(os.environ[NODE_GPUS])
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def check_processes(trainer: TrainerConfig, devices: int) -> None:
+    """Raise UserError unless there is a process a device, or trainer=ddp can start those."""
+    asked = f"trainer.devices={devices}" + f" trainer.num_nodes={trainer.num_nodes}" * (trainer.num_nodes > 1)
+    world, rank = devices * trainer.num_nodes, ranks.own()
+    if world > 1 and trainer.strategy != "ddp":
+        raise UserError(f"{asked}: several devices need one process each; add trainer=ddp.")
+    if rank and rank.world != world:
+        raise UserError(
+            f"{asked}: needs {world} process{'es' * (world > 1)}, but {rank.starter} has started {rank.world}; "
+            "trainer=ddp with trainer.devices=<processes a node> trainer.num_nodes=<nodes> makes them agree."
+        )
+    if trainer.num_nodes > 1 and not rank and NODE_GPUS not in os.environ:
+        raise UserError(
+            f"{asked}: start a process a device on each node, by srun or torchrun; "
+            "in a sweep, hydra/launcher=slurm does it."
+        )
 
 
 def good_at_bf16(accelerator: str) -> bool:

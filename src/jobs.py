@@ -22,6 +22,7 @@ from src.errors import UserError
 from src.runs import Run, read_json
 
 LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long as its launcher
+NODE_GPUS = "TRAIN_NODE_GPUS"  # where jobs are for other machines than this one: the GPUs of each of those
 GRACE = 60  # seconds that a job has to save what it has, once told to stop
 
 ENTRIES: list[dict[str, Any]] = []  # of the jobs that a launcher of this process has had: their results, or reasons
@@ -29,7 +30,7 @@ ENTRIES: list[dict[str, Any]] = []  # of the jobs that a launcher of this proces
 
 @dataclass
 class Job:
-    """A point of a sweep, and how far it has come: waiting, elsewhere, running, done, failed, pruned or stopped."""
+    """A point of a sweep, and its state: waiting, queued, elsewhere, running, done, failed, pruned or stopped."""
 
     number: int
     words: list[str]  # of its command line
@@ -117,11 +118,19 @@ def reason_of(job: Job) -> str:
         return f"ended by {signal.Signals(-code).name}{memory} (see {job.log})"
     if recorded := failed_since(job.started, job):
         return recorded
-    with job.log.open("rb") as file:
-        file.seek(job.log_begins)
-        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    return last_words(job) or f"exit code {code} (see {job.log})"
+
+
+def last_words(job: Job) -> str:
+    """The last line that a job has written since it began; "" where there is none."""
+    try:
+        with job.log.open("rb") as file:
+            file.seek(job.log_begins)
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return ""
     told = [line for line in lines if not line.startswith("(debug=true")]
-    return told[-1].strip() if told else f"exit code {code} (see {job.log})"
+    return told[-1].strip() if told else ""
 
 
 def follow_launcher() -> None:

@@ -23,7 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from src.board import Board
+from src.board import OPEN, Board
 from src.cli import say, sentence, typed, with_task
 from src.errors import UserError
 from src.jobs import (
@@ -72,7 +72,7 @@ class Grid(BasicSweeper):
 
         assert self.hydra_context is not None and self.config is not None
         searches = self.config.get("hpo") is not None
-        if searches and not isinstance(self.launcher, Jobs):
+        if searches and not getattr(self.launcher, "local", False):
             raise UserError("hpo=… watches its runs: leave out hydra/launcher=…")
         if not isinstance(self.launcher, Jobs):
             return super().sweep(arguments)
@@ -89,6 +89,9 @@ class Grid(BasicSweeper):
 class Jobs(Launcher):
     """Runs the points that a sweeper chooses, each in a process of its own, as many at once as there are slots."""
 
+    local = True  # its jobs are processes of this machine
+    interrupted = "Stopped; the same command continues the sweep."
+
     def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
         for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
             if value is not None and value <= 0:
@@ -101,13 +104,17 @@ class Jobs(Launcher):
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src import preflight
+        from src import preflight, ranks
 
+        if rank := ranks.own():
+            raise UserError(
+                f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
+            )
         jobs = [self.job(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
         common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
         for job, words in zip(jobs, job_overrides, strict=True):
             job.label = " ".join(word for word in words if word not in common) or "defaults"
-        survey = apart(preflight.survey, jobs, self.slots)
+        survey = self.survey(jobs)
         jobs = survey.jobs
         if problems := preflight.problems(survey):
             say(problems)
@@ -124,10 +131,15 @@ class Jobs(Launcher):
         try:
             self.run_all(jobs)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("\nStopped; the same command continues the sweep.") from None
+            raise KeyboardInterrupt(f"\n{self.interrupted}") from None
         finally:
             ENTRIES.extend(job.entry() for job in jobs)
         return [returned(job) for job in jobs]
+
+    def survey(self, jobs: list[Job]) -> Any:
+        from src import preflight
+
+        return apart(preflight.survey, jobs, self.slots)
 
     def job(self, words: list[str], number: int) -> Job:
         """The job of these overrides: failed where they are wrong, else with its typed configuration."""
@@ -161,23 +173,26 @@ class Jobs(Launcher):
 
         `more` is asked at each look whether there will be further jobs, and may append them.
         """
-        board = board or Board(jobs)
         self.began = time.time()
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
         try:
-            with interruptible():
-                try:
-                    while more() or any(job.state in ("waiting", "elsewhere", "running") for job in jobs):
-                        self.step(jobs)
-                        board.show()
-                        time.sleep(TICK)
-                finally:
-                    self.stop(jobs)
-                    board.show(last=True)
+            self.watch(jobs, more, board or Board(jobs))
         finally:
             os.close(self.lifeline)
             os.close(writing)
+
+    def watch(self, jobs: list[Job], more: Callable[[], bool], board: Board) -> None:
+        """Step by step to the end of all jobs, with the table for a person."""
+        with interruptible():
+            try:
+                while more() or any(job.state in OPEN for job in jobs):
+                    self.step(jobs)
+                    board.show()
+                    time.sleep(TICK)
+            finally:
+                self.stop(jobs)
+                board.show(last=True)
 
     def step(self, jobs: list[Job]) -> None:
         """Look at each job once: gather what has ended, start what there is a place for."""

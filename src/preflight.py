@@ -7,6 +7,7 @@ A launcher has this done in another process, so torch and Lightning are imported
 
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 from src.config import TrainConfig
 from src.data import build_data
 from src.errors import UserError
-from src.jobs import Job, held
+from src.jobs import NODE_GPUS, Job, held
 from src.results import duration, table
 from src.tasks import build_network, build_task
 
+ELSEWHERE = NODE_GPUS in os.environ  # the jobs will run on other machines than this one
 CPU_STEP = 4e9  # multiply-adds of a step that is measured on a CPU; a larger batch takes longer in proportion
 EVALUATION = 1 / 3  # of the time that training on an image takes, evaluating it takes
 
@@ -79,7 +81,7 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
             job.end("failed", f"the same run as job {same.number}: what differs is no part of a run's identity")
     only = any(job.config is not None and job.config.preflight == "only" for job in jobs)
     found = Survey(jobs, only)
-    ids = gpus() if any(job.on_gpu for job in good) else [""]
+    ids = gpus() if any(job.on_gpu for job in good) and not ELSEWHERE else [""]
     found.places = [ids[i % len(ids)] for i in range(slots or len(ids))]
     found.threads = max(1, torch.get_num_threads() // len(found.places))
     if only:
@@ -113,7 +115,7 @@ def locate(job: Job) -> None:
 def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any], sharing: int) -> Cost:
     """What a job's network costs; UserError where it cannot run. `sharing` jobs have one device's memory."""
     config = job.config
-    if job.on_gpu and job.devices > (here := len(set(found.places))):
+    if job.on_gpu and not ELSEWHERE and job.devices > (here := len(set(found.places))):
         raise UserError(f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s).")
     data_key, ema = alike(config), config.optim.ema > 0
     key = repr((data_key, config.experiment_name, config.model, config.optim.name, ema, config.finetune))
@@ -167,7 +169,7 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
     result.note = unlike_study(result.parameters, config)
-    free = free_bytes(config.trainer.accelerator) // sharing
+    free = sys.maxsize if ELSEWHERE else free_bytes(config.trainer.accelerator) // sharing
     if config.preflight_memory is not None:
         free = int(1e9 * config.preflight_memory)
     try:
@@ -212,9 +214,9 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
 
     ends: list[float] = []
     trainer = config.trainer
-    part = config.data.batch_size // ((trainer.devices or 1) * trainer.accumulate)
+    part = config.data.batch_size // (trainer.world * trainer.accumulate)
     images = part if trainer.accelerator == "gpu" else min(part, max(2, int(CPU_STEP // macs)))
-    alone = replace(trainer, devices=1, strategy="auto", accumulate=1, max_epochs=1, limit_train_batches=3)
+    alone = replace(trainer, devices=1, num_nodes=1, strategy="auto", accumulate=1, max_epochs=1, limit_train_batches=3)
     config = replace(
         config,
         protocol="last",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src import ranks
 from src.cli import TRACEBACKS, changed, compose_and_run, help_text, main, say, sentence, typed, variable
 from src.config import TrainConfig
 from src.errors import UserError
@@ -17,6 +18,7 @@ from src.runs import ENDED, Run, config_hash, default_path, identity, load_confi
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.devices",
+    "trainer.num_nodes",
     "trainer.precision",
     "trainer.compile",
     "trainer.fold",
@@ -102,14 +104,22 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
         from src import preflight
 
         return preflight.alone(config, exact, overrides or [])
-    config, run, content = located(config, exact, overrides or [])
-    if RANK_ZERO_DECIDED in os.environ:  # a DDP process that rank 0 has started: it decided, we follow
+    rank = ranks.own()
+    if rank and rank.number > 0:
+        rank.follow()
+        os.environ[RANK_ZERO_DECIDED] = "told"
+    with ranks.leading():
+        return brought_to_its_end(config, exact, overrides or [])
+
+
+def brought_to_its_end(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
+    """The results of a run: found, or trained for, as rank 0 decides."""
+    config, run, content = located(config, exact, overrides)
+    if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
         from src.fit import fit
 
         config.fresh = False
         return fit(config, run, content)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError("trainer=ddp starts its processes itself; start this command without torchrun.")
     if not config.fresh and (results := run.results()):
         say(already(run.path, results, run.code_hash))
         return results
@@ -152,6 +162,10 @@ def settle(config: TrainConfig) -> None:
         if RANK_ZERO_DECIDED not in os.environ:
             say(f"trainer.graph={trainer.graph} is left out: {reason}.")
         trainer.graph = "none"
+    if trainer.num_nodes > 1:
+        from src.data.module import check_parts
+
+        check_parts(config.data.batch_size, trainer.world, trainer.accumulate)
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":
         raise UserError(
             "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."

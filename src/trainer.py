@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from src import ranks
 from src.callbacks import AtomicCheckpointIO, Averaging, RunKeeper
 from src.config import LoggerConfig, TrainConfig
 from src.runs import has_wandb_key
@@ -25,6 +27,7 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
     quiet_lightning()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that takes 5 % of a ResNet-20's step
     trainer = config.trainer
+    rank = ranks.own() if trainer.world > 1 else None
     callbacks: list[Callback] = [keeper] if keeper else []
     if config.optim.ema:
         callbacks.insert(0, Averaging(config.optim.ema))
@@ -35,6 +38,7 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
     return Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices or 1,
+        num_nodes=trainer.num_nodes,
         strategy=trainer.strategy,
         precision=PRECISION[trainer.precision],  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
@@ -47,7 +51,8 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
         detect_anomaly=trainer.detect_anomaly,
         callbacks=callbacks,
         logger=loggers or False,
-        plugins=[AtomicCheckpointIO()],
+        # who starts the processes is said: Lightning would guess by what programs and variables there are
+        plugins=[AtomicCheckpointIO(), rank.environment() if rank else LightningEnvironment()],
         enable_checkpointing=keeper is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
