@@ -130,7 +130,7 @@ def seconds_a_step(module: LightningModule, batches: Batches) -> tuple[float, di
 
 def epoch_metrics(settings: Settings) -> list[Comparison]:
     """e. What metrics add to a training step: its time with them minus its time without."""
-    batches = Batches(max(settings.images // 16, 50))
+    batches = Batches(max(settings.images // 4, 50))
 
     def added(kind: type[Bare]) -> float:
         with_metrics, _ = seconds_a_step(kind(FEATURES, CLASSES), batches)
