@@ -25,7 +25,7 @@ from src.report.formats import as_latex, as_markdown, as_rows, as_text
 from src.report.groups import Collected, collect, slug
 from src.report.headline import general_headline, study_headline
 from src.report.runs import legible
-from src.report.views import View, about, comparable, general_view, study_view
+from src.report.views import View, about, across_view, comparable, general_view, study_view
 from src.results import write_rows
 from src.runs import write_atomic
 
@@ -102,6 +102,8 @@ def report(patterns: Sequence[str], study: str | None, out: Path) -> None:
         ]
     else:
         views, claims, headline = [], [], general_headline(collected.groups)
+    if across := across_view(comparable(published, collected.groups) if published else collected.groups):
+        views.append(across)
     if collected.groups:
         views.append(general_view(collected.groups, "All runs of this study" if published else "All runs"))
     write(out, published, headline, notes, views, claims, collected)

@@ -199,6 +199,31 @@ def general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     return View(name, heads, columns, lines)
 
 
+def across_view(groups: Sequence[Group]) -> View | None:
+    """Each network's test error on every data set, and the mean of them, best first; None where there is one set.
+
+    Of several groups of a network on a set, that with most runs counts; a network that lacks a set has no mean.
+    """
+    found: dict[str, dict[str, Group]] = {}
+    for group in sorted(groups, key=lambda group: -group.n):
+        if group.task == "multiclass" and group.values("test/error"):
+            found.setdefault(str(group.model), {}).setdefault(str(group.data), group)
+    sets = sorted({data for by_data in found.values() for data in by_data})
+    if len(sets) < 2:
+        return None
+    mean = Column("mean", "mean error %", better="lower")
+    columns = [Column(data, f"{data} error %", better="lower") for data in sets]
+    lines = []
+    for model, by_data in found.items():
+        errors = {data: [100 * error for error in group.values("test/error")] for data, group in by_data.items()}
+        means = [statistics.fmean(map(statistics.fmean, errors.values()))] if len(errors) == len(sets) else []
+        entries = [Entry(column, errors.get(column.metric, ())) for column in columns]
+        pooled = Group([run for group in by_data.values() for run in group.runs])
+        lines.append(Line([model], pooled, [Entry(mean, means), *entries]))
+    lines.sort(key=lambda line: line.entries[0].mean or float("inf"))
+    return View("Across data sets", ["model"], [mean, *columns], lines)
+
+
 def measured(group: Group, column: Column) -> list[float]:
     """A group's numbers for a column; an error is one only where an image has one class."""
     if column.metric.endswith("/error") and group.task != "multiclass":

@@ -13,7 +13,7 @@ from src.report.claims import judge_claims
 from src.report.formats import as_latex, as_markdown, as_rows, as_text
 from src.report.groups import Group, collect
 from src.report.headline import study_headline
-from src.report.views import comparable, general_view, settled, study_view
+from src.report.views import across_view, comparable, general_view, settled, study_view
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
 PARAMS = Column("params", "parameters", better="none", digits=0)
@@ -161,3 +161,15 @@ def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:
     study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
     assert [line["F1 % verdict"] for line in cells(study, found)] == ["not measured"]
     assert [line["F1 % verdict"] for line in cells(study, [])] == ["no run yet"]
+
+
+def test_networks_are_compared_across_data_sets_by_their_mean(tmp_path: Path) -> None:
+    errors = {("resnet20", "cifar10"): 8.0, ("resnet20", "fashion_mnist"): 6.0}
+    errors |= {("resnet32", "cifar10"): 7.0, ("resnet32", "fashion_mnist"): 6.5, ("resnet44", "cifar10"): 5.0}
+    found = groups(tmp_path, *(results(e, model=model, data=data) for (model, data), e in errors.items()))
+    view = across_view(found)
+    assert view is not None and [line.keys[0] for line in view.lines] == ["resnet32", "resnet20", "resnet44"]
+    assert [column.title for column in view.columns] == ["mean error %", "cifar10 error %", "fashion_mnist error %"]
+    assert [entry.ours for entry in view.lines[0].entries] == ["6.75", "7.00", "6.50"]
+    assert [entry.ours for entry in view.lines[2].entries] == ["", "5.00", ""], "a set is missing: no mean"
+    assert across_view([group for group in found if group.data == "cifar10"]) is None
