@@ -36,7 +36,7 @@ class DataModule(LightningDataModule):
         seed: int,
         batch_size: int,
         eval_batch_size: int,
-        accumulate: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.info, self.normalization, self.seed = info, normalization, seed

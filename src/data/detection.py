@@ -75,6 +75,7 @@ class DetectionData(DataModule):
     """The splits of a COCO-format set for a detector.
 
     ``info.image_size`` is the shorter side in evaluation; in training it is one of ``train_sizes``, drawn by the image.
+    common: see DataModule.
     """
 
     def __init__(
@@ -82,25 +83,13 @@ class DetectionData(DataModule):
         info: DatasetInfo,
         indices: dict[str, CocoIndex],
         *,
-        normalization: dict[str, Any],
         masks: bool,
         flip: bool,
         train_sizes: Sequence[int],
-        seed: int,
-        batch_size: int,
-        eval_batch_size: int,
-        accumulate: int = 1,
         workers: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            info,
-            indices,
-            normalization=normalization,
-            seed=seed,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulate=accumulate,
-        )
+        super().__init__(info, indices, **common)
         self.indices, self.masks, self.flip = indices, masks, flip
         self.train_sizes, self.workers = list(train_sizes), workers
 

@@ -105,29 +105,17 @@ def check_resident(config: DataConfig) -> None:
 
 
 class ImageData(DataModule):
-    """Splits that lie, as bytes, on the device that uses them."""
+    """Splits that lie, as bytes, on the device that uses them; common: see DataModule."""
 
     def __init__(
         self,
         info: DatasetInfo,
         splits: dict[str, Split],
         *,
-        normalization: dict[str, Any],
         augment: Preset,
-        seed: int,
-        batch_size: int,
-        eval_batch_size: int,
-        accumulate: int = 1,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            info,
-            splits,
-            normalization=normalization,
-            seed=seed,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulate=accumulate,
-        )
+        super().__init__(info, splits, **common)
         self.augment = augment
         self._splits = {
             name: (torch.from_numpy(split.images).contiguous(), torch.from_numpy(split.labels))

@@ -17,7 +17,7 @@ class StreamedImages(DataModule):
     """Splits of photos in files; ``Split.images`` are their paths below ``root``.
 
     ``train_sizes`` and ``ramp`` tell the side of the training images by the epoch (``side_at``); validation and test
-    images are resized to ``resize`` (see ``EvalTransform``) and cropped to ``info.image_size``.
+    images are resized to ``resize`` (see ``EvalTransform``) and cropped to ``info.image_size``. common: see DataModule.
     """
 
     def __init__(
@@ -26,7 +26,6 @@ class StreamedImages(DataModule):
         splits: dict[str, Split],
         *,
         root: Path,
-        normalization: dict[str, Any],
         preset: Photos,
         mixup: float,
         cutmix: float,
@@ -34,21 +33,10 @@ class StreamedImages(DataModule):
         ramp: Sequence[float] = (),
         resize: int | None,
         ten_crop: bool = False,
-        seed: int,
-        batch_size: int,
-        eval_batch_size: int,
-        accumulate: int = 1,
         workers: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            info,
-            splits,
-            normalization=normalization,
-            seed=seed,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulate=accumulate,
-        )
+        super().__init__(info, splits, **common)
         self.splits, self.root, self.workers = splits, root, workers
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
