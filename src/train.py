@@ -163,7 +163,7 @@ def settle(config: TrainConfig) -> None:
             say(f"trainer.graph={trainer.graph} is left out: {reason}.")
         trainer.graph = "none"
     if trainer.num_nodes > 1:
-        from src.data.module import check_parts
+        from src.data.base import check_parts
 
         check_parts(config.data.batch_size, trainer.world, trainer.accumulate)
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":

@@ -25,7 +25,8 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: list[Logger]) -> Trainer:
     """A Trainer that leaves order, augmentation, rate, metrics and checkpoints to us."""
     quiet_lightning()
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that takes 5 % of a ResNet-20's step
+    # a debugging aid that takes 5 % of a ResNet-20's step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
     rank = ranks.own() if trainer.world > 1 else None
     callbacks: list[Callback] = [keeper] if keeper else []
