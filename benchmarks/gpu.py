@@ -11,7 +11,6 @@ import copy
 import io
 import json
 import os
-import platform
 import re
 import shlex
 import statistics
@@ -20,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,15 @@ import torch
 from torch import Tensor
 
 from benchmarks import bare
-from src import hardware
 from src.bench.images import cifar, made
-from src.bench.report import lines
+from src.bench.report import environment, lines
 from src.bench.rounds import Comparison, as_torch_starts, judged, measure
 from src.bench.training import Training, best_template, compose, now, terminal
 from src.cli import main, say
 from src.errors import UserError
 from src.optim import build_optimizer
 from src.published import read_published
+from src.results import read_metrics
 from src.runs import write_json
 from src.train import train
 
@@ -61,18 +59,9 @@ TOO_DEEP_TO_COMPILE = ("resnet1202",)  # takes longer than a command may
 PEERS_EPOCHS = 40
 
 
-def environment() -> dict[str, Any]:
-    """Versions, device, driver, commit; what is not installed is None."""
-
-    def installed(name: str) -> str | None:
-        with contextlib.suppress(PackageNotFoundError):
-            return version(name)
-        return None
-
-    accelerator = "gpu" if GPU else "cpu"
-    found = hardware.environment(accelerator, "bf16" if hardware.good_at_bf16(accelerator) else "fp32")
-    found |= {name: installed(name) for name in ("torchvision", "torchmetrics", "numpy", "pillow", "airbench")}
-    found |= {"cores": os.cpu_count(), "machine": platform.machine()}
+def surroundings() -> dict[str, Any]:
+    """Versions, device, driver and commit."""
+    found = environment("gpu" if GPU else "cpu")
     found["git_commit"] = found["git_commit"] or os.environ.get("COMMIT")  # where the tree came without its history
     if GPU:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -92,7 +81,7 @@ class Results:
         self.content: dict[str, Any] = json.loads(first.read_text()) if first.exists() else {}
 
     def save(self, **parts: Any) -> None:
-        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "environment": environment()}
+        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "environment": surroundings()}
         if not GPU:
             about["note"] = "A rehearsal without a GPU: no figure here is a result."
         self.content |= about | {"command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])} | parts
@@ -225,9 +214,7 @@ def own_run(options: argparse.Namespace, seed: int, *words: str) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         with terminal():
             found = train(config, Path(folder))
-        rows = (Path(folder) / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("seconds")
-    seconds = [float(row.split(",")[column]) for row in rows[1:]]
+        seconds = [row["seconds"] for row in read_metrics(Path(folder) / "metrics.csv")]
     return {
         "seed": seed,
         "seconds": statistics.median(seconds) + sum(seconds[1:]),

@@ -1,15 +1,13 @@
 """The jobs of a sweep while it runs: a table that renews itself on a terminal, elsewhere a line for each event."""
 
-import csv
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.results import HEADLINES, duration, table
+from src.results import HEADLINES, duration, read_metrics, table
 
 if TYPE_CHECKING:
     from src.jobs import Job
@@ -87,25 +85,11 @@ def row(job: "Job") -> list[str]:
     """A job's line of the table."""
     last: dict[str, Any] = {}
     if job.state in ("running", "elsewhere"):
-        last = newest(job.path / "metrics.csv")
+        last = next(reversed(read_metrics(job.path / "metrics.csv")), {})
     elif job.state == "done":
         last = {"epoch": job.results["epochs"], **job.results["metrics"]}
-    value = next((last[f"val/{name}"] for name in HEADLINES if last.get(f"val/{name}")), None)
-    epoch = f"{last['epoch']}/{job.config.trainer.max_epochs}" if last else ""
+    value = next((last[f"val/{name}"] for name in HEADLINES if f"val/{name}" in last), None)
+    epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
     spent = duration(seconds) if job.state in ("running", "done") else ""
-    return [str(job.number), job.label, job.state, epoch, "" if value is None else f"{float(value):.4f}", spent]
-
-
-def newest(path: Path) -> dict[str, Any]:
-    """The last row of a metrics.csv; {} before there is one."""
-    return next(reversed(epochs(path)), {})
-
-
-def epochs(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of a metrics.csv that another process is writing."""
-    try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-    except OSError:
-        return []
-    return [row for row in rows if None not in row.values()]
+    return [str(job.number), job.label, job.state, epoch, "" if value is None else f"{value:.4f}", spent]

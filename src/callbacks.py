@@ -1,6 +1,5 @@
 """What happens around training: checkpoints, metrics.csv, the progress bar, and stopping without losing anything."""
 
-import contextlib
 import csv
 import io
 import math
@@ -24,7 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from src.errors import UserError
-from src.results import write_rows
+from src.results import read_metrics, write_rows
 from src.runs import Run, write_atomic
 
 # Ctrl-C; the end that a system asks for; and SLURM's warnings of the end of the time or of being preempted
@@ -328,17 +327,6 @@ def append_metrics(path: Path, row: dict[str, float]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv, an epoch each; a last line that was torn by a crash is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for row in csv.DictReader(path.read_text().splitlines()):
-        with contextlib.suppress(TypeError, ValueError):
-            rows.append({key: float(value) for key, value in row.items()})
-    return rows
 
 
 def cut_metrics(path: Path, epochs: int) -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 
 from src import ranks
-from src.callbacks import Interrupted, RunKeeper, load_checkpoint, read_metrics
+from src.callbacks import Interrupted, RunKeeper, load_checkpoint
 from src.cli import say, sentence
 from src.config import DETECTION, TrainConfig
 from src.data import build_data
@@ -24,7 +24,7 @@ from src.models.complexity import count_macs, count_parameters
 from src.models.detection_weights import load as load_detector
 from src.models.speednet import fit_to_data
 from src.models.weights import check_network, load, locate, read, sha256_of
-from src.results import summary
+from src.results import read_metrics, summary
 from src.runs import Run, command_line, config_hash, plain, write_json
 from src.tasks import build_network, build_task
 from src.tasks.base import Task

@@ -19,12 +19,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.board import OPEN, Board, epochs
+from src.board import OPEN, Board
 from src.cli import say, sentence
 from src.config import HpoConfig, TrainConfig, require
 from src.errors import UserError
 from src.hpo_report import conclude, rounded, word
 from src.jobs import Job, apart
+from src.results import read_metrics
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -228,9 +229,9 @@ class Search:
         So it is also with epochs that came after: what is pruned must not depend on how soon we look.
         """
         trial, job = running.trial, running.job
-        rows = epochs(job.path / "metrics.csv") if job.state in ("running", "done") else []
+        rows = read_metrics(job.path / "metrics.csv") if job.state in ("running", "done") else []
         for row in rows:
-            epoch, figure = int(row["epoch"]), float(row.get(self.metric) or "nan")
+            epoch, figure = int(row["epoch"]), row.get(self.metric, math.nan)
             if epoch <= running.looked or not math.isfinite(figure):
                 continue
             if epoch > running.reported:

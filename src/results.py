@@ -1,5 +1,6 @@
 """What a finished run leaves for everything else to read: results.json, per-class tables, predictions."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -61,6 +62,16 @@ def objective(results: dict[str, Any]) -> float | None:
     """What a search over settings looks at: the validation headline, never the test's; None where there is none."""
     metrics = results.get("metrics", {})
     return next((metrics[f"val/{name}"] for name in HEADLINES if f"val/{name}" in metrics), None)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, an epoch each: [] before there are any, without a last line that is not whole."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for row in csv.DictReader(path.read_text().rpartition("\n")[0].splitlines()):
+            with contextlib.suppress(TypeError, ValueError):
+                rows.append({key: float(value) for key, value in row.items()})
+    return rows
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:

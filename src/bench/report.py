@@ -2,19 +2,28 @@
 
 import os
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from src import hardware
 from src.results import table
 
-PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faster-coco-eval")
+PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faster-coco-eval", "airbench")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit."""
-    precision = "bf16" if hardware.good_at_bf16("cpu") else "fp32"
-    return hardware.environment("cpu", precision) | {"cores": os.cpu_count()} | {name: version(name) for name in PEERS}
+def environment(accelerator: str = "cpu") -> dict[str, Any]:
+    """Versions, machine and commit; what is not installed is None."""
+    precision = "bf16" if hardware.good_at_bf16(accelerator) else "fp32"
+    versions = {name: installed(name) for name in PEERS}
+    return hardware.environment(accelerator, precision) | {"cores": os.cpu_count()} | versions
+
+
+def installed(name: str) -> str | None:
+    """A package's version."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
