@@ -1,8 +1,8 @@
 """Comparisons d, e and g: the augmentation, the epoch's metrics and COCO's evaluation, each on its own."""
 
-import statistics
 import time
 from collections.abc import Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from src.tasks.classification import step
 from src.trainer import quiet_lightning
 
 BATCH, FEATURES, CLASSES = 128, 64, 10
+BLOCK = 20  # steps
 OBJECTS, FOUND, CATEGORIES = 7, 30, 80  # an image, as in COCO
 
 
@@ -101,41 +102,55 @@ class Batches:
         return iter(self.batches)
 
 
-class Steps(Callback):
-    """When each training step began."""
+class InTurn(Callback):
+    """Lets every other block of steps go without metrics, and notes when each step began.
+
+    The machine's speed changes by more than metrics cost, and soon: only neighbours can be compared.
+    """
 
     def __init__(self) -> None:
         self.began: list[float] = []
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        kind = Bare if batch_idx // BLOCK % 2 else type(module)
+        module.training_step = MethodType(kind.training_step, module)  # type: ignore[method-assign]
         self.began.append(time.perf_counter())
 
+    def added(self) -> float:
+        """The median over pairs of blocks of the median step with metrics less the one without [s].
 
-def seconds_a_step(module: LightningModule, batches: Batches) -> tuple[float, dict[str, Tensor]]:
-    """The median step of an epoch, all that a Trainer does included; and what was logged for the epoch."""
+        The first step of a block is left out: it begins in the other's end.
+        """
+        whole = len(self.began[1:]) // (2 * BLOCK)
+        steps = np.diff(self.began)[: 2 * BLOCK * whole].reshape(whole, 2, BLOCK)[:, :, 1:]
+        with_metrics, without = np.median(steps, axis=2).T
+        return float(np.median(with_metrics - without))
+
+
+def epoch_of(module: LightningModule, batches: Batches, *callbacks: Callback) -> dict[str, Tensor]:
+    """Train an epoch with all that a Trainer does; what was logged for it."""
     quiet_lightning()
-    steps = Steps()
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
-        callbacks=[steps],
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(module, batches)
-    return statistics.median(np.diff(steps.began)), dict(trainer.callback_metrics)
+    return dict(trainer.callback_metrics)
 
 
 def epoch_metrics(settings: Settings) -> list[Comparison]:
-    """e. What metrics add to a training step: its time with them minus its time without."""
-    batches = Batches(max(settings.images // 4, 50))
+    """e. What metrics add to a training step: the time of steps with them less that of steps without, in turn."""
+    batches = Batches(max(settings.images // 4, 4 * BLOCK) + 1)
 
     def added(kind: type[Bare]) -> float:
-        with_metrics, _ = seconds_a_step(kind(FEATURES, CLASSES), batches)
-        without, _ = seconds_a_step(Bare(FEATURES, CLASSES), batches)
-        return 1e6 * (with_metrics - without)
+        steps = InTurn()
+        epoch_of(kind(FEATURES, CLASSES), batches, steps)
+        return 1e6 * steps.added()
 
     return [
         Comparison(
@@ -153,8 +168,8 @@ def difference(batches: Batches) -> float:
     """The largest difference between our metrics of an epoch and those that torchmetrics logged."""
     ours, theirs = Counted(FEATURES, CLASSES), Logged(FEATURES, CLASSES)
     theirs.model.load_state_dict(ours.model.state_dict())
-    seconds_a_step(ours, batches)
-    _, logged = seconds_a_step(theirs, batches)
+    epoch_of(ours, batches)
+    logged = epoch_of(theirs, batches)
     return max(
         abs(float(ours.computed[name]) - float(logged[f"{name}_epoch"]))
         for name in ("accuracy", "precision", "recall", "f1")

@@ -231,17 +231,21 @@ def against_peak(settings: Settings) -> list[Comparison]:
     raw, note = cifar(settings.data_root)
     return [
         share_of_peak(raw, note, "resnet20", settings.images, 0.60),
+        share_of_peak(raw, note, "resnet20", settings.images, 0.60, compiled=True),
         share_of_peak(raw, note, "resnet110", max(settings.images // 5 // BATCH, 2) * BATCH, 0.68),
     ]
 
 
-def share_of_peak(raw: Raw, note: str, model: str, images: int, target: float) -> Comparison:
-    ours = Training(raw, model=model, images=images)
+def share_of_peak(raw: Raw, note: str, model: str, images: int, target: float, *, compiled: bool = False) -> Comparison:
+    ours = Training(raw, f"trainer.compile={str(compiled).lower()}", model=model, images=images)
+    if compiled:
+        ours.epoch()  # compiles
     precision = ours.config.trainer.precision
     work = FLOPS_A_MAC * ours.macs * images / 1e9
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return Comparison(
-        f"c. {model}, {precision}, arithmetic of the training steps ({ours.macs / 1e6:.1f} M multiply-adds an image)",
+        f"c. {model}, {precision}{', compiled' * compiled}, the training steps' arithmetic "
+        f"({ours.macs / 1e6:.1f} M multiply-adds an image)",
         "GFLOP/s",
         {"training": lambda: work / ours.epoch().steps, "matrix product": lambda: matrix_product(dtype)},
         {"matrix product": target},
