@@ -17,7 +17,7 @@ def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
     An `index_add_` rather than `bincount`, which would wait for a GPU to tell it the largest index.
     """
     classes = logits.shape[1]
-    cells = torch.add(logits.argmax(dim=1), labels, alpha=classes)
+    cells = torch.add(logits.detach().argmax(dim=1), labels, alpha=classes)
     counts = torch.zeros(classes * classes, dtype=torch.int64, device=logits.device)
     return counts.index_add_(0, cells, torch.ones_like(cells)).view(classes, classes)
 
