@@ -261,6 +261,12 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     reason = first_line(str(cause))
     if isinstance(cause, MissingMandatoryValue):
         return f"{key}: a value is needed"
+    space = next((w for w in words if w.lstrip("+").startswith("hpo.space")), None)
+    if space and (key.startswith("hpo.space") or "RangeConfig" in reason):
+        return (
+            f"{space}: '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' adds a setting to the search, and without "
+            "+ it changes one that the file in conf/hpo has"
+        )
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, _ = key.rpartition(".")
         kind = cause.object_type if is_dataclass(cause.object_type) else None
