@@ -34,6 +34,7 @@ from src.trainer import build_trainer, quiet_lightning
 
 BATCH = 128
 SIZES = (1024, 2048, 4096)  # of the matrices whose product shows the peak
+EVAL_BATCHES = (128, 512, 1000)  # where fp32 loses its cache decides the ratio
 FLOPS_A_MAC = 3 * 2  # forward and twice as much backward; a multiplication and an addition
 
 
@@ -275,28 +276,38 @@ def against_fp32_evaluation(settings: Settings) -> list[Comparison]:
     ours = Training(raw, "optim=sgd_onecycle", model="resnet20", images=images, val=val)
     ours.epoch()
     plain = copy.deepcopy(ours.model).to(memory_format=torch.contiguous_format)
-    batches = [batch.contiguous() for batch, _, _ in ours.data.eval_loader("val")]
 
-    def fp32() -> float:
-        began = time.perf_counter()
-        bare.predict(plain, batches)
-        return val / (time.perf_counter() - began)
+    def batches() -> list[Tensor]:
+        return [batch.contiguous() for batch, _, _ in ours.data.eval_loader("val")]
 
-    predicted, expected = predictions(ours), bare.predict(plain, batches)
+    predicted, expected = predictions(ours), bare.predict(plain, batches())
     labels = ours.data.eval_loader("val").labels
     agree, accuracy = ((predicted == other).double().mean() for other in (expected, labels))
     checked = (
         f"after an epoch of {images:,} images (accuracy {accuracy:.1%}) top-1 agrees on {agree:.2%} (target 99.5 %)"
     )
-    return [
-        Comparison(
-            f"f. ResNet-20, the validation of {val:,} images",
+
+    def of_size(batch_size: int) -> Comparison:
+        def validation() -> float:
+            ours.data.eval_batch_size = batch_size
+            return val / ours.validate().validation
+
+        def fp32() -> float:
+            ours.data.eval_batch_size = batch_size
+            made = batches()
+            began = time.perf_counter()
+            bare.predict(plain, made)
+            return val / (time.perf_counter() - began)
+
+        return Comparison(
+            f"f. ResNet-20, the validation of {val:,} images in batches of {batch_size}",
             "images/s",
-            {f"ours ({ours.config.trainer.precision})": lambda: val / ours.validate().validation, "fp32, NCHW": fp32},
+            {f"ours ({ours.config.trainer.precision})": validation, "fp32, NCHW": fp32},
             {"fp32, NCHW": 4.0},
             notes=[note, checked],
         )
-    ]
+
+    return [of_size(size) for size in EVAL_BATCHES]
 
 
 def predictions(ours: Training) -> Tensor:
