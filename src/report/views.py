@@ -135,7 +135,8 @@ def mismatch(name: str, want: Any, content: Mapping[str, Any], config: Any) -> s
     unit = {"epochs": "epochs", "n_train": "training images"}.get(name)
     if unit and isinstance(have, int) and isinstance(want, int):
         return f"{have:,} of {want:,} {unit}" if have < want else f"{have:,} {unit}, published {want:,}"
-    return f"{name} {have}, published {want}"
+    have = f"{have:g}" if isinstance(have, float) else have
+    return f"{name}={have}" if want is None else f"{name}={have}, published {want}"
 
 
 def keys_of(row: Row, group: Group) -> list[str]:
@@ -221,7 +222,8 @@ def across_view(groups: Sequence[Group]) -> View | None:
         pooled = Group([run for group in by_data.values() for run in group.runs])
         lines.append(Line([model], pooled, [Entry(mean, means), *entries]))
     lines.sort(key=lambda line: line.entries[0].mean or float("inf"))
-    return View("Across data sets", ["model"], [mean, *columns], lines)
+    note = "n counts a network's runs on all data sets; each data set counts once in the mean"
+    return View("Across data sets", ["model"], [mean, *columns], lines, [note])
 
 
 def measured(group: Group, column: Column) -> list[float]:

@@ -61,7 +61,7 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
     [
         ({"epochs": 10}, "10 of 182 epochs"),
         ({"n_train": 4500}, "4,500 of 45,000 training images"),
-        ({"protocol": "best_val"}, "protocol best_val, published last"),
+        ({"protocol": "best_val"}, "protocol=best_val, published last"),
     ],
 )
 def test_a_narrowed_run_is_not_comparable(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
