@@ -243,12 +243,14 @@ def missing_choice(path: str) -> str:
     if not (CONF / group).is_dir() or not group:
         return f"{path}: no such configuration"
     if group == "recipe":
-        known = ", ".join(group_choices("recipe"))
+        known = group_choices("recipe")
         task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
         data = name.removesuffix(f"_{task}")
         if data not in group_choices("data"):
             return unknown("data", data, group_choices("data"))
-        return f"data={data} task={task}: no recipe for this pair; there are: {known}. Add conf/recipe/{name}.yaml."
+        if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
+            return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
+        return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
     hint = " (python -m src.models lists them all)" if group == "model" else ""
     return unknown(group, name, group_choices(group)) + hint
 
