@@ -25,6 +25,7 @@ until_true() { # seconds, then a command
 }
 end() {
     local code=$? file daemon
+    kill $(jobs -p) 2>/dev/null || true
     scancel --user=root 2>/dev/null || true
     for file in "$place"/*.pid; do
         daemon=$(cat "$file" 2>/dev/null) && kill "$daemon" 2>/dev/null || continue
@@ -84,6 +85,7 @@ has_trained() { [ "$(epochs "$1")" -gt 2 ]; }
 submitted() { squeue --noheader --array --states=all --format=%i | wc -l; }
 state() { squeue --noheader --array --states=all --format='%i %T' | awk -v job="$1" '$1 == job { print $2 }'; }
 requeued() { [ "$(state "$1")" = PENDING ]; }
+warned() { timeout 10 scancel --signal=USR2 "$1" || requeued "$1"; } # it may try again, and find the job gone already
 log() { cat "$(directory "$1").log"; }
 
 say "1. ${sweep[*]}"
@@ -102,7 +104,7 @@ say "2. the same command again; scontrol requeue $(number 1), a job of $(epochs 
 launcher=$!
 scontrol requeue "$(number 1)"
 until_true 300 has_trained 0
-scancel --signal=USR2 "$(number 0)"
+until_true 60 warned "$(number 0)"
 for seed in 0 1; do
     until_true 120 requeued "$(number $seed)"
     scontrol update JobId="$(number $seed)" StartTime=now # SLURM would let it wait two minutes
