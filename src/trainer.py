@@ -103,6 +103,7 @@ def quiet_lightning() -> None:
     for message in (
         ".*Total length of `list` across ranks is zero.*",  # without validation there is no loader for it
         ".*module\\(s\\) in eval mode at the start of training.*",  # finetune= means it
+        ".*The `srun` command is available.*",  # a login node; what goes to SLURM goes through hydra/launcher=slurm
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of an old name in torch
     ):
         warnings.filterwarnings("ignore", message=message)
