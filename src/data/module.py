@@ -156,6 +156,7 @@ class ImageData(DataModule):
             alternate=self.augment.alternate,
             rotate=self.augment.rotate,
             scale=self.augment.scale,
+            hole=self.augment.hole(self.info.image_size),
             seed=self.seed,
             epoch=epoch,
             batch_size=self.batch_size,

@@ -1,6 +1,6 @@
 """The resident loader: padded uint8 images lie on the training device, a whole batch is cropped or warped at once.
 
-Order, crops, flips, angles and zooms of an epoch are a pure function of (seed, epoch), drawn on the CPU for
+Order, crops, flips, angles, zooms and holes of an epoch are a pure function of (seed, epoch), drawn on the CPU for
 the whole set; a rank takes its slice of each global batch. Nothing else is sampler state, so a resumed run and
 a run on another number of devices see the same global batches.
 """
@@ -18,7 +18,7 @@ from src.data.normalization import affine, normalized
 
 
 class Draws(NamedTuple):
-    """An epoch's chance, by position in the epoch: sample, crop corner, flip, angle and zoom, each [N]."""
+    """An epoch's chance, by position in the epoch, each [N]."""
 
     order: Tensor  # int64, which sample
     rows: Tensor  # int64, 0 .. 2 * padding
@@ -26,6 +26,8 @@ class Draws(NamedTuple):
     flips: Tensor  # bool
     angles: Tensor  # float32, clockwise [degrees]
     zooms: Tensor  # float32, above 1 enlarges
+    tops: Tensor  # int64, the hole's first row
+    lefts: Tensor  # int64, the hole's first column
 
     def to(self, device: torch.device) -> "Draws":
         return Draws(*(t.to(device) for t in self))
@@ -44,11 +46,12 @@ def draw_epoch(
     alternate: bool = False,
     rotate: float = 0.0,
     scale: float = 0.0,
+    places: int = 1,
 ) -> Draws:
     """All random choices of an epoch over n samples; the order does not depend on the augmentation.
 
     With ``alternate`` chance decides of a sample's flip in the first epoch alone, and then every second one flips it.
-    Angles are uniform in ±rotate [degrees], zooms in 1 ± scale.
+    Angles are uniform in ±rotate [degrees], zooms in 1 ± scale; a hole's corner has so many ``places`` along each axis.
     """
     generator = generator_of(np.random.SeedSequence([seed, epoch]))
     order = torch.randperm(n, generator=generator)
@@ -60,7 +63,8 @@ def draw_epoch(
         flips = first[order] ^ bool(epoch % 2)
     # a new kind of draw comes last, so that it leaves those of the older presets, and so their runs, as they were
     angles, zooms = torch.rand((2, n), generator=generator) * 2 - 1
-    return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms)
+    tops, lefts = (torch.rand((2, n), generator=generator) * places).long()
+    return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms, tops, lefts)
 
 
 def generator_of(entropy: np.random.SeedSequence) -> torch.Generator:
@@ -113,6 +117,13 @@ def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
     return warped.permute(0, 2, 3, 1).contiguous()
 
 
+def cut_out(images: Tensor, tops: Tensor, lefts: Tensor, side: int) -> Tensor:
+    """Set a square hole in each of the images [B, C, S, S] to zero, in place; its corner is at tops, lefts [B]."""
+    axis = torch.arange(images.shape[-1], device=images.device)
+    rows, columns = ((axis >= first[:, None]) & (axis < first[:, None] + side) for first in (tops, lefts))
+    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
 class TrainLoader(Resumable):
     """An epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
 
@@ -134,6 +145,7 @@ class TrainLoader(Resumable):
         alternate: bool = False,
         rotate: float = 0.0,
         scale: float = 0.0,
+        hole: int = 0,
         seed: int,
         epoch: int,
         batch_size: int,
@@ -146,7 +158,7 @@ class TrainLoader(Resumable):
         self.images, self.labels, self.normalization = images, labels, normalization
         self.reflect, self.alternate = reflect, alternate
         self.padding, self.flip, self.rotate, self.scale = padding, flip, rotate, scale
-        self.seed = seed
+        self.hole, self.seed = hole, seed
         self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
         self.size = images.shape[1] - 2 * padding
 
@@ -164,6 +176,7 @@ class TrainLoader(Resumable):
             alternate=self.alternate,
             rotate=self.rotate,
             scale=self.scale,
+            places=self.size - self.hole + 1,
         ).to(self.images.device)  # once an epoch
         scale, shift = affine(self.normalization, self.size, self.images.device)
         mean_image = self._padded_mean_image()
@@ -175,7 +188,8 @@ class TrainLoader(Resumable):
                 same = drawn._replace(order=torch.zeros_like(drawn.order))
                 shift = -self._augmented(mean_image, same).flatten(1)
             self._yielded = k + 1
-            yield normalized(images, scale, shift), self.labels[drawn.order]
+            images = normalized(images, scale, shift)
+            yield cut_out(images, drawn.tops, drawn.lefts, self.hole) if self.hole else images, self.labels[drawn.order]
 
     def _augmented(self, images: Tensor, draws: Draws) -> Tensor:
         """The drawn images [B, H, W, C]: in their own type, or float32 where they are warped."""

@@ -15,7 +15,8 @@ class Preset:
     """Padding by a share of the image's side, with zeros or the mirrored border, a random crop back to its size, a
     horizontal flip; then a rotation and a scaling about the centre, which repeat the border's pixels where the image
     ends. With ``alternate`` an image is flipped by chance in the first epoch only, and then every second time (Jordan
-    2024): two epochs in a row show both of its sides.
+    2024): two epochs in a row show both of its sides. Last comes a square hole at a random place inside the image, zero
+    after normalisation (DeVries & Taylor 2017 let it reach over the border, Jordan 2024 does not).
 
     Waghmode et al. (2023) rotate, flip and scale CIFAR-10 and state no ranges: those in ``PRESETS`` are ours, and
     so are the uniform laws. The repeated border is Keras' default, fill_mode="nearest".
@@ -27,6 +28,11 @@ class Preset:
     alternate: bool = False
     rotate: float = 0.0  # the largest angle, either way [degrees]
     scale: float = 0.0  # the largest relative change of size, either way
+    cutout: float = 0.0  # side of the hole, as a share of the image's
+
+    def hole(self, image_size: int) -> int:
+        """Side of the hole [pixels]: 12 at 32 for a share of 3/8."""
+        return round(self.cutout * image_size)
 
     def padding(self, image_size: int) -> int:
         """Padding on each side [pixels]: 4 at 32 for a share of 1/8, and at least 1 where there is any."""
@@ -59,6 +65,7 @@ PRESETS = {
     "pad_crop_flip": Preset(pad=1 / 8, flip=True),  # He et al., section 4.2
     "shift2_alternate": Preset(pad=1 / 16, reflect=True, flip=True, alternate=True),  # Jordan 2024, by 2 pixels of 32
     "shift4_alternate": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True),  # the same for longer training
+    "shift4_alternate_cutout": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True, cutout=3 / 8),  # by 12 of 32
     "rotate_scale_flip": Preset(flip=True, rotate=15.0, scale=0.1),  # after Waghmode et al.
 }
 

@@ -44,7 +44,9 @@ def test_draws_are_a_pure_function_of_seed_and_epoch():
         assert low <= drawn.min() < low + 0.1 * (high - low)
         assert high - 0.1 * (high - low) < drawn.max() <= high
     plain = draw_epoch(7, 3, 100)
-    assert (plain.angles == 0).all() and (plain.zooms == 1).all()
+    assert (
+        (plain.angles == 0).all() and (plain.zooms == 1).all() and (plain.tops == 0).all() and (plain.lefts == 0).all()
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"rotate": 15.0, "scale": 0.1}])
@@ -127,7 +129,9 @@ def test_a_warped_batch_equals_torchvisions_affine_of_each_sample(size: int, cha
     draws = draw_epoch(0, 0, 20, rotate=40, scale=0.4)
     warped = warp(images, draws.angles, draws.zooms)
     assert warped.dtype == torch.float32 and warped.is_contiguous()
-    expected = [warped_by_torchvision(*sample) for sample in zip(images, *(t.tolist() for t in draws[4:]), strict=True)]
+    expected = [
+        warped_by_torchvision(*sample) for sample in zip(images, *(t.tolist() for t in draws[4:6]), strict=True)
+    ]
     torch.testing.assert_close(warped, torch.stack(expected), atol=0.02, rtol=0)
     torch.testing.assert_close(warp(images / 255, draws.angles, draws.zooms), warped / 255, atol=1e-4, rtol=0)
 
@@ -145,10 +149,26 @@ def test_a_warped_epoch_equals_a_per_sample_reference(name: str):
     centred = normalize(made(40), loader.normalization).permute(0, 2, 3, 1)
     expected = [
         warped_by_torchvision(centred[i].flip(1) if flip else centred[i], angle, zoom)
-        for i, _, _, flip, angle, zoom in zip(*(t.tolist() for t in draws), strict=True)
+        for i, _, _, flip, angle, zoom, *_ in zip(*(t.tolist() for t in draws), strict=True)
     ]
     images = torch.cat([images for images, _ in loader]).permute(0, 2, 3, 1)
     torch.testing.assert_close(images, torch.stack(expected), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"rotate": 15.0}])
+def test_a_hole_is_a_square_of_zeros_and_the_rest_is_as_without_it(options: dict):
+    side, places = 3, 6  # of 8 pixels
+    whole, cut = (train_loader(400, name="half", batch_size=100, hole=hole, **options) for hole in (0, side))
+    corners = set()
+    for (images, labels), (holed, same) in zip(whole, cut, strict=True):
+        assert torch.equal(labels, same) and holed.is_contiguous(memory_format=torch.channels_last)
+        for image, with_hole in zip(images, holed, strict=True):
+            top, left = (with_hole == 0).all(dim=0).nonzero()[0].tolist()  # no pixel is 0 after scaling by "half"
+            corners.add((top, left))
+            expected = image.clone()
+            expected[:, top : top + side, left : left + side] = 0
+            assert torch.equal(with_hole, expected)
+    assert corners == {(top, left) for top in range(places) for left in range(places)}
 
 
 def test_who_does_not_warp_does_not_pay(monkeypatch: pytest.MonkeyPatch):
@@ -175,7 +195,7 @@ def test_the_last_incomplete_batch_is_dropped():
     assert len(torch.cat([labels for _, labels in loader]).unique()) == 40
 
 
-@pytest.mark.parametrize("options", [{}, WARPED])
+@pytest.mark.parametrize("options", [{}, WARPED, {"hole": 3}])
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (4, 1), (1, 2), (2, 2), (2, 4)])
 def test_global_batches_do_not_depend_on_ranks_or_accumulation(world: int, accumulate: int, options: dict):
     whole = list(train_loader(**options))
@@ -238,7 +258,7 @@ def test_statistics_are_those_of_all_pixels():
     torch.testing.assert_close(torch.tensor(std), (images / 255).std((0, 1, 2), correction=0))
 
 
-@pytest.mark.parametrize("options", [{}, WARPED])
+@pytest.mark.parametrize("options", [{}, WARPED, {"hole": 3}])
 def test_a_loader_resumes_inside_its_epoch(options: dict):
     whole, loader = list(train_loader(**options)), train_loader(**options)
     batches = iter(loader)
