@@ -93,7 +93,8 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
-        raise KeyboardInterrupt(f"\nStopped; all is saved in {run.path}. The same command continues.") from None
+        same = "The same command without fresh=true" if config.fresh else "The same command"
+        raise KeyboardInterrupt(f"\nStopped; all is saved in {run.path}. {same} continues.") from None
     except Exception as error:
         reason = out_of_memory(error) or sentence(error)
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):

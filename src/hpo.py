@@ -75,11 +75,13 @@ def search(launcher: "Jobs", words: list[Any]) -> None:
 def check(settings: HpoConfig, config: TrainConfig) -> None:
     """Raise UserError where these runs are none for a search."""
     require(bool(settings.space), "hpo.space: nothing is left to search")
-    for name in settings.space:
+    for name, values in settings.space.items():
         try:
-            attrgetter(name)(config)
+            value = attrgetter(name)(config)
         except AttributeError:
             raise UserError(f"hpo.space: {name}: no such setting with model={config.model.name}") from None
+        number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        require(number or bool(values.choices), f"hpo.space: {name}={value} is no number: give choices=[…]")
     require(
         config.data.val_fraction > 0,
         "hpo=… chooses by the validation set, but data.val_fraction=0 keeps none; search with data.val_fraction=0.1",
@@ -121,6 +123,7 @@ class Search:
         self.jobs: list[Job] = []
         self.running: list[Running] = []
         self.concluded = 0.0
+        self.unknown = ""  # what to say where no trial has such a metric
 
     def run(self) -> None:
         with held_alone(self.folder):
@@ -130,6 +133,9 @@ class Search:
             self.begun = sum(trial.state.name != "WAITING" for trial in trials)
             ended, wanted = self.begun - len(self.left), self.settings.trials
             say(f"{self.folder}: {wanted} trials for {self.metric}, {ended} of them ended before")
+            now = self.base.run.code_hash if self.base.run else ""
+            if older := sum(trial.user_attrs.get("code", now) != now for trial in trials):
+                say(f"The code has changed since {older} of them; hpo.name=… begins a search of its own.")
             try:
                 self.launcher.run_all(self.jobs, self.more, Board(self.jobs, before=ended, of=wanted))
             except KeyboardInterrupt:
@@ -140,7 +146,7 @@ class Search:
                 self.storage.engine.dispose()  # the database is closed, and no later than this
         if not any(trial.state.is_finished() and trial.state.name != "FAIL" for trial in self.study.trials):
             raise UserError("Every trial failed.")
-        if any(job.state == "stopped" for job in self.jobs):
+        if self.halted():
             raise UserError("Stopped after a failure, as hydra.launcher.on_failure=stop asks.")
 
     def opened(self) -> "Study":
@@ -168,13 +174,17 @@ class Search:
         """Learn from the jobs, begin trials where there is room; whether there will be others."""
         if self.observe() and time.monotonic() - self.concluded > EVERY:
             self.conclude()
-        if self.launcher.on_failure == "stop" and any(job.state == "failed" for job in self.jobs):
-            return False
+        if self.unknown:
+            raise UserError(self.unknown)
         remaining = len(self.left) + self.settings.trials - self.begun
-        while remaining > 0 and sum(job.state in OPEN for job in self.jobs) < self.room:
+        while remaining > 0 and not self.halted() and sum(job.state in OPEN for job in self.jobs) < self.room:
             self.begin()
             remaining -= 1
-        return remaining > 0
+        return remaining > 0 and not self.halted()
+
+    def halted(self) -> bool:
+        """Whether a failure has ended the search, as hydra.launcher.on_failure=stop asks."""
+        return self.launcher.on_failure == "stop" and any(job.state == "failed" for job in self.jobs)
 
     def begin(self) -> None:
         """Make a job of a trial that an earlier start has left, or of the next one."""
@@ -209,6 +219,8 @@ class Search:
         for name, values in self.settings.space.items():
             if values.choices:
                 trial.suggest_categorical(name, values.choices)
+            elif isinstance(attrgetter(name)(self.base.config), int):
+                trial.suggest_int(name, math.ceil(values.low), math.floor(values.high), log=values.log)  # type: ignore[arg-type]
             else:
                 trial.suggest_float(name, values.low, values.high, log=values.log)  # type: ignore[arg-type]
         return {name: rounded(trial.params[name]) for name in self.settings.space}
@@ -217,7 +229,7 @@ class Search:
         """Tell the study what the jobs have come to; whether a trial has ended."""
         for running in self.running:
             self.follow(running)
-            if running.open and running.job.state in ("done", "failed"):
+            if running.open and running.job.state in ("done", "failed") and not self.unknown:
                 self.close(running)
         ended = [running for running in self.running if not running.open]
         self.running = [running for running in self.running if running.open]
@@ -230,6 +242,9 @@ class Search:
         """
         trial, job = running.trial, running.job
         rows = read_metrics(job.path / "metrics.csv") if job.state in ("running", "done") else []
+        if rows and self.metric not in rows[0]:
+            known = ", ".join(name for name in rows[0] if name.startswith("val/"))
+            self.unknown = f"hpo.metric={self.metric}: no such number; there are: {known}"
         for row in rows:
             epoch, figure = int(row["epoch"]), row.get(self.metric, math.nan)
             if epoch <= running.looked or not math.isfinite(figure):
@@ -245,21 +260,18 @@ class Search:
 
     def close(self, running: Running) -> None:
         """Tell the study how a trial's job has ended."""
-        metrics = running.job.results.get("metrics", {})
-        value, reason = metrics.get(self.metric), running.job.reason
-        if running.job.state == "done" and value is None:
-            known = ", ".join(name for name in metrics if name.startswith("val/"))
-            reason = f"hpo.metric={self.metric}: no such number among {known}"
-        if running.job.state == "failed" or value is None:
-            running.trial.set_user_attr("reason", reason)
-            self.tell(running, "FAIL")
+        if running.job.state == "done":
+            self.tell(running, "COMPLETE", running.job.results["metrics"][self.metric])
         else:
-            self.tell(running, "COMPLETE", value)
+            running.trial.set_user_attr("reason", running.job.reason)
+            self.tell(running, "FAIL")
 
     def tell(self, running: Running, state: str, value: float | None = None) -> None:
         from optuna.trial import TrialState
 
-        running.trial.set_user_attr("run", str(running.job.path)) if running.job.run else None
+        if running.job.run:
+            running.trial.set_user_attr("run", str(running.job.path))
+            running.trial.set_user_attr("code", running.job.run.code_hash)
         self.study.tell(running.trial, value, state=TrialState[state])
         running.open = False
 

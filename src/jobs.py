@@ -60,6 +60,16 @@ class Job:
     def log(self) -> Path:
         return self.path.with_name(f"{self.path.name}.log")
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it starts over."""
+        return self.config is not None and self.config.fresh
+
+    @property
+    def again(self) -> str:
+        """How it goes on where it was stopped."""
+        return f"the same command{' without fresh=true' * self.fresh} continues it"
+
     def end(self, state: str, reason: str = "") -> None:
         self.state, self.reason, self.process, self.places = state, reason, None, []
 
@@ -173,7 +183,8 @@ def apart(function: Any, *arguments: Any) -> Any:
     process.start()
     theirs.close()
     try:
-        result = ours.recv()
+        with interruptible():
+            result = ours.recv()
     except EOFError:
         process.join()
         raise UserError(f"Preflight: ended with code {process.exitcode}; had it too little memory?") from None
@@ -186,7 +197,16 @@ def apart(function: Any, *arguments: Any) -> Any:
 
 
 def send(pipe: Any, function: Any, arguments: Any) -> None:
+    import multiprocessing
+
+    def follow_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for the result ends this process
+    threading.Thread(target=follow_parent, daemon=True).start()
     try:
         pipe.send(function(*arguments))
     except Exception as error:

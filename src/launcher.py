@@ -24,7 +24,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from src.board import OPEN, Board
-from src.cli import say, sentence, typed, with_task
+from src.cli import TRACEBACKS, say, sentence, typed, variable, with_task
 from src.errors import UserError
 from src.jobs import (
     ENTRIES,
@@ -71,6 +71,11 @@ class Grid(BasicSweeper):
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         assert self.hydra_context is not None and self.config is not None
+        for source in self.config.hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                raise UserError(
+                    f"--config-dir: the jobs of a sweep would not see it; hydra.searchpath=[{source.path}] does it"
+                )
         searches = self.config.get("hpo") is not None
         if searches and not getattr(self.launcher, "local", False):
             raise UserError("hpo=… watches its runs: leave out hydra/launcher=…")
@@ -90,7 +95,7 @@ class Jobs(Launcher):
     """Runs the points that a sweeper chooses, each in a process of its own, as many at once as there are slots."""
 
     local = True  # its jobs are processes of this machine
-    interrupted = "Stopped; the same command continues the sweep."
+    interrupted = "Stopped; {same} continues the sweep."
 
     def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
         for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
@@ -131,7 +136,8 @@ class Jobs(Launcher):
         try:
             self.run_all(jobs)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"\n{self.interrupted}") from None
+            same = "the same command without fresh=true" if any(job.fresh for job in jobs) else "the same command"
+            raise KeyboardInterrupt(f"\n{self.interrupted.format(same=same)}") from None
         finally:
             ENTRIES.extend(job.entry() for job in jobs)
         return [returned(job) for job in jobs]
@@ -221,8 +227,7 @@ class Jobs(Launcher):
             except BlockingIOError:
                 job.end("elsewhere")
                 return True
-            fresh = job.config.fresh and job.tries == 0
-            if not fresh and (found := job.run.results()):
+            if not (job.fresh and job.tries == 0) and (found := job.run.results()):
                 job.results = found
                 job.end("done", "finished elsewhere")
                 return True
@@ -230,14 +235,15 @@ class Jobs(Launcher):
             threads = max(1, self.threads // (1 if ids else job.devices))
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
             job.log_begins = log.tell()
-            job.process = subprocess.Popen(
-                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
-                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
-                stdin=self.lifeline,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            with variable("HYDRA_FULL_ERROR", "1" if TRACEBACKS else None):  # as the user has it, not as Hydra runs us
+                job.process = subprocess.Popen(
+                    [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
+                    env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
+                    stdin=self.lifeline,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
         job.state, job.started, job.places, job.told_to_stop = "running", time.time(), places, 0.0
         job.tries += 1
         self.free = [place for place in self.free if place not in places]
@@ -255,7 +261,7 @@ class Jobs(Launcher):
         if job.process.poll() is None:
             late = self.minutes is not None and time.time() - job.started > 60 * self.minutes
             if late and not job.told_to_stop:
-                job.stop("failed", f"took more than {self.minutes:g} minutes; the same command continues it")
+                job.stop("failed", f"took more than {self.minutes:g} minutes; what it has done is saved")
             elif job.told_to_stop and time.time() - job.told_to_stop > GRACE:
                 kill(job.process)
             return
@@ -268,7 +274,7 @@ class Jobs(Launcher):
             job.results = found
             job.end("done")
         elif stopped:
-            job.end("stopped", "the same command continues it")
+            job.end("stopped", job.again)
         elif job.told_to_stop:
             job.end(*job.verdict)
         elif held(job.path / ".lock"):
@@ -294,7 +300,7 @@ class Jobs(Launcher):
                 self.gather(job, stopped=True)
         for job in jobs:
             if job.state in ("waiting", "elsewhere"):
-                job.end("stopped", "the same command continues it")
+                job.end("stopped", job.again)
 
 
 def returned(job: Job) -> JobReturn:

@@ -99,7 +99,7 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
 
 
 def locate(job: Job) -> None:
-    """Find a job's run directory and devices; a finished run is done."""
+    """Find a job's run directory and devices; a finished run is done. UserError where a half-done one cannot go on."""
     from src.train import located
 
     config, job.run, _ = located(job.config, job.exact, job.words)
@@ -110,6 +110,8 @@ def locate(job: Job) -> None:
         job.results = results
         stale = "" if results.get("code_hash") == job.run.code_hash else "; the code has changed since"
         job.end("done", f"Finished before{stale}")
+    elif not config.fresh:
+        job.run.checkpoint_to_resume(config.resume_anyway)
 
 
 def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any], sharing: int) -> Cost:

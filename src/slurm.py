@@ -58,7 +58,7 @@ class Slurm(Jobs):
     """Runs the points that a sweeper chooses as SLURM jobs."""
 
     local = False
-    interrupted = "The jobs go on in the queue: the same command shows them again, scancel <number> ends one."
+    interrupted = "The jobs go on in the queue: {same} shows them again, scancel <number> ends one."
 
     def __init__(
         self,
@@ -214,9 +214,9 @@ class Slurm(Jobs):
         """Leave the jobs in the queue to SLURM, which they were given to."""
         for job in jobs:
             if job.state in ("queued", "running"):
-                job.reason = f"goes on as SLURM job {self.numbers[job.number]}; the same command shows it again"
+                job.reason = f"goes on as SLURM job {self.numbers[job.number]}"
             elif job.state in ("waiting", "elsewhere"):
-                job.end("stopped", "the same command continues it")
+                job.end("stopped", job.again)
 
 
 class Command:

@@ -22,6 +22,7 @@ WRONG = {
     ("+typo=3",): ["typo", "no such setting"],
     ("+optim.typo=3",): ["optim.typo", "no such setting"],
     ("bogus=1",): ["bogus", "no such setting"],
+    ("--config-dir", "conf", "-m", "seed=0,1"): ["--config-dir", "hydra.searchpath=["],
     ("task=detection",): ["data=digits is for task=multiclass"],
     ("hpo=default", "hpo.space={optim.beta:{low:0.1,high:1}}"): ["hpo.space={optim.beta", "+hpo.space={"],
     ("data=cifar11",): ["data=cifar11", "cifar10"],

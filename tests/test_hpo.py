@@ -162,6 +162,41 @@ def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
     assert (search.folder / "history.png").stat().st_size > 10_000
 
 
+def test_a_failure_ends_the_search_where_that_is_asked_for(tmp_path: Path) -> None:
+    launcher = Launcher(tmp_path)
+    launcher.on_failure = "stop"
+    search = a_search(launcher)
+    with pytest.raises(UserError, match="Stopped after a failure"):
+        search.run()
+    states = [row["state"] for row in told(search)]
+    assert states[-1] == "failed" and states.count("failed") == 1 and len(states) < 12
+
+
+def test_a_metric_that_no_trial_has_ends_the_search_with_its_first_epoch(tmp_path: Path) -> None:
+    search = a_search(Launcher(tmp_path), metric="val/acc")
+    with pytest.raises(UserError, match="hpo.metric=val/acc: no such number; there are: val/accuracy, val/loss"):
+        search.run()
+    assert len(search.jobs) == 1 and not (search.jobs[0].path / "results.json").exists()
+
+
+def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
+    search = a_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
+    search.folder.mkdir(parents=True)
+    search.study = study = search.opened()
+    values = [search.proposed(study.ask())["data.batch_size"] for _ in range(5)]
+    assert all(type(value) is int and 32 <= value <= 256 for value in values) and len(set(values)) > 2
+
+
+def test_a_search_says_when_its_trials_are_of_other_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_search(Launcher(tmp_path), trials=2).run()
+    assert "has changed" not in capsys.readouterr().err
+    later = a_search(Launcher(tmp_path), trials=2)
+    assert later.base.run is not None
+    later.base.run.code_hash = "other"
+    later.run()
+    assert "The code has changed since 2 of them" in capsys.readouterr().err
+
+
 def test_the_least_loss_is_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = a_search(Launcher(tmp_path), metric="val/loss", trials=6, space={"optim.lr": settings().space["optim.lr"]})
     search.run()
@@ -196,6 +231,7 @@ WRONG_SEARCH = {
     "the test set never chooses": {"metric": "test/accuracy"},
     "differ in what their loss means": {"metric": "val/loss"},
     "at least 1": {"trials": 0},
+    "data.augment=pad_crop is no number: give choices": {"space": {"data.augment": RangeConfig(0.1, 1)}},
     "letters, digits": {"name": "../elsewhere"},
     "no such setting with model=cifar_resnet": {"space": {"optim.rate": RangeConfig(0.1, 1)}},
     "nothing is left": {"space": {}},

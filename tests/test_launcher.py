@@ -206,3 +206,24 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_it_never_was(tmp_path: Path) ->
         assert results(killed[seed])["metrics"] == results(unbroken[seed])["metrics"]
     assert all(torch.load(p / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 64 for p in killed.values())
     assert [log.count("test  ") for log in logs(root)] == [1] * 12  # each came to its table once
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_preflight_has_begun_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"""
+import sys, time
+from src.cli import main
+from src.jobs import apart
+if __name__ == "__main__":
+    sys.exit(main(lambda: apart(time.sleep, {TIMEOUT})))
+"""
+    file = tmp_path / "waits.py"
+    file.write_text(code)
+    program = [sys.executable, str(file)]
+    waiting = subprocess.Popen(program, cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+    wait_until(lambda: len(children.read_text().split()) == 2)  # one of them looks after multiprocessing's resources
+    begun = [Path("/proc", child) for child in children.read_text().split()]
+    waiting.send_signal(number)
+    assert waiting.wait() == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    wait_until(lambda: not any(child.exists() for child in begun), 30)
