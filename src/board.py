@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from src.results import HEADLINES, duration, read_metrics, table
+from src.results import HEADLINES, duration, table, watch_metrics
 
 if TYPE_CHECKING:
     from src.jobs import Job
@@ -85,10 +85,10 @@ def row(job: "Job") -> list[str]:
     """A job's line of the table."""
     last: dict[str, Any] = {}
     if job.state in ("running", "elsewhere"):
-        last = next(reversed(read_metrics(job.path / "metrics.csv")), {})
+        last = next(reversed(watch_metrics(job.path / "metrics.csv")), {})
     elif job.state == "done":
         last = {"epoch": job.results["epochs"], **job.results["metrics"]}
-    value = next((last[f"val/{name}"] for name in HEADLINES if f"val/{name}" in last), None)
+    value = next((last[f"val/{name}"] for name in HEADLINES if last.get(f"val/{name}") is not None), None)
     epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
     spent = duration(seconds) if job.state in ("running", "done") else ""

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -25,7 +25,7 @@ from src.config import HpoConfig, TrainConfig, require
 from src.errors import UserError
 from src.hpo_report import conclude, rounded, word
 from src.jobs import Job, apart
-from src.results import read_metrics
+from src.results import watch_metrics
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -229,7 +229,7 @@ class Search:
         """Tell the study what the jobs have come to; whether a trial has ended."""
         for running in self.running:
             self.follow(running)
-            if running.open and running.job.state in ("done", "failed") and not self.unknown:
+            if running.open and running.job.state in ("done", "failed"):
                 self.close(running)
         ended = [running for running in self.running if not running.open]
         self.running = [running for running in self.running if running.open]
@@ -241,12 +241,11 @@ class Search:
         So it is also with epochs that came after: what is pruned must not depend on how soon we look.
         """
         trial, job = running.trial, running.job
-        rows = read_metrics(job.path / "metrics.csv") if job.state in ("running", "done") else []
-        if rows and self.metric not in rows[0]:
-            known = ", ".join(name for name in rows[0] if name.startswith("val/"))
-            self.unknown = f"hpo.metric={self.metric}: no such number; there are: {known}"
+        rows = watch_metrics(job.path / "metrics.csv") if job.state in ("running", "done") else []
+        if rows and not self.has_metric(rows[0]):
+            return
         for row in rows:
-            epoch, figure = int(row["epoch"]), row.get(self.metric, math.nan)
+            epoch, figure = int(row["epoch"]), row[self.metric]
             if epoch <= running.looked or not math.isfinite(figure):
                 continue
             if epoch > running.reported:
@@ -258,12 +257,22 @@ class Search:
                     job.stop("pruned", f"worse than the median after {epoch} epochs")
                 return
 
+    def has_metric(self, numbers: Mapping[str, float]) -> bool:
+        """Whether the search's metric is among a run's numbers; where it is not, the search is to end."""
+        if self.metric not in numbers:
+            known = ", ".join(name for name in numbers if name.startswith("val/"))
+            self.unknown = f"hpo.metric={self.metric}: no such number; there are: {known}"
+        return not self.unknown
+
     def close(self, running: Running) -> None:
         """Tell the study how a trial's job has ended."""
-        if running.job.state == "done":
-            self.tell(running, "COMPLETE", running.job.results["metrics"][self.metric])
+        metrics, done = running.job.results.get("metrics", {}), running.job.state == "done"
+        if done and not self.has_metric(metrics):
+            return
+        if done and metrics[self.metric] is not None:
+            self.tell(running, "COMPLETE", metrics[self.metric])
         else:
-            running.trial.set_user_attr("reason", running.job.reason)
+            running.trial.set_user_attr("reason", f"{self.metric} is not finite" if done else running.job.reason)
             self.tell(running, "FAIL")
 
     def tell(self, running: Running, state: str, value: float | None = None) -> None:

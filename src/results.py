@@ -74,6 +74,14 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
+def watch_metrics(path: Path) -> list[dict[str, float]]:
+    """The same while another process writes them, perhaps to a file system that is shared and fails for a moment."""
+    try:
+        return read_metrics(path)
+    except OSError:
+        return []
+
+
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows as CSV, atomically."""
     text = io.StringIO(newline="")

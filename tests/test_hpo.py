@@ -179,6 +179,22 @@ def test_a_metric_that_no_trial_has_ends_the_search_with_its_first_epoch(tmp_pat
     assert len(search.jobs) == 1 and not (search.jobs[0].path / "results.json").exists()
 
 
+def test_a_trial_without_a_finite_number_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = Launcher.go_on
+
+    def lost(launcher: Launcher, job: Job) -> None:
+        go_on(launcher, job)
+        if job.state == "done" and len(launcher.started) == 1:
+            job.results["metrics"] = {"val/accuracy": None}  # as JSON has nan
+
+    monkeypatch.setattr(Launcher, "go_on", lost)
+    search = a_search(Launcher(tmp_path), trials=4)
+    search.run()
+    first, *others = told(search)
+    assert (first["state"], first["reason"]) == ("failed", "val/accuracy is not finite")
+    assert "complete" in {row["state"] for row in others}
+
+
 def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
     search = a_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
     search.folder.mkdir(parents=True)
