@@ -18,7 +18,8 @@ from src.errors import UserError
 from src.registry import natural, row, rows, unknown
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" or "debug=true" in (word.lower() for word in sys.argv)
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it, which is what other processes are to inherit
+TRACEBACKS = FULL_ERROR == "1" or "debug=true" in (word.lower() for word in sys.argv)
 
 
 WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
@@ -59,10 +60,9 @@ def compose_and_run(job: Callable[[Any], Any]) -> None:
 
     store_schema()
     store_models()
-    before = os.environ.get("HYDRA_FULL_ERROR")
 
     def run(config: Any) -> Any:
-        with variable("HYDRA_FULL_ERROR", before):  # what the user set is what the processes of the job inherit
+        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
     check_grids(sys.argv[1:])

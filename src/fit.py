@@ -25,7 +25,7 @@ from src.models.detection_weights import load as load_detector
 from src.models.speednet import fit_to_data
 from src.models.weights import check_network, load, locate, read, sha256_of
 from src.results import read_metrics, summary
-from src.runs import Run, command_line, config_hash, plain, write_json
+from src.runs import Run, command_line, config_hash, plain, same_command, write_json
 from src.tasks import build_network, build_task
 from src.tasks.base import Task
 from src.trainer import build_loggers, build_trainer
@@ -93,7 +93,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
-        same = "The same command without fresh=true" if config.fresh else "The same command"
+        same = same_command(fresh=config.fresh).capitalize()
         raise KeyboardInterrupt(f"\nStopped; all is saved in {run.path}. {same} continues.") from None
     except Exception as error:
         reason = out_of_memory(error) or sentence(error)

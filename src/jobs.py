@@ -19,7 +19,7 @@ from typing import Any
 
 from src.cli import sentence
 from src.errors import UserError
-from src.runs import Run, read_json
+from src.runs import Run, read_json, same_command
 
 LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long as its launcher
 NODE_GPUS = "TRAIN_NODE_GPUS"  # where jobs are for other machines than this one: the GPUs of each of those
@@ -68,7 +68,7 @@ class Job:
     @property
     def again(self) -> str:
         """How it goes on where it was stopped."""
-        return f"the same command{' without fresh=true' * self.fresh} continues it"
+        return f"{same_command(fresh=self.fresh)} continues it"
 
     def end(self, state: str, reason: str = "") -> None:
         self.state, self.reason, self.process, self.places = state, reason, None, []

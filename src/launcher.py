@@ -24,7 +24,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from src.board import OPEN, Board
-from src.cli import TRACEBACKS, say, sentence, typed, variable, with_task
+from src.cli import FULL_ERROR, say, sentence, typed, variable, with_task
 from src.errors import UserError
 from src.jobs import (
     ENTRIES,
@@ -40,6 +40,7 @@ from src.jobs import (
     quoted,
     reason_of,
 )
+from src.runs import same_command
 
 TICK = 0.2  # seconds between two looks at the jobs
 
@@ -68,6 +69,10 @@ class Grid(BasicSweeper):
     """Hydra's grid of points. It composes none of them before the launcher, which tells all that is wrong at once."""
 
     def sweep(self, arguments: list[str]) -> Any:
+        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+            return self.launch(arguments)
+
+    def launch(self, arguments: list[str]) -> Any:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         assert self.hydra_context is not None and self.config is not None
@@ -136,7 +141,7 @@ class Jobs(Launcher):
         try:
             self.run_all(jobs)
         except KeyboardInterrupt:
-            same = "the same command without fresh=true" if any(job.fresh for job in jobs) else "the same command"
+            same = same_command(fresh=any(job.fresh for job in jobs))
             raise KeyboardInterrupt(f"\n{self.interrupted.format(same=same)}") from None
         finally:
             ENTRIES.extend(job.entry() for job in jobs)
@@ -235,15 +240,14 @@ class Jobs(Launcher):
             threads = max(1, self.threads // (1 if ids else job.devices))
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
             job.log_begins = log.tell()
-            with variable("HYDRA_FULL_ERROR", "1" if TRACEBACKS else None):  # as the user has it, not as Hydra runs us
-                job.process = subprocess.Popen(
-                    [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
-                    env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
-                    stdin=self.lifeline,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            job.process = subprocess.Popen(
+                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
+                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
+                stdin=self.lifeline,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         job.state, job.started, job.places, job.told_to_stop = "running", time.time(), places, 0.0
         job.tries += 1
         self.free = [place for place in self.free if place not in places]

@@ -295,6 +295,11 @@ def find_checkpoint(path: Path) -> Path:
     return path / "checkpoints" / f"{name}.ckpt"
 
 
+def same_command(*, fresh: bool) -> str:
+    """What to type to go on with what was stopped: fresh=true would start over once more."""
+    return "the same command without fresh=true" if fresh else "the same command"
+
+
 def command_line() -> str:
     """The command as it was typed, to be pasted again."""
     import shlex

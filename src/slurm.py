@@ -200,7 +200,7 @@ class Slurm(Jobs):
             additional_parameters={"requeue": True, **self.sbatch},
             **{name: value for name, value in asked.items() if value is not None},
         )
-        with variable("HYDRA_FULL_ERROR", None), executor.batch():  # sbatch hands our environment on
+        with executor.batch():
             submitted = [executor.submit(Command(words(job), job.log.absolute())) for job, _ in members]
         for (job, file), slurm_job in zip(members, submitted, strict=True):
             file.truncate(0)
