@@ -19,6 +19,7 @@ from src.board import Board
 from src.jobs import Job
 from src.runs import Run
 
+reads_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 TIMEOUT = 900  # seconds; for a machine with much else to do
 
 
@@ -71,7 +72,7 @@ def room_for_torch() -> int:
     return int(told.stdout.partition("VmPeak:")[2].split()[0])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@reads_proc
 def test_each_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
     """A limit on the address space stands for a machine that is too small for the images of two jobs."""
     limit = ["bash", "-c", f'ulimit -v {room_for_torch() + 1_200_000}; exec "$0" "$@"']
@@ -208,6 +209,7 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_it_never_was(tmp_path: Path) ->
     assert [log.count("test  ") for log in logs(root)] == [1] * 12  # each came to its table once
 
 
+@reads_proc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_preflight_has_begun_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
     code = f"""

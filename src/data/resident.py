@@ -117,11 +117,11 @@ def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
     return warped.permute(0, 2, 3, 1).contiguous()
 
 
-def cut_out(images: Tensor, tops: Tensor, lefts: Tensor, side: int) -> Tensor:
+def cut_out(images: Tensor, tops: Tensor, lefts: Tensor, side: int) -> None:
     """Set a square hole in each of the images [B, C, S, S] to zero, in place; its corner is at tops, lefts [B]."""
     axis = torch.arange(images.shape[-1], device=images.device)
     rows, columns = ((axis >= first[:, None]) & (axis < first[:, None] + side) for first in (tops, lefts))
-    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 class TrainLoader(Resumable):
@@ -189,7 +189,9 @@ class TrainLoader(Resumable):
                 shift = -self._augmented(mean_image, same).flatten(1)
             self._yielded = k + 1
             images = normalized(images, scale, shift)
-            yield cut_out(images, drawn.tops, drawn.lefts, self.hole) if self.hole else images, self.labels[drawn.order]
+            if self.hole:
+                cut_out(images, drawn.tops, drawn.lefts, self.hole)
+            yield images, self.labels[drawn.order]
 
     def _augmented(self, images: Tensor, draws: Draws) -> Tensor:
         """The drawn images [B, H, W, C]: in their own type, or float32 where they are warped."""
