@@ -180,17 +180,18 @@ def apart(function: Any, *arguments: Any) -> Any:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=send, args=(theirs, function, arguments))
-    process.start()
-    theirs.close()
-    try:
-        with interruptible():
+    with interruptible():  # from before it starts, so that it never stays behind
+        try:
+            process.start()
+            theirs.close()
             result = ours.recv()
-    except EOFError:
-        process.join()
-        raise UserError(f"Preflight: ended with code {process.exitcode}; had it too little memory?") from None
-    finally:
-        process.kill()
-        process.join()
+        except EOFError:
+            process.join()
+            raise UserError(f"Preflight: ended with code {process.exitcode}; had it too little memory?") from None
+        finally:
+            if process.pid is not None:
+                process.kill()
+                process.join()
     if isinstance(result, BaseException):
         raise result
     return result
