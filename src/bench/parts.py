@@ -76,8 +76,8 @@ class Counted(Bare):
         self.metrics = ClassificationMetrics(classes)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, confusion = step(self.model, *batch)
-        self.metrics.update(confusion, loss, len(batch[0]))
+        loss, cells = step(self.model, *batch)
+        self.metrics.update(cells, loss)
         return loss
 
     def on_train_epoch_end(self) -> None:

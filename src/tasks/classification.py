@@ -10,21 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.info import DatasetInfo
-from src.metrics import ClassificationMetrics, confusion_matrix, count_top_k
+from src.metrics import ClassificationMetrics, cells_of, count_top_k
 from src.results import write_test_files
 from src.tasks.base import Task, full_precision, gathered
 
 
 def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy [] and the confusion matrix int64 [C, C] of images [B, C, H, W] and labels int64 [B].
+    """The mean cross-entropy [] and the cells int64 [B] in the confusion matrix of images [B, C, H, W] and labels
+    int64 [B].
 
     Labels may also be shares of the classes, float [B, C], as of mixed images; the largest counts in the matrix.
     """
     logits = model(images)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if logits.dtype.itemsize < 4:
+        logits = logits.float()
     loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return loss, confusion_matrix(logits, hard)
+    return loss, cells_of(logits, hard)
 
 
 def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -61,8 +63,8 @@ class ClassificationTask(Task):
         return self.model(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, confusion = (self.captured or self.compute)(*batch)
-        self.train_metrics.update(confusion, loss, len(batch[0]))
+        loss, cells = (self.captured or self.compute)(*batch)
+        self.train_metrics.update(cells, loss)
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,14 +126,14 @@ class ClassificationTask(Task):
         """Count a batch; returns its logits [B, C]."""
         logits = scores(self.judge or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
-        metrics.update(confusion_matrix(logits, labels), F.cross_entropy(logits, labels), len(labels), top5)
+        metrics.update(cells_of(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
         mirrored = scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
-        metrics.update(confusion_matrix(mean, labels), F.nll_loss(mean, labels), len(labels))
+        metrics.update(cells_of(mean, labels), F.nll_loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Read a split's metrics into `epoch_metrics` and reset them; returns the confusion matrix of all processes."""

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
 
-from src.metrics import confusion_matrix
+from src.metrics import cells_of
 from src.tasks.classification import ClassificationTask, scores, step
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -21,20 +21,20 @@ def model() -> nn.Module:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -> None:
-    loss, confusion = step(model, IMAGES, LABELS, label_smoothing=smoothing)
-    soft, soft_confusion = step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
+    loss, cells = step(model, IMAGES, LABELS, label_smoothing=smoothing)
+    soft, soft_cells = step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
     torch.testing.assert_close(soft, loss)
-    assert torch.equal(soft_confusion, confusion)
-    assert torch.equal(confusion, confusion_matrix(model(IMAGES), LABELS))
+    assert torch.equal(soft_cells, cells)
+    assert torch.equal(cells, cells_of(model(IMAGES), LABELS))
 
 
 def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
     other = LABELS.roll(1)
     shares = 0.7 * one_hot(LABELS, 5) + 0.3 * one_hot(other, 5)
-    loss, confusion = step(model, IMAGES, shares)
+    loss, cells = step(model, IMAGES, shares)
     logits = model(IMAGES)
     torch.testing.assert_close(loss, 0.7 * cross_entropy(logits, LABELS) + 0.3 * cross_entropy(logits, other))
-    assert torch.equal(confusion, confusion_matrix(logits, LABELS))
+    assert torch.equal(cells, cells_of(logits, LABELS))
 
 
 def test_the_flipped_accuracy_is_of_mean_probabilities_and_stands_beside_the_plain_one(model: nn.Module) -> None:
