@@ -1,6 +1,7 @@
 """What the tests share: composing a configuration, commands in a process of their own, and looking at runs."""
 
 import csv
+import functools
 import json
 import os
 import subprocess
@@ -35,10 +36,16 @@ def compose(*overrides: str) -> TrainConfig:
     """The typed configuration that `python -m src.train <overrides>` would run."""
     from hydra import compose, initialize_config_dir
 
-    store_schema()
-    store_models()
+    store_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return typed(compose("train", with_task(list(overrides))))
+
+
+@functools.cache
+def store_once() -> None:
+    """What Hydra is to know; its store lasts as long as the process."""
+    store_schema()
+    store_models()
 
 
 def command(module: str, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
