@@ -23,8 +23,8 @@ GOLDEN = {
     ("model=cifar_resnet", "model.depth=74", "model.shortcut=B", "data=cifar10"): "ac1e96c7f8",
     ("model=plain20", "data=cifar100"): "bc47052415",
     ("model=resnet18_cifar", "data=fashion_mnist"): "af85670ab9",
-    ("experiment=cifar10_short", "trainer.max_epochs=40"): "64adc27ca2",
-    ("experiment=cifar10_short", "trainer.max_epochs=40", "model=resnet56", "optim.ema=0.99"): "8f78fea52f",
+    ("experiment=cifar10_short", "trainer.max_epochs=40"): "f3638bdeaf",
+    ("experiment=cifar10_short", "trainer.max_epochs=40", "model=resnet56", "optim.ema=0.99"): "c1bb61496a",
     ("data=cifar10", "data.limit_train=0.5", "optim=adam_plateau"): "9e22c3b4bc",
     ("data=cifar10", "data.classes=[cat,dog]", "trainer.precision=bf16"): "e066eb96d0",
 }
