@@ -73,6 +73,6 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
 
 def test_counts_stay_exact_beyond_the_integers_of_float32() -> None:
     metric = ClassificationMetrics(2)
-    metric.cells += torch.tensor([2**24 + 1, 0, 0, 1])
+    metric.counts += torch.tensor([2**24 + 1, 0, 0, 1])
     metric.update(torch.tensor([0]), torch.tensor(1.0))
     assert metric.compute()["confusion"][0, 0] == 2**24 + 2
