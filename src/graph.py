@@ -43,9 +43,9 @@ class CapturedStep:
     """Forward, backward and update on static buffers, recorded once and then replayed.
 
     ``compute(*batch)`` gives the loss [] first, and anything else after it; so does calling this, and the weights are
-    updated then. Batches are all of one shape, and what is returned lasts until the next call. The optimizer's rate
-    becomes a tensor, which ``set_rate`` fills. Without ``capture`` the step runs anew instead of being replayed, on the
-    same buffers: so its plumbing can be tested where no GPU is.
+    updated then. Batches are all of one shape. The optimizer's rate becomes a tensor, which ``set_rate`` fills.
+    Without ``capture`` the step runs anew instead of being replayed, on the same buffers: so its plumbing can be tested
+    where no GPU is.
     """
 
     def __init__(self, compute: Callable[..., tuple[Tensor, ...]], optimizer: Optimizer, *, capture: bool) -> None:
@@ -76,7 +76,7 @@ class CapturedStep:
         if self.calls == WARM_UP + 1:
             self._record()
         self.graph.replay()
-        return self.outputs
+        return tuple(output.clone() for output in self.outputs)  # the next replay writes over them
 
     def _step(self) -> tuple[Tensor, ...]:
         self.optimizer.zero_grad(set_to_none=True)

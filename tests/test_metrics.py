@@ -24,7 +24,7 @@ def batches(classes: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 def matrix_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     metric = ClassificationMetrics(logits.shape[1])
     metric.update(cells_of(logits, labels), torch.tensor(1.0))
-    return metric.confusion
+    return metric.compute()["confusion"]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 100])
@@ -52,6 +52,30 @@ def test_equals_torchmetrics(classes: int) -> None:
         torch.testing.assert_close(values[name], metric.compute(), atol=1e-6, rtol=0, check_dtype=False)
     assert float(values["loss"]) == pytest.approx(losses / count, abs=1e-6)
     assert set(values) == {*stock, "loss"}
+
+
+def test_when_batches_are_counted_changes_no_bit() -> None:
+    at_once, one_by_one = ClassificationMetrics(10), ClassificationMetrics(10)
+    for logits, labels in batches(10, seed=0):
+        loss = torch.nn.functional.cross_entropy(logits.requires_grad_(), labels)
+        for metric in (at_once, one_by_one):
+            metric.update(cells_of(logits, labels), loss)
+        one_by_one.count()
+        assert not any(kept.requires_grad for kept in at_once.uncounted[-1]), "or a step's activations would be kept"
+    assert len(at_once.uncounted) == 3 and not one_by_one.uncounted
+    expected = at_once.compute()
+    for name, value in one_by_one.compute().items():
+        assert torch.equal(value, expected[name]), name
+    assert not at_once.uncounted and expected["confusion"].sum() == 98
+
+
+def test_a_reset_forgets_what_was_not_counted_yet() -> None:
+    metric = ClassificationMetrics(2)
+    metric.update(torch.tensor([0]), torch.tensor(5.0))
+    metric.reset()
+    metric.update(torch.tensor([3]), torch.tensor(1.0))
+    values = metric.compute()
+    assert values["confusion"].tolist() == [[0, 0], [0, 1]] and values["loss"] == 1
 
 
 def test_a_class_that_never_occurs_is_left_out_as_torchmetrics_does() -> None:

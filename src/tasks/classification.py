@@ -71,9 +71,11 @@ class ClassificationTask(Task):
         return step(self.model, *batch, label_smoothing=self.label_smoothing)
 
     def running(self) -> dict[str, Tensor]:
-        confusion = self.train_metrics.confusion
+        metrics = self.train_metrics
+        metrics.count()
+        confusion = metrics.confusion
         samples = confusion.sum().clamp(min=1)
-        return {"loss": self.train_metrics.loss / samples, "accuracy": confusion.diagonal().sum() / samples}
+        return {"loss": metrics.loss / samples, "accuracy": confusion.diagonal().sum() / samples}
 
     def on_train_epoch_end(self) -> None:
         self._collect("train", self.train_metrics)
