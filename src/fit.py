@@ -58,6 +58,8 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         if resume
         else getattr(pretrained, "normalization", None),
     )
+    if (few := min(data.sizes.values())) < config.trainer.world:
+        raise UserError(f"a split of {few} images cannot be shared by {config.trainer.world} processes; use fewer")
     model = build_network(config, data.info, data.normalization)
     notes = []
     if weights and pretrained:

@@ -43,8 +43,6 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
-        # with more ranks than images in the only evaluation batch a rank has nothing to do, and that is fine
-        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def train_loader(
         self,

@@ -46,7 +46,12 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
 
 
 def shares(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:
-    """A rank's part (first, stop) of each batch of n samples: none twice, without padding, empty ones left out."""
+    """A rank's part (first, stop) of each batch of n samples: none twice, without padding, empty ones left out.
+
+    Batches are large enough to give each rank a sample: Lightning lets a rank without any batch go at once, and the
+    others would wait for it.
+    """
+    batch_size = max(batch_size, world)
     batches = [(first, min(batch_size, n - first)) for first in range(0, n, batch_size)]
     parts = [(first + size * rank // world, first + size * (rank + 1) // world) for first, size in batches]
     return [(first, stop) for first, stop in parts if first < stop]

@@ -5,9 +5,10 @@ import os
 import signal
 
 import numpy as np
+import pytest
 import torch
 
-from src.data.loading import stream
+from src.data.loading import shares, stream
 
 
 def test_signals_to_all_processes_leave_the_readers_at_work() -> None:
@@ -19,3 +20,11 @@ def test_signals_to_all_processes_leave_the_readers_at_work() -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         os.kill(reader.pid or 0, number)
     assert seen + [int(batch) for batch in read] == list(range(12))
+
+
+@pytest.mark.parametrize(("n", "batch_size", "world"), [(5000, 16, 32), (5000, 25, 32), (360, 1, 2), (33, 64, 32)])
+def test_every_rank_has_a_batch(n: int, batch_size: int, world: int) -> None:
+    """Lightning lets a rank without one go at once, and the others would wait for it."""
+    ranks = [shares(n, batch_size, rank=rank, world=world) for rank in range(world)]
+    assert all(ranks)
+    assert sorted(i for parts in ranks for first, stop in parts for i in range(first, stop)) == list(range(n))
