@@ -36,6 +36,10 @@ class Interrupted(BaseException):
     """Ctrl-C or SIGTERM, after the state was saved. No Exception: it must end a sweep, not only its job."""
 
 
+class InterruptedAtOnce(Interrupted):
+    """Ctrl-C for the second time: nothing was saved after the first."""
+
+
 class AtomicCheckpointIO(CheckpointIO):
     """Checkpoints that exist completely or not at all, and load without running code (`weights_only`)."""
 
@@ -286,7 +290,7 @@ class RunKeeper(Checkpoint):
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopping is not None:
             if number == signal.SIGINT:  # the second time the user means now; a system only repeats itself
-                raise Interrupted
+                raise InterruptedAtOnce
             return
         self.stopping = number
         tqdm.write("Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)

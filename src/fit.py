@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 
 from src import ranks
-from src.callbacks import Interrupted, RunKeeper, load_checkpoint
+from src.callbacks import Interrupted, InterruptedAtOnce, RunKeeper, load_checkpoint
 from src.cli import say, sentence
 from src.config import DETECTION, TrainConfig
 from src.data import build_data
@@ -92,11 +92,10 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         task.adopt(tested)
         if config.test:
             trainer.test(task, data, verbose=False)
-    except (Interrupted, SystemExit):  # Lightning turns a Ctrl-C in the final test into SystemExit
+    except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
-        same = same_command(fresh=config.fresh).capitalize()
-        raise KeyboardInterrupt(f"\nStopped; all is saved in {run.path}. {same} continues.") from None
+        raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
     except Exception as error:
         reason = out_of_memory(error) or sentence(error)
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
@@ -118,6 +117,16 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
+
+
+def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
+    """What a person reads after Ctrl-C; `at_once` where it was pressed again, so that nothing was saved any more."""
+    same = same_command(fresh=config.fresh).capitalize()
+    if not at_once:
+        return f"\nStopped; all is saved in {run.path}. {same} continues."
+    if not run.last.exists():
+        return f"\nStopped at once, before anything was saved in {run.path}. {same} begins again."
+    return f"\nStopped at once; {run.path} holds what was saved before. {same} continues from there."
 
 
 def arrange(config: TrainConfig, model: nn.Module) -> None:
