@@ -173,14 +173,22 @@ class RunKeeper(Checkpoint):
         self.carried = carried  # what each checkpoint says of itself: config, info, normalisation, hashes
         self.best = float("-inf")
         self.fit_seconds = 0.0
+        self.before = (0.0, 0)  # seconds and batches of an epoch that were trained before a stop inside it
         self.stopping: int | None = None
         self.handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "fit_seconds": self.fit_seconds + time.monotonic() - self.started}
+        now = time.monotonic()
+        return {
+            "best": self.best,
+            "fit_seconds": self.fit_seconds + now - self.started,
+            "epoch_seconds": now - self.epoch_started if self.epoch_batches else 0.0,
+            "epoch_batches": self.epoch_batches,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.fit_seconds = state_dict["best"], state_dict["fit_seconds"]
+        self.before = (state_dict.get("epoch_seconds", 0.0), state_dict.get("epoch_batches", 0))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = self.saved = time.monotonic()
@@ -199,8 +207,9 @@ class RunKeeper(Checkpoint):
         )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epoch_started = time.monotonic()
-        self.epoch_batches = 0
+        seconds, self.epoch_batches = self.before
+        self.epoch_started = time.monotonic() - seconds
+        self.before = (0.0, 0)
         self.glance: Glance | None = None
 
     def on_train_batch_end(
@@ -243,6 +252,7 @@ class RunKeeper(Checkpoint):
         metrics: dict[str, float] = pl_module.epoch_metrics  # type: ignore[assignment]
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics}
         row |= {"seconds": seconds, "images_per_second": images / seconds}
+        self.epoch_batches = 0  # what is saved now stands between two epochs
         require_finite(pl_module, trainer, self.run, row["train/loss"])
         score = row.get(f"val/{pl_module.headline}", float("-inf"))
         improved, self.best = score > self.best, max(score, self.best)
