@@ -15,7 +15,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from src import ranks
-from src.callbacks import AtomicCheckpointIO, Averaging, RunKeeper
+from src.averaging import Averaging
+from src.callbacks import AtomicCheckpointIO, RunKeeper
 from src.config import LoggerConfig, TrainConfig
 from src.runs import has_wandb_key
 
