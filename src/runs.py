@@ -14,6 +14,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,15 +26,19 @@ SOURCES = (  # what a result depends on
     "models",
     "data",
     "tasks",
+    "averaging.py",
+    "graph.py",
     "optim.py",
     "muon.py",
     "finetune.py",
     "losses.py",
     "metrics.py",
     "multilabel_metrics.py",
+    "trainer.py",
     "coco_eval.py",
 )
 
+MIXED = "mixed"  # in place of the code's hash: a run that one code began and another continued
 ENDED = ("finished", "untested")  # a run's status in results.json; the other one is "failed"
 
 
@@ -224,13 +229,17 @@ class Run:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 
-        (self.path / "checkpoints").mkdir(exist_ok=True)
-        (self.path / "results.json").unlink(missing_ok=True)  # of an attempt that failed, or of fewer epochs
+        checkpoints = self.path / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        for scratch in chain(self.path.glob(".*.tmp"), checkpoints.glob(".*.tmp")):  # of a process that was killed
+            scratch.unlink()
         text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
         write_atomic(self.path / "config.yaml", text.encode())
         facts = {"command": self.command(command), "wandb_id": self.wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
         write_json(self.path / "run.json", facts)
+        # of an attempt that failed, or of fewer epochs: last, for a full disk may leave no more than that
+        (self.path / "results.json").unlink(missing_ok=True)
 
     def checkpoint_to_resume(self, anyway: bool) -> Path | None:
         """last.ckpt where there is one; written by other code, it is refused unless asked for (resume_anyway=true)."""
@@ -242,6 +251,8 @@ class Run:
                 f"{self.path}: was started by other code ({written_by}, now {self.code_hash}), so its end would belong "
                 "to neither. Start over with fresh=true, or continue with resume_anyway=true."
             )
+        if written_by != self.code_hash:
+            self.code_hash = MIXED
         return self.last
 
 

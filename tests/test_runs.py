@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from helpers import compose
 from omegaconf import OmegaConf
 
+from src.callbacks import InterruptedAtOnce, RunKeeper
 from src.cli import typed
 from src.config import TrainConfig
 from src.errors import UserError
+from src.fit import farewell
 from src.models.variants import CifarResNet, ImageNetResNet
 from src.runs import Run, config_hash, identity, plain, read_json, restored, write_atomic, write_json
 from src.train import settle, settle_weights
@@ -137,6 +140,53 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomic(file, b"new")
     assert file.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_start_that_fails_leaves_the_result_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "results.json", {"config_hash": "a", "status": "finished"})
+
+    def fail(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("src.runs.write_atomic", fail)
+        with pytest.raises(OSError, match="space"):
+            Run(tmp_path, "b", adopt=True).start(compose(), "python …")
+    assert Run(tmp_path, "a").results()
+    for left in (tmp_path / ".run.json.7.tmp", tmp_path / "checkpoints" / ".last.ckpt.7.tmp"):  # of a killed process
+        left.touch()
+    Run(tmp_path, "b", adopt=True).start(compose(), "python …")
+    assert Run(tmp_path, "b").results() is None and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_run_of_two_codes_is_marked(tmp_path: Path) -> None:
+    run = Run(tmp_path, "a")
+    run.start(compose(), "python …")
+    run.last.touch()
+    assert Run(tmp_path, "a").checkpoint_to_resume(anyway=True) == run.last
+    write_json(tmp_path / "run.json", run.record() | {"code_hash": "0123456789"})
+    with pytest.raises(UserError, match="resume_anyway=true"):
+        Run(tmp_path, "a").checkpoint_to_resume(anyway=False)
+    again = Run(tmp_path, "a")
+    again.checkpoint_to_resume(anyway=True)
+    again.start(compose(), "python …")
+    assert again.code_hash == "mixed" == again.record()["code_hash"]
+    with pytest.raises(UserError, match="resume_anyway=true"):
+        Run(tmp_path, "a").checkpoint_to_resume(anyway=False)
+
+
+def test_the_last_words_say_what_was_saved(tmp_path: Path) -> None:
+    run = Run(tmp_path, "a")
+    assert "all is saved" in farewell(compose(), run, at_once=False)
+    assert "before anything was saved" in farewell(compose(), run, at_once=True)
+    run.start(compose(), "python …")
+    run.last.touch()
+    assert "holds what was saved before" in farewell(compose(), run, at_once=True)
+    keeper = RunKeeper(run=run, minutes=1, batch_size=1, draw=False, carried={})
+    keeper._stop(signal.SIGTERM, None)
+    keeper._stop(signal.SIGTERM, None)  # a system only repeats itself
+    with pytest.raises(InterruptedAtOnce):
+        keeper._stop(signal.SIGINT, None)
 
 
 def test_json_of_what_is_no_number(tmp_path: Path) -> None:
