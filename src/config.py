@@ -291,6 +291,10 @@ class OptimConfig:
         require(self.clip_norm >= 0, f"optim.clip_norm={self.clip_norm}: at least 0")
         require(0 < self.gamma < 1, f"optim.gamma={self.gamma}: between 0 and 1")
         require(0 <= self.final <= 1, f"optim.final={self.final}: from 0 to 1")
+        require(
+            not self.warmup or self.schedule != "plateau",
+            f"optim.warmup={self.warmup}: optim.schedule=plateau follows the validation loss alone, so set 0",
+        )
         require(0 <= self.warmup_start <= 1, f"optim.warmup_start={self.warmup_start}: from 0 to 1")
         require(self.patience >= 0, f"optim.patience={self.patience}: at least 0")
 

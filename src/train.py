@@ -155,7 +155,7 @@ def settle(config: TrainConfig) -> None:
     from src import graph, hardware
 
     if config.optim.warmup is None:
-        config.optim.warmup = config.model.warmup
+        config.optim.warmup = 0.0 if config.optim.schedule == "plateau" else config.model.warmup
     trainer = config.trainer
     trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
     if trainer.graph != "none" and (reason := graph.why_not(config)):

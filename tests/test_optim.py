@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from helpers import compose
 from torch import nn
 
 from src.config import OptimConfig
 from src.errors import UserError
 from src.optim import build_optimizer, parameter_groups, plateau, rate_at, rate_factor, set_rate
+from src.train import settle
 
 
 def net() -> nn.Module:
@@ -24,6 +26,14 @@ def test_the_warm_up_of_110_layers_lasts_400_iterations_at_a_tenth() -> None:
     assert rate_at(config, 0.0) == pytest.approx(0.01)
     assert rate_at(config, 399 / 64_000) == pytest.approx(0.01)
     assert rate_at(config, 400 / 64_000) == pytest.approx(0.1)
+
+
+def test_a_warm_up_is_nothing_for_a_plateau() -> None:
+    with pytest.raises(UserError, match="optim.warmup=0.1: optim.schedule=plateau"):
+        OptimConfig(schedule="plateau", warmup=0.1)
+    config = compose("model=resnet110", "data=cifar10", "optim=adam_plateau", "trainer=cpu")
+    settle(config)
+    assert config.model.warmup > 0 and config.optim.warmup == 0
 
 
 def test_cosine_equals_torchs() -> None:
