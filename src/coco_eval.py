@@ -18,7 +18,6 @@ from torch import Tensor
 
 from src.data.coco_check import drawable
 
-EVALUATORS = ("faster_coco_eval", "pycocotools")
 SIZES = ("small", "medium", "large")
 NUMBERS = ("map", "map_50", "map_75", *(f"map_{size}" for size in SIZES))
 NUMBERS += ("mar_1", "mar_10", "mar_100", *(f"mar_{size}" for size in SIZES))

@@ -12,7 +12,8 @@ import pytest
 import torch
 from helpers import SHARED_DATA
 
-from src.coco_eval import EVALUATORS, NUMBERS, compressed, decode, encode, evaluate, results_of
+from src.coco_eval import NUMBERS, compressed, decode, encode, evaluate, results_of
+from src.config import EVALUATORS
 from src.data.coco_check import drawable
 
 Truth = dict[str, Any]
