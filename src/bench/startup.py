@@ -55,7 +55,7 @@ def starts(settings: Settings) -> list[Comparison]:
                 "python -m src.train model=resnet21": lambda: whole(*train, "model=resnet21", code=1),
                 "to the end of the first step (digits)": first_step,
             },
-            {"import lightning, alone": None},
+            {},
             lower_is_better=True,
         )
     ]

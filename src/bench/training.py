@@ -29,6 +29,7 @@ from src.metrics import cells_of
 from src.optim import build_optimizer
 from src.runs import Run
 from src.tasks import build_network, build_task
+from src.tasks.classification import ClassificationTask
 from src.train import settle
 from src.trainer import build_trainer, quiet_lightning
 
@@ -55,6 +56,8 @@ class Clock(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
+            if isinstance(pl_module, ClassificationTask):
+                pl_module.train_metrics.count()  # what its steps have left for later
             self.steps = now() - self.began
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
