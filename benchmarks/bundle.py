@@ -1,8 +1,8 @@
 """Pack what a machine without a network lacks: ``python benchmarks/bundle.py <folder with CIFAR-10> <out>``.
 
-Writes <out>/1 and <out>/2, of which each holds half of CIFAR-10 as lossless WebP (50 MB instead of 93) and stays below
-64 MB, and into both the pure-Python wheels. There, ``benchmarks/gpu.sh setup`` lays the set out again, byte for byte:
-``python benchmarks/bundle.py unpack <root> <out>/1 <out>/2``, also a part at a time.
+Writes <out>/1 and <out>/2, into each half of CIFAR-10 as lossless WebP (50 MB instead of 93), so that it can be carried
+alone where uploads are limited, and the pure-Python wheels. There, ``benchmarks/gpu.sh setup`` lays the set out
+again, byte for byte: ``python benchmarks/bundle.py unpack <root> <out>/1 <out>/2``, also a part at a time.
 Nothing here is needed where pip and a download work.
 """
 

@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu.sh setup     lays out what lies in $BUNDLE (python benchmarks/bundle.py), whichever parts are there
 #   benchmarks/gpu.sh tests     the tests that need a GPU
-#   benchmarks/gpu.sh speed     images a second: [net …], or all
 #   benchmarks/gpu.sh table6    He et al.'s Table 6 in 36 epochs: [overrides, such as model=resnet20 seed=0,1,2]
+#   benchmarks/gpu.sh speed     images a second: [net …], or all
 #   benchmarks/gpu.sh speedrun  96 % on CIFAR-10, beside airbench: [overrides]
 #   benchmarks/gpu.sh [all]     all of these in this order, each to its end whatever becomes of the others
 #
@@ -17,16 +17,16 @@ cd "$(dirname "$0")/.." || exit 1
 step=${1:-all}
 [ $# -gt 0 ] && shift
 case $step in
-    setup | tests | speed | table6 | speedrun | all) ;;
-    *) echo "benchmarks/gpu.sh: no such step: $step (setup, tests, speed, table6, speedrun, all)"; exit 2 ;;
+    setup | tests | table6 | speed | speedrun | all) ;;
+    *) echo "benchmarks/gpu.sh: no such step: $step (setup, tests, table6, speed, speedrun, all)"; exit 2 ;;
 esac
 
 REHEARSE=${REHEARSE:-}
 BUNDLE=${BUNDLE:-.bundle}  # its parts, 1 and 2
-WORK=${WORK:-/tmp/gpu-${REHEARSE:+rehearsal-}benchmarks}  # data, packages and runs, as long as the machine lasts
+WORK=${WORK:-/tmp/gpu-${REHEARSE:+rehearsal-}benchmarks}  # data, packages and runs
 OUT=${OUT:-${REHEARSE:+$WORK/out}}
 OUT=${OUT:-benchmarks/results}
-FROM=${FROM:-}             # a folder of results that are gone on from, where an earlier machine is lost
+FROM=${FROM:-}             # a folder of results to go on from
 PYTHON=${PYTHON:-python3}
 SLOTS=${SLOTS:-3}          # trainings of Table 6 that share the GPU
 RUNS=${RUNS:-10}           # trainings of each side of the speedrun
@@ -70,7 +70,7 @@ table6() {
     "$PYTHON" -m src.train -m experiment=cifar10_short "${words[@]}" trainer.graph=full "data.root=$WORK/data" \
         "output_root=$WORK/table6" "hydra.launcher.slots=$SLOTS" || failed=1
     "$PYTHON" -m src.report "runs=$WORK/table6" "out=$WORK/report" || echo "No report; table6.json has the figures."
-    gpu table6 --runs "$WORK/table6" || failed=1
+    gpu table6 --runs "$WORK/table6" --slots "$SLOTS" || failed=1
     return $failed
 }
 
@@ -83,7 +83,7 @@ speedrun() {
 
 all() {
     local failed=0 each
-    for each in setup tests speed table6 speedrun; do
+    for each in setup tests table6 speed speedrun; do
         echo "== $each"
         "$each" || { failed=1; echo "== $each: failed"; }
     done
