@@ -27,15 +27,25 @@ class Tensors(Dataset[Any]):
 
 
 def pil(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], mean: tuple[float, ...], std: tuple[float, ...]
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    *,
+    workers: int,
 ) -> DataLoader[Any]:
     """Batches of 128 through PIL."""
     dataset = template.Images(images, labels, template.train_transform(mean, std))
-    return template.loader(dataset, batch_size=128, train=True, workers=0)
+    return template.loader(dataset, batch_size=128, train=True, workers=workers)
 
 
 def tensors(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], mean: tuple[float, ...], std: tuple[float, ...]
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    *,
+    workers: int,
 ) -> DataLoader[Any]:
     """Batches of 128 of transformed tensors; bytes become floats last of all but the normalisation."""
     steps = [
@@ -45,4 +55,4 @@ def tensors(
         transforms.Normalize(mean, std),
     ]
     dataset = Tensors(images, labels, transforms.Compose(steps))
-    return DataLoader(dataset, batch_size=128, shuffle=True, drop_last=True)
+    return template.loader(dataset, batch_size=128, train=True, workers=workers)

@@ -108,7 +108,7 @@ def speed(options: argparse.Namespace) -> None:
 def comparisons(net: str, images: int, root: str) -> Iterator[Comparison]:
     """One against the peers, and what reduce-overhead makes of it, which must compile first."""
     size = PHOTO.get(net, 32)
-    raw, note = (made(images + 512, 512, size), f"made images of {size} pixels") if size > 32 else cifar(root)
+    raw, note = (made(images, 512, size), f"made images of {size} pixels") if size > 32 else cifar(root)
     common = ("trainer.accelerator=auto", f"data.root={root}")
 
     def training(*words: str) -> Training:

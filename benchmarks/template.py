@@ -89,7 +89,7 @@ class Classifier(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-def loader(dataset: Images, *, batch_size: int, train: bool, workers: int, pin: bool = False) -> DataLoader[Any]:
+def loader(dataset: Dataset[Any], *, batch_size: int, train: bool, workers: int, pin: bool = False) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -20,7 +20,7 @@ from src.bench.report import lines
 from src.bench.rounds import Busy, Comparison, judged, measure, own_cpu_seconds
 from src.bench.settings import Settings, parse
 from src.bench.startup import starts
-from src.bench.training import Clock, Training, matrix_product, predictions
+from src.bench.training import Clock, Training, matrix_product, predictions, take
 from src.coco_eval import evaluate
 from src.data.info import CIFAR10
 from src.data.normalization import affine, normalization_of
@@ -34,7 +34,21 @@ TINY = ("model.depth=8", "model.width=4", "trainer.precision=fp32", "trainer.thr
 
 @pytest.fixture(scope="module")
 def training() -> Training:
-    return Training(made(320, 10), *TINY, model="cifar_resnet", images=256, val=64)
+    return Training(made(256, 64), *TINY, model="cifar_resnet", images=256, val=64)
+
+
+def test_a_runs_network_is_taken_and_another_refused(tmp_path: Path) -> None:
+    ours = Training(made(256, 64), *TINY, model="cifar_resnet", images=256, val=64)
+    state = {f"model.{name}": torch.full_like(value, 2) for name, value in ours.model.state_dict().items()}
+    stored = {"model": {"name": "resnet20"}, "data": {"name": "cifar10"}}
+    checkpoint = {"config": stored, "state_dict": state, "normalization": ours.data.normalization}
+    torch.save(checkpoint, tmp_path / "resnet20.ckpt")
+    take(ours, tmp_path / "resnet20.ckpt")
+    assert all((value == 2).all() for value in ours.model.state_dict().values())
+    stored["model"]["name"] = "resnet56"
+    torch.save(checkpoint, tmp_path / "resnet56.ckpt")
+    with pytest.raises(UserError, match="resnet56 on cifar10, not resnet20"):
+        take(ours, tmp_path / "resnet56.ckpt")
 
 
 def test_sides_take_turns_and_the_first_round_does_not_count() -> None:

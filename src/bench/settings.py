@@ -16,6 +16,7 @@ class Settings:
     threads: int = 0
     out: str = "bench.json"
     data_root: str = "data"
+    run: str = ""
 
 
 HELP = {
@@ -25,6 +26,7 @@ HELP = {
     "threads": "CPU threads of torch; 0 leaves the choice to it",
     "out": "where the figures go, as JSON",
     "data_root": "the folder that holds the data sets",
+    "run": "f: the run directory of a ResNet-20 on CIFAR-10, to validate that; by default it is trained for an epoch",
 }
 
 

@@ -21,13 +21,14 @@ from benchmarks import bare, template
 from src.bench.images import cifar, image_data
 from src.bench.rounds import Comparison, as_torch_starts
 from src.bench.settings import Settings
-from src.callbacks import Interrupted
+from src.callbacks import Interrupted, load_checkpoint
 from src.config import TrainConfig
 from src.data.raw import Raw
-from src.fit import arrange, count, describe, keeper_of, prepare
+from src.errors import UserError
+from src.fit import arrange, count, describe, keeper_of, network_weights, prepare
 from src.metrics import cells_of
 from src.optim import build_optimizer
-from src.runs import Run
+from src.runs import Run, find_checkpoint
 from src.tasks import build_network, build_task
 from src.tasks.classification import ClassificationTask
 from src.train import settle
@@ -277,15 +278,18 @@ def against_fp32_evaluation(settings: Settings) -> list[Comparison]:
     raw, note = cifar(settings.data_root)
     images, val = 7 * settings.images, min(5000, settings.images)
     ours = Training(raw, "optim=sgd_onecycle", model="resnet20", images=images, val=val)
-    ours.epoch()
+    if settings.run:
+        trained = f"as {settings.run} left it"
+        take(ours, Path(settings.run))
+    else:
+        trained = f"after an epoch of {images:,} images"
+        ours.epoch()
     plain = copy.deepcopy(ours.model).to(memory_format=torch.contiguous_format)
     inputs = torch.cat([batch.contiguous() for batch, _, _ in ours.data.eval_loader("val")])
     predicted, expected = predictions(ours), bare.predict(plain, inputs.split(BATCH))
     labels = ours.data.eval_loader("val").labels
     agree, accuracy = ((predicted == other).double().mean() for other in (expected, labels))
-    checked = (
-        f"after an epoch of {images:,} images (accuracy {accuracy:.1%}) top-1 agrees on {agree:.2%} (target 99.5 %)"
-    )
+    checked = f"{trained} (accuracy {accuracy:.1%}), top-1 agrees on {agree:.2%} (target 99.5 %)"
 
     def of_size(batch_size: int) -> Comparison:
         def validation() -> float:
@@ -306,6 +310,17 @@ def against_fp32_evaluation(settings: Settings) -> list[Comparison]:
         )
 
     return [of_size(size) for size in EVAL_BATCHES]
+
+
+def take(ours: Training, run: Path) -> None:
+    """Give a training the network of a run, and the scaling of its images."""
+    path = find_checkpoint(run)
+    checkpoint = load_checkpoint(path)
+    stored = checkpoint["config"]
+    if (stored["model"]["name"], stored["data"]["name"]) != ("resnet20", "cifar10"):
+        raise UserError(f"run={run}: {stored['model']['name']} on {stored['data']['name']}, not resnet20 on cifar10")
+    ours.model.load_state_dict(network_weights(checkpoint))
+    ours.data.normalization = checkpoint["normalization"]
 
 
 def predictions(ours: Training) -> Tensor:
