@@ -55,7 +55,6 @@ def starts(settings: Settings) -> list[Comparison]:
                 "python -m src.train model=resnet21": lambda: whole(*train, "model=resnet21", code=1),
                 "to the end of the first step (digits)": first_step,
             },
-            {},
             lower_is_better=True,
         )
     ]
