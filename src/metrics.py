@@ -74,7 +74,10 @@ class ClassificationMetrics(Metric):
         super().sync(*args, **kwargs)
 
     def reset(self) -> None:
-        super().reset()
+        # torchmetrics copies the first state: in inference mode, where a validation of its own runs, that copy could
+        # not be updated by a later fit's
+        with torch.inference_mode(False):
+            super().reset()
         self.uncounted = []
 
     @property

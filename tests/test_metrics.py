@@ -78,6 +78,17 @@ def test_a_reset_forgets_what_was_not_counted_yet() -> None:
     assert values["confusion"].tolist() == [[0, 0], [0, 1]] and values["loss"] == 1
 
 
+def test_a_metric_that_was_reset_in_inference_mode_counts_on_outside_of_it() -> None:
+    """As a validation of its own and then that of a fit have it."""
+    metric = ClassificationMetrics(10, top5=True)
+    for inference in (True, False):
+        with torch.inference_mode(inference):
+            logits, labels = batches(10, 0)[0]
+            metric.update(cells_of(logits, labels), torch.tensor(1.0), count_top_k(logits, labels, 5))
+            assert metric.compute()["confusion"].sum() == 33
+            metric.reset()
+
+
 def test_a_class_that_never_occurs_is_left_out_as_torchmetrics_does() -> None:
     logits, labels = torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 1, 1, 1])  # classes 2 and 3 never occur
     values = from_confusion(matrix_of(logits, labels))
