@@ -252,14 +252,16 @@ class RunKeeper(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint |= self.carried
 
-    def release(self) -> None:
-        """Give the signals back; Lightning does not call ``teardown`` after an interruption or an error."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back, before Lightning does so with its own."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.release()
         if stage == "fit" and hasattr(self, "progress"):
             self.progress.close()
             self.fit_seconds += time.monotonic() - self.started

@@ -86,7 +86,10 @@ def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> 
     task = build_task(config, model, data.info)
     task.adopt(checkpoint)
     trainer = build_trainer(config, keeper=None, loggers=[])
-    trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
+    try:
+        trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
+    except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM; after this one it has the code of a success
+        raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
     say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
     print(metrics_table(metrics))

@@ -103,8 +103,6 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         if trainer.is_global_zero:
             write_json(run.path / "results.json", facts | {"status": "failed", "reason": reason})
         raise UserError(reason) from error
-    finally:
-        keeper_of(trainer).release()
     results = finished(config, run, facts, task, trainer)
     if trainer.is_global_zero:
         if config.test:

@@ -27,6 +27,7 @@ from helpers import (
     wait_for,
     weights,
 )
+from lightning import Trainer
 
 from src.evaluate import evaluate
 from src.published import read_published
@@ -123,6 +124,15 @@ def test_resume_continues_under_more_epochs(finished: Path, tmp_path: Path) -> N
     assert "Resuming" in done.stderr and "epoch   1/3" not in done.stderr
     refused = command("src.train", f"resume={copy}", "optim.lr=3")
     assert refused.returncode == 1 and "optim.lr" in refused.stderr
+
+
+def test_an_interrupted_evaluation_is_no_success(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test(*args: Any, **kwargs: Any) -> None:
+        sys.exit(0)  # as Lightning does after SIGTERM
+
+    monkeypatch.setattr(Trainer, "test", test)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(finished)
 
 
 @pytest.mark.parametrize(

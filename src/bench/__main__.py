@@ -35,8 +35,8 @@ def story() -> int:
         raise UserError(f"out={settings.out}: no such folder")
     import torch
 
-    from src.bench.report import environment, lines
-    from src.bench.rounds import DISTURBED, Busy, judged, measure
+    from src.bench.report import environment
+    from src.bench.rounds import DISTURBED
     from src.runs import write_json
 
     if settings.threads:
@@ -45,19 +45,28 @@ def story() -> int:
     if settings.rounds < ROUNDS:
         say(f"rounds={settings.rounds}: a trial; a result takes at least {ROUNDS}.")
     for letter in settings.only.split(","):
-        place, title = COMPARISONS[letter]
-        say(f"{letter}. {title} …")
-        module, _, function = place.partition(":")
-        busy, results = Busy(), []
-        for comparison in getattr(import_module(f"src.bench.{module}"), function)(settings):
-            results.append(judged(comparison, measure(comparison, settings.rounds)))
-            print("\n".join(lines(results[-1])), flush=True)
-        machine = busy.report()
-        content["comparisons"][letter] = {"machine": machine, "results": results}
+        say(f"{letter}. {COMPARISONS[letter][1]} …")
+        try:
+            content["comparisons"][letter] = compare(letter, settings)
+        except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM; after this one it has the code of a success
+            raise KeyboardInterrupt from None
         write_json(Path(settings.out), content)  # after each, so that an interruption loses one at most
-        say(machine_line(machine, DISTURBED))
+        say(machine_line(content["comparisons"][letter]["machine"], DISTURBED))
     print(f"\n{settings.out}")
     return 0
+
+
+def compare(letter: str, settings: Settings) -> dict[str, Any]:
+    """Measure one comparison, printing its tables; what bench.json keeps of it."""
+    from src.bench.report import lines
+    from src.bench.rounds import Busy, judged, measure
+
+    module, _, function = COMPARISONS[letter][0].partition(":")
+    busy, results = Busy(), []
+    for comparison in getattr(import_module(f"src.bench.{module}"), function)(settings):
+        results.append(judged(comparison, measure(comparison, settings.rounds)))
+        print("\n".join(lines(results[-1])), flush=True)
+    return {"machine": busy.report(), "results": results}
 
 
 def machine_line(machine: dict[str, Any], disturbed: float) -> str:

@@ -25,7 +25,7 @@ from src.callbacks import Interrupted, load_checkpoint
 from src.config import TrainConfig
 from src.data.raw import Raw
 from src.errors import UserError
-from src.fit import arrange, count, describe, keeper_of, network_weights, prepare
+from src.fit import arrange, count, describe, network_weights, prepare
 from src.metrics import cells_of
 from src.optim import build_optimizer
 from src.runs import Run, find_checkpoint
@@ -132,8 +132,6 @@ class Training:
                 trainer.fit(self.task, self.data)
             except Interrupted:
                 raise KeyboardInterrupt from None
-            finally:
-                keeper_of(trainer).release()
         return clock
 
     def validate(self) -> Clock:
