@@ -1,6 +1,7 @@
 """The bench: sides take turns, both do the same work, and what it says is what it measured."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from src.trainer import quiet_lightning
 TINY = ("model.depth=8", "model.width=4", "trainer.precision=fp32", "trainer.threads=1")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def training() -> Training:
     return Training(made(256, 64), *TINY, model="cifar_resnet", images=256, val=64)
 
@@ -128,6 +129,18 @@ def test_the_command_fails_in_a_sentence_and_helps() -> None:
     assert helped.returncode == 0 and all(f"  {letter}  " in helped.stdout for letter in bench.COMPARISONS)
 
 
+def test_a_signal_that_lightning_answers_as_a_success_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(letter: str, settings: Settings) -> None:
+        sys.exit(0)
+
+    monkeypatch.setattr(bench, "compare", compare)
+    monkeypatch.setattr(sys, "argv", ["bench", f"out={tmp_path / 'bench.json'}"])
+    with pytest.raises(KeyboardInterrupt):
+        bench.story()
+
+
 def test_figures_are_printed_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +200,13 @@ def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyP
     assert saved == ["best.ckpt", "last.ckpt"]
     assert {"train/f1", "val/accuracy"} <= training.task.epoch_metrics.keys()
     assert clock.steps + clock.validation < clock.epoch
+
+
+def test_signals_mean_after_an_epoch_what_they_meant_before(training: Training) -> None:
+    """Lightning's own would swallow a SIGTERM from then on."""
+    before = [signal.getsignal(number) for number in callbacks.STOPS]
+    training.epoch()
+    assert [signal.getsignal(number) for number in callbacks.STOPS] == before
 
 
 def test_what_validation_predicts_is_what_the_network_says(training: Training) -> None:
