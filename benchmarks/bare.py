@@ -1,6 +1,6 @@
 """A training epoch and an evaluation in plain PyTorch, without a framework."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,11 @@ def train(
     *,
     classes: int,
     bf16: bool,
-) -> tuple[float, Tensor]:
-    """An epoch; returns its mean loss and its confusion matrix int64 [C, C], from which every metric follows."""
+) -> Generator[None, None, tuple[float, Tensor]]:
+    """An epoch that pauses after each step.
+
+    It returns its mean loss and its confusion matrix int64 [C, C], from which every metric follows.
+    """
     model.train()
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
     total = torch.zeros((), dtype=torch.float64)
@@ -29,6 +32,7 @@ def train(
         cells = labels * classes + logits.detach().argmax(dim=1)
         confusion.scatter_add_(0, cells, torch.ones_like(cells))
         total += loss.detach() * len(labels)
+        yield
     return float(total / confusion.sum()), confusion.view(classes, classes)
 
 

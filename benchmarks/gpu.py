@@ -172,7 +172,7 @@ def bare_loop(ours: Training, images: int) -> tuple[Callable[[], float], str]:
         return rate
 
     if not GPU:
-        return timed(lambda: bare.train(model, batches(), optimizer, classes=classes, bf16=bf16)), "bare loop"
+        return timed(lambda: list(bare.train(model, batches(), optimizer, classes=classes, bf16=bf16))), "bare loop"
     as_torch_starts()
     replay = bare.captured(model, optimizer, *next(batches()), classes=classes, bf16=bf16)
     return timed(lambda: replay(batches())), "bare captured loop"

@@ -61,7 +61,7 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,  # an epoch's order is drawn from its number
-        log_every_n_steps=1,
+        log_every_n_steps=0,  # a step logs nothing
     )
 
 

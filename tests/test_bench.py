@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from src.bench.report import lines
 from src.bench.rounds import Busy, Comparison, judged, measure, own_cpu_seconds
 from src.bench.settings import Settings, parse
 from src.bench.startup import starts
-from src.bench.training import Clock, Training, matrix_product, predictions, take
+from src.bench.training import Clock, Training, Turns, matrix_product, predictions, take
 from src.coco_eval import evaluate
 from src.data.info import CIFAR10
 from src.data.normalization import affine, normalization_of
@@ -182,11 +183,18 @@ def test_the_bare_loop_trains_as_our_trainer_does(training: Training) -> None:
     model = training.fresh.to(memory_format=torch.channels_last)
     model.load_state_dict(training.model.state_dict())
     optimizer = build_optimizer(training.config.optim, model)
-    loss, confusion = bare.train(model, training.data.train_loader(), optimizer, classes=10, bf16=False)
-    clock = training.epoch()
+    losses: list[tuple[float, torch.Tensor]] = []
+
+    def loop() -> Iterator[None]:
+        losses.append((yield from bare.train(model, training.data.train_loader(), optimizer, classes=10, bf16=False)))
+
+    turns = Turns(steps := loop())
+    clock = training.epoch(turns)
+    assert next(steps, None) is None
+    ((loss, confusion),) = losses
     assert training.task.epoch_metrics["train/loss"] == pytest.approx(loss, rel=1e-5)
     assert training.task.epoch_metrics["train/accuracy"] == pytest.approx(float(confusion.trace()) / 256)
-    assert 0 < clock.steps < clock.epoch
+    assert 0 < clock.steps < clock.epoch and turns.theirs > 0
 
 
 def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
