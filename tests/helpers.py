@@ -1,11 +1,15 @@
 """What the tests share: composing a configuration, commands in a process of their own, and looking at runs."""
 
+import atexit
 import csv
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -49,9 +53,31 @@ def store_once() -> None:
 
 
 def command(module: str, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run `python -m <module> <words>` in a new process, from the repository's root."""
-    program = [sys.executable, "-m", module, *words]
-    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment())
+    """Run `python -m <module> <words>` in a process of its own, from the repository's root; see forks.py."""
+    server = fork_server()
+    assert server.stdin is not None and server.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+        stdout.touch()
+        stderr.touch()
+        order = {"module": module, "words": words, "environment": environment()}
+        server.stdin.write(json.dumps(order | {"stdout": str(stdout), "stderr": str(stderr)}) + "\n")
+        server.stdin.flush()
+        child = int(server.stdout.readline())
+        late = threading.Timer(timeout, os.kill, (child, signal.SIGKILL))
+        late.start()
+        code = int(server.stdout.readline())
+        late.cancel()
+        return subprocess.CompletedProcess([module, *words], code, stdout.read_text(), stderr.read_text())
+
+
+@functools.cache
+def fork_server() -> subprocess.Popen[str]:
+    program = [sys.executable, str(ROOT / "tests" / "forks.py")]
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(program, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, env=environment())
+    atexit.register(server.communicate)
+    return server
 
 
 def environment() -> dict[str, str]:
