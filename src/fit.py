@@ -281,18 +281,13 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
 
 
-def keeper_of(trainer: Trainer) -> RunKeeper:
-    """The callback that keeps the run directory."""
-    return next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
-
-
 def finished(config: TrainConfig, run: Run, facts: dict[str, Any], task: Task, trainer: Trainer) -> dict[str, Any]:
     """The content of results.json of a run that has come to its end."""
     rows = read_metrics(run.path / "metrics.csv")
     headline = f"val/{task.headline}"
     chosen = max(rows, key=lambda row: row[headline]) if config.protocol == "best_val" else rows[-1]
     metrics = {key: value for key, value in chosen.items() if key.startswith(("train/", "val/"))}
-    keeper = keeper_of(trainer)
+    keeper = next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
     wandb = any(isinstance(logger, WandbLogger) for logger in trainer.loggers)
     return facts | {
         **({"status": "finished"} if config.test else {"status": "untested", "reason": "test=false"}),

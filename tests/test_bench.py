@@ -188,13 +188,14 @@ def test_the_bare_loop_trains_as_our_trainer_does(training: Training) -> None:
     def loop() -> Iterator[None]:
         losses.append((yield from bare.train(model, training.data.train_loader(), optimizer, classes=10, bf16=False)))
 
-    turns = Turns(steps := loop())
-    clock = training.epoch(turns)
+    steps = loop()
+    turns = Turns(steps)
+    training.epoch(turns)
     assert next(steps, None) is None
     ((loss, confusion),) = losses
     assert training.task.epoch_metrics["train/loss"] == pytest.approx(loss, rel=1e-5)
     assert training.task.epoch_metrics["train/accuracy"] == pytest.approx(float(confusion.trace()) / 256)
-    assert 0 < clock.steps < clock.epoch and turns.theirs > 0
+    assert 0 < turns.steps < turns.epoch and turns.theirs > 0
 
 
 def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,12 +84,12 @@ class Turns(Clock):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        paused = now()
+        paused, deterministic = now(), torch.are_deterministic_algorithms_enabled()
         as_torch_starts()
         began = now()
         next(self.other)
         self.theirs += now() - began
-        torch.use_deterministic_algorithms(True, warn_only=True)  # as the Trainer has it
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
         self.began += now() - paused
 
 
@@ -233,14 +233,13 @@ def against_bare_loop(settings: Settings) -> list[Comparison]:
     ours = Training(raw, model="resnet20", images=settings.images)
     model, classes = ours.fresh.to(memory_format=torch.channels_last), ours.data.info.num_classes
     bf16 = ours.config.trainer.precision == "bf16"
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = {}  # of the latest epoch, which measures both sides; each is asked for once
 
     def figure(side: str) -> float:
         if side not in figures:
             optimizer = build_optimizer(ours.config.optim, model)
             loop = bare.train(model, ours.data.train_loader(), optimizer, classes=classes, bf16=bf16)
-            turns = Turns(loop)
-            ours.epoch(turns)
+            ours.epoch(turns := Turns(loop))
             figures.update(trainer=settings.images / turns.steps, loop=settings.images / turns.theirs)
         return figures.pop(side)
 
