@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -37,6 +38,25 @@ SOURCES = (  # what a result depends on
     "trainer.py",
     "coco_eval.py",
 )
+
+FILES = (  # of a run directory; fresh=true deletes these and no others
+    ".lock",
+    "run.json",
+    "config.yaml",
+    "results.json",
+    "metrics.csv",
+    "confusion_matrix.csv",
+    "per_class.csv",
+    "test_predictions.npz",
+    "detections.json",
+)
+SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # of a process that was killed
+FOLDERS = {  # of a run directory, with the names of what a run writes there
+    "checkpoints": r"\.?(last|best)\.ckpt(\.\d+\.tmp)?",
+    "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
+    "tensorboard": r"events\.out\.tfevents\..*",
+    "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
+}
 
 MIXED = "mixed"  # in place of the code's hash: a run that one code began and another continued
 ENDED = ("finished", "untested")  # a run's status in results.json; the other one is "failed"
@@ -170,7 +190,7 @@ class Run:
         if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
             raise UserError(
                 f"{self.path}: holds another configuration ({record.get('config_hash')}, not {self.config_hash}; "
-                "see its config.yaml). Choose another hydra.run.dir, or start over with fresh=true."
+                "see its config.yaml). Choose another hydra.run.dir."
             )
 
     @contextlib.contextmanager
@@ -207,14 +227,47 @@ class Run:
             lock.close()
 
     def clear(self) -> None:
-        """Delete all that the directory holds but the lock (fresh=true); UserError where it is no run directory."""
-        found = {entry.name for entry in self.path.iterdir()} - {".lock"}
-        if found and not found & {"run.json", "config.yaml", "results.json"}:
-            raise UserError(f"{self.path}: holds files but no run, so fresh=true does not empty it; choose another")
-        for entry in self.path.iterdir():
-            if entry.name == ".lock":
-                continue
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        """Delete what a run has written here (fresh=true), and nothing else.
+
+        Raises UserError, before anything is deleted, where a file or folder lies here that no run writes, and where
+        the directory has files but is not marked as a run's.
+        """
+        written = self._written(str((read_json(self.path / "run.json") or {}).get("wandb_id")))
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry not in written)
+        strangers += sorted(
+            f"{folder.name}/{entry.name}"
+            for folder, contents in written.items()
+            if contents is not None and folder.is_dir()
+            for entry in folder.iterdir()
+            if entry not in contents
+        )
+        marked = {"config_hash", "code_hash"} <= (read_json(self.path / "run.json") or {}).keys()
+        present = [entry for entry in written if entry.exists() and entry.name != ".lock"]
+        if strangers or (present and not marked):
+            what = f"holds {', '.join(strangers[:3])}{', …' * (len(strangers) > 3)}, which no run writes"
+            raise UserError(
+                f"{self.path}: {what if strangers else 'holds files, but none marks it as a run'}; fresh=true deletes "
+                "only what a run has written. Choose another hydra.run.dir, or delete by hand what may go."
+            )
+        for entry, contents in written.items():
+            for inner in contents or ():
+                shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink(missing_ok=True)
+            if contents is not None and entry.is_dir():
+                entry.rmdir()
+            elif entry.name not in (".lock", "run.json"):
+                entry.unlink(missing_ok=True)
+        (self.path / "run.json").unlink(missing_ok=True)  # last: without its marker, the rest could not be cleared
+
+    def _written(self, wandb_id: str) -> dict[Path, set[Path] | None]:
+        """What a run writes into its directory: files (None), and folders with what of theirs is a run's."""
+        files = [*FILES, *(entry.name for entry in self.path.iterdir() if SCRATCH.fullmatch(entry.name))]
+        found: dict[Path, set[Path] | None] = {self.path / name: None for name in files}
+        for name, pattern in FOLDERS.items():
+            folder = self.path / name
+            if folder.is_dir() and not folder.is_symlink():
+                known = re.compile(pattern.replace("<id>", re.escape(wandb_id)))
+                found[folder] = {entry for entry in folder.iterdir() if known.fullmatch(entry.name)}
+        return found
 
     def wandb_id(self) -> str:
         """The id of this run at W&B; made once and kept, so that a resumed run continues there too."""
@@ -231,13 +284,14 @@ class Run:
 
         checkpoints = self.path / "checkpoints"
         checkpoints.mkdir(exist_ok=True)
-        for scratch in chain(self.path.glob(".*.tmp"), checkpoints.glob(".*.tmp")):  # of a process that was killed
-            scratch.unlink()
-        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
-        write_atomic(self.path / "config.yaml", text.encode())
+        scratch = [file for file in self.path.glob(".*.tmp") if SCRATCH.fullmatch(file.name)]
+        for file in chain(scratch, checkpoints.glob(".*.ckpt.*.tmp")):
+            file.unlink()
         facts = {"command": self.command(command), "wandb_id": self.wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
-        write_json(self.path / "run.json", facts)
+        write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
+        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
+        write_atomic(self.path / "config.yaml", text.encode())
         # of an attempt that failed, or of fewer epochs: last, for a full disk may leave no more than that
         (self.path / "results.json").unlink(missing_ok=True)
 

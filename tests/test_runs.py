@@ -96,11 +96,42 @@ def test_a_lock_keeps_a_second_process_out_and_empty_directories_go(tmp_path: Pa
     assert not path.exists()
 
 
-def test_fresh_empties_no_foreign_directory(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match="holds files but no run"):
+def made_run(path: Path) -> Path:
+    """A directory with a file of each kind that a run writes."""
+    for name in ("metrics.csv", "checkpoints/last.ckpt", "pictures/epoch_0001.png", "wandb/debug.log", ".lock"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("x")
+    (path / "wandb" / "offline-run-20260101_000000-abc").mkdir()
+    (path / "wandb" / "latest-run").symlink_to("offline-run-20260101_000000-abc")
+    (path / ".results.json.123.tmp").touch()
+    write_json(path / "run.json", {"config_hash": "x", "code_hash": "y", "wandb_id": "abc"})
+    return path
+
+
+def test_fresh_deletes_what_a_run_has_written(tmp_path: Path) -> None:
+    Run(made_run(tmp_path), "x").clear()
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", ".git/HEAD", "checkpoints/mine.ckpt", "wandb/run-20260101_000000-other/x", "seed1/run.json"]
+)
+def test_fresh_refuses_where_anything_else_lies(tmp_path: Path, name: str) -> None:
+    stranger = made_run(tmp_path) / name
+    stranger.parent.mkdir(parents=True, exist_ok=True)
+    stranger.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=name.split("/")[0].replace(".", r"\.")):
         Run(tmp_path, "x").clear()
-    assert (tmp_path / "thesis.tex").exists()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "results.json"])
+def test_fresh_empties_no_directory_without_a_runs_mark(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="none marks it as a run"):
+        Run(tmp_path, "x").clear()
+    assert (tmp_path / name).exists()
 
 
 def test_a_name_of_ones_own_does_not_hide_the_family() -> None:

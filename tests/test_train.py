@@ -213,10 +213,28 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_p
 def test_fresh_starts_over(tmp_path: Path) -> None:
     path = tmp_path / "run"
     train(path, "trainer.max_epochs=1")
-    (path / "left.txt").touch()
+    (path / "mine.txt").touch()
+    refused = train(path, "trainer.max_epochs=1", "fresh=true")
+    assert refused.returncode == 1 and "mine.txt" in refused.stderr and results(path)["status"] == "finished"
+    (path / "mine.txt").unlink()
     again = train(path, "trainer.max_epochs=1", "fresh=true")
     assert again.returncode == 0 and "Finished before" not in again.stderr
-    assert not (path / "left.txt").exists() and results(path)["status"] == "finished"
+    assert results(path)["status"] == "finished"
+
+
+@pytest.mark.parametrize("optim", ["sgd_multistep", "adam", "adamw", "muon"])
+def test_gradients_are_clipped_in_bf16(tmp_path: Path, optim: str) -> None:
+    """In the default precision of machines that have it: to a norm of 1e-9 the network learns something else."""
+    words = ("trainer.precision=bf16", f"optim={optim}", "optim.weight_decay=0", "trainer.max_epochs=1")
+    assert train(tmp_path / "run", *words, "optim.clip_norm=1e-9").returncode == 0
+    assert train(tmp_path / "free", *words).returncode == 0
+    moved, free = (weights_of_stem(tmp_path / name) for name in ("run", "free"))
+    assert not torch.equal(moved, free)
+
+
+def weights_of_stem(path: Path) -> torch.Tensor:
+    state = torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return next(iter(state.values()))
 
 
 def test_a_run_of_other_code_is_not_resumed_unasked(tmp_path: Path) -> None:

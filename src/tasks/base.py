@@ -177,6 +177,21 @@ class Task(LightningModule):
         else:
             optimizer_closure()  # the step, which updates the weights itself
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip here: Lightning refuses to under mixed precision where the optimizer is fused, though bf16 needs no
+        scaling of the gradients that would stand in the way."""
+        if not gradient_clip_val:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        by_value = gradient_clip_algorithm == "value"
+        clip = torch.nn.utils.clip_grad_value_ if by_value else torch.nn.utils.clip_grad_norm_
+        clip(parameters, gradient_clip_val)
+
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.build_optimizer(self.model)
         self.plateau = self.build_plateau(optimizer) if self.build_plateau is not None else None
