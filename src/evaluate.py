@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.cli import changed, main, say, typed
-from src.errors import UserError
-from src.runs import find_checkpoint, restored
+from .cli.compose import changed, typed
+from .cli.console import say
+from .cli.main import main
+from .errors import UserError
+from .runs.stored import find_checkpoint, restored
 
 SPLITS = ("test", "val", "train")
 
@@ -39,7 +41,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     checkpoint_path = find_checkpoint(path)
     from omegaconf import OmegaConf
 
-    from src.callbacks import load_checkpoint
+    from .training.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(checkpoint_path)
     if "config" not in checkpoint:
@@ -60,12 +62,12 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
 
 def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
     """Run the network of a checkpoint over a split and print the table."""
-    from src.data import build_data
-    from src.fit import network_weights
-    from src.results import metrics_table
-    from src.tasks import build_network, build_task
-    from src.train import settle
-    from src.trainer import build_trainer
+    from .data.build import build_data
+    from .tasks.build import build_network, build_task
+    from .training.checkpoints import network_weights
+    from .training.messages import metrics_table
+    from .training.settle import settle
+    from .training.trainer import build_trainer
 
     settle(config)
     config.data.normalize = "weights"  # as the network was trained

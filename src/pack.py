@@ -24,18 +24,29 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from src.cli import main, say
-from src.data.files import Listing, opened, reason, report, scan
-from src.data.imagenet_files import listing
-from src.errors import UserError
-from src.results import duration
-from src.runs import read_json, write_json
+from .cli.console import say
+from .cli.main import main
+from .data.photos.listing import Listing, listing, scan
+from .data.photos.reader import opened, reason, report
+from .errors import UserError
+from .files import read_json, write_json
+from .text import duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
+
+
 QUALITY = 90
+
+
 JPEG = {".jpg", ".jpeg", ".jpe"}
+
+
 SETS = {"imagenet": listing, "folder": scan}
+
+
 NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: what it was made of and whether it is whole; who works there
+
+
 WORDS = {  # of the command line, and the settings they name
     **{name: name for name in ("data", "out", "size", "format", "workers")},
     "data.root": "root",

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import zoo
 from lightning import Trainer
 from torch import nn
 
-from src.config import DataConfig, OptimConfig
-from src.data.detection import DetectionData, build
+import zoo
+from src.config.data import DataConfig
+from src.config.optim import OptimConfig
+from src.data.coco.detection import DetectionData, build
 from src.models.detection import detector
 from src.models.resnet import BasicBlock, ResNet, imagenet_stem, stage_strides
-from src.optim import build_optimizer, rate_at
+from src.optim.build import build_optimizer
+from src.optim.schedule import rate_at
 from src.tasks.detection import DetectionTask
-from src.trainer import quiet_lightning
+from src.training.trainer import quiet_lightning
 
 KINDS = ("faster_rcnn", "mask_rcnn", "retinanet")
 PIXELS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}

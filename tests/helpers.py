@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from src.cli import CONF, store_schema, typed, with_task
-from src.config import TrainConfig
-from src.registry import store_models
+from src.cli.compose import CONF, store_schema, typed, with_task
+from src.config.run import TrainConfig
+from src.zoo.registry import store_models
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from src.runs import code_hash
+from src.runs.identity import code_hash
 
 SIZES = {"resnet20": 269722, "resnet32": 464154, "resnet44": 658586, "resnet56": 853018, "resnet110": 1727962}
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

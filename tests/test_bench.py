@@ -13,23 +13,26 @@ from helpers import command
 from PIL import Image
 from torchvision.transforms import functional as per_sample
 
-from benchmarks import bare, coco, template
-from src import callbacks
 from src.bench import __main__ as bench
+from src.bench.evaluation import predictions, take
 from src.bench.images import made
+from src.bench.ours import Clock, Training, Turns
 from src.bench.parts import Batches, difference, made_detections
+from src.bench.peak import matrix_product
+from src.bench.peers import bare, coco, template
 from src.bench.report import lines
 from src.bench.rounds import Busy, Comparison, judged, measure, own_cpu_seconds
 from src.bench.settings import Settings, parse
 from src.bench.startup import starts
-from src.bench.training import Clock, Training, Turns, matrix_product, predictions, take
-from src.coco_eval import evaluate
 from src.data.info import CIFAR10
 from src.data.normalization import affine, normalization_of
-from src.data.resident import TrainLoader, draw_epoch
+from src.data.resident.augment import draw_epoch
+from src.data.resident.loader import TrainLoader
 from src.errors import UserError
-from src.optim import build_optimizer
-from src.trainer import quiet_lightning
+from src.metrics.coco import evaluate
+from src.optim.build import build_optimizer
+from src.training import checkpoints, keeper
+from src.training.trainer import quiet_lightning
 
 TINY = ("model.depth=8", "model.width=4", "trainer.precision=fp32", "trainer.threads=1")
 
@@ -201,9 +204,9 @@ def test_the_bare_loop_trains_as_our_trainer_does(training: Training) -> None:
 def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics, validation and both checkpoints are part of what is timed."""
     saved: list[str] = []
-    write = callbacks.write_atomic
+    write = checkpoints.write_atomic
     monkeypatch.setattr(
-        callbacks, "write_atomic", lambda path, content: (saved.append(path.name), write(path, content))
+        checkpoints, "write_atomic", lambda path, content: (saved.append(path.name), write(path, content))
     )
     clock = training.epoch()
     assert saved == ["best.ckpt", "last.ckpt"]
@@ -213,9 +216,9 @@ def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyP
 
 def test_signals_mean_after_an_epoch_what_they_meant_before(training: Training) -> None:
     """Lightning's own would swallow a SIGTERM from then on."""
-    before = [signal.getsignal(number) for number in callbacks.STOPS]
+    before = [signal.getsignal(number) for number in keeper.STOPS]
     training.epoch()
-    assert [signal.getsignal(number) for number in callbacks.STOPS] == before
+    assert [signal.getsignal(number) for number in keeper.STOPS] == before
 
 
 def test_what_validation_predicts_is_what_the_network_says(training: Training) -> None:
@@ -254,7 +257,7 @@ def test_made_detections_score_the_same_with_both() -> None:
 
 
 def test_a_matrix_product_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.bench.training.SIZES", (64, 128))
+    monkeypatch.setattr("src.bench.peak.SIZES", (64, 128))
     assert matrix_product(torch.float32, seconds=0.0) > 0
 
 

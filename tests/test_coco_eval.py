@@ -12,9 +12,10 @@ import pytest
 import torch
 from helpers import SHARED_DATA
 
-from src.coco_eval import NUMBERS, compressed, decode, encode, evaluate, results_of
-from src.config import EVALUATORS
-from src.data.coco_check import drawable
+from src.config.task import EVALUATORS
+from src.data.coco.check import drawable
+from src.data.coco.masks import compressed, decode, encode
+from src.metrics.coco import NUMBERS, evaluate, results_of
 
 Truth = dict[str, Any]
 

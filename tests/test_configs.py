@@ -5,10 +5,10 @@ import itertools
 import pytest
 from helpers import compose
 
-from src.cli import group_choices
+from src.cli.compose import group_choices
 from src.errors import UserError
-from src.registry import row, rows
-from src.runs import config_hash
+from src.runs.identity import config_hash
+from src.zoo.registry import row, rows
 
 RECIPES = group_choices("recipe")
 

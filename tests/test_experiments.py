@@ -14,15 +14,16 @@ from helpers import command, compose
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src.cli import CONF, check_grids, group_choices
-from src.config import TrainConfig
-from src.data import info, sets
+from src.cli.compose import CONF, check_grids, group_choices
+from src.config.run import TrainConfig
+from src.data import info
 from src.data.raw import Raw, Split
+from src.data.sets import table as sets
 from src.errors import UserError
-from src.published import Published, fits, published_names, read_published
-from src.registry import row, rows
-from src.runs import plain
-from src.train import train
+from src.report.published import Published, fits, published_names, read_published
+from src.runs.identity import plain
+from src.training.run import train
+from src.zoo.registry import row, rows
 
 EXPERIMENTS = group_choices("experiment")
 STUDIES = [name for name in EXPERIMENTS if name in published_names()]
@@ -199,7 +200,7 @@ def smaller(config: TrainConfig, side: int) -> None:
 
 
 def test_a_run_is_found_again_by_its_tags() -> None:
-    from src.fit import readable_name, tags
+    from src.training.loggers import readable_name, tags
 
     words = ("experiment=rafi2024_scalability", "data.limit_train=0.25", "seed=3", "logger.tags=[mine,cifar10]")
     config = compose(*words)

@@ -12,22 +12,22 @@ from lightning import Callback
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from zoo import build
 
-from src.averaging import Averaging
-from src.callbacks import Glance
-from src.config import TrainConfig
+from src.config.run import TrainConfig
 from src.data.info import DatasetInfo
-from src.data.module import ImageData
 from src.data.raw import Split
-from src.data.resident import draw_epoch
+from src.data.resident.augment import draw_epoch
+from src.data.resident.module import ImageData
 from src.data.transforms import preset
-from src.graph import CapturedStep
-from src.optim import set_rate
-from src.tasks import build_task
+from src.optim.averaging import Averaging
+from src.optim.schedule import set_rate
 from src.tasks.base import Task
+from src.tasks.build import build_task
 from src.tasks.classification import step
-from src.trainer import PRECISION, build_trainer
+from src.tasks.graph import CapturedStep
+from src.training.progress import Glance
+from src.training.trainer import PRECISION, build_trainer
+from zoo import build
 
 N, BATCH, SIZE, PADDING = 160, 16, 8, 1
 INFO = DatasetInfo("made", tuple("abcde"), 3, SIZE, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3))

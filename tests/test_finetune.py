@@ -7,16 +7,17 @@ import pytest
 import torch
 from helpers import assert_equal, command, compose, results, start, train, wait_for, weights
 from torch import Tensor, nn
-from zoo import build
 
-from src.config import OptimConfig
+from src.config.optim import OptimConfig
 from src.errors import UserError
-from src.finetune import learning, parts, set_learning
-from src.models.weights import sha256_of
-from src.optim import build_optimizer, plateau, set_rate
-from src.registry import row, rows
-from src.runs import config_hash
-from src.train import settle_weights
+from src.models.pretrained.weights import sha256_of
+from src.optim.build import build_optimizer
+from src.optim.finetune import learning, parts, set_learning
+from src.optim.schedule import plateau, set_rate
+from src.runs.identity import config_hash
+from src.training.settle import settle_weights
+from src.zoo.registry import row, rows
+from zoo import build
 
 FIRST, SECOND = "data.classes=[0,1,2,3,4]", "data.classes=[5,6,7,8,9]"
 
@@ -192,19 +193,19 @@ def test_frozen_batchnorm_stays_as_the_weights_have_it(pretrained: Path, tmp_pat
 def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src import fit
     from src.data.info import DIGITS
-    from src.models import build_model
+    from src.models.build import build_model
+    from src.training import assemble
 
     config = compose("data=digits", "model=resnet56", "data.batch_size=64", "trainer.precision=fp32", "trainer=cpu")
     config.trainer.devices = 1
     model = build_model(config.model, DIGITS)
-    assert "for a step" in fit.memory_needed(config, model, DIGITS)
-    monkeypatch.setattr(fit, "free_bytes", lambda accelerator: 20_000_000)
+    assert "for a step" in assemble.memory_needed(config, model, DIGITS)
+    monkeypatch.setattr(assemble, "free_bytes", lambda accelerator: 20_000_000)
     with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
-        fit.memory_needed(config, model, DIGITS)
+        assemble.memory_needed(config, model, DIGITS)
     config.trainer.accumulate, config.optim.ema = 2, 0.9
     with pytest.raises(UserError) as halved:
-        fit.memory_needed(config, model, DIGITS)
+        assemble.memory_needed(config, model, DIGITS)
     assert str(halved.value) != str(plain.value)
     assert model.backbone.checkpoint_activations is False

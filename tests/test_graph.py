@@ -3,7 +3,7 @@
 import pytest
 from helpers import compose
 
-from src.graph import why_not
+from src.training.settle import why_not
 
 ON_A_GPU = ("model=resnet20", "data=cifar10", "trainer.accelerator=gpu", "trainer.graph=full")
 

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from helpers import ROOT, TINY, assert_equal, command, compose, environment, results, table, train, weights
 
-from src.board import OPEN
-from src.callbacks import append_metrics
-from src.cli import CONF, group_choices
-from src.config import HpoConfig, RangeConfig
+from src.cli.compose import CONF, group_choices
+from src.config.search import HpoConfig, RangeConfig
 from src.errors import UserError
-from src.hpo import Search, check, held_alone
-from src.hpo_report import experiment, word
-from src.jobs import Job
-from src.runs import config_hash
-from src.train import located
+from src.runs.identity import config_hash
+from src.runs.results import append_metrics
+from src.sweep.board import OPEN
+from src.sweep.jobs import Job
+from src.sweep.search import Search, check, held_alone
+from src.sweep.search_report import experiment, word
+from src.training.settle import located
 
 pytest.importorskip("optuna")
 EPOCHS = 8
@@ -126,7 +126,7 @@ def told(search: Search) -> list[dict[str, str]]:
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.hpo_report.draw", lambda *_: None)
+    monkeypatch.setattr("src.sweep.search_report.draw", lambda *_: None)
     whole = a_search(Launcher(tmp_path / "whole"))
     whole.run()
     said = capsys.readouterr().out

@@ -15,9 +15,9 @@ import pytest
 import torch
 from helpers import ROOT, TINY, assert_equal, command, compose, environment, results, train, weights
 
-from src.board import Board
-from src.jobs import Job
-from src.runs import Run
+from src.runs.directory import Run
+from src.sweep.board import Board
+from src.sweep.jobs import Job
 
 reads_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 TIMEOUT = 900  # seconds; for a machine with much else to do

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from src.config import TaskConfig
+from src.config.task import TaskConfig
 from src.errors import UserError
-from src.losses import asymmetric_loss, binary_cross_entropy
+from src.tasks.losses import asymmetric_loss, binary_cross_entropy
 from src.tasks.multilabel import build_loss
 
 

@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from src.data.info import DatasetInfo
 from src.errors import UserError
-from src.memory import Estimate, check, free_bytes, in_words, step_bytes
-from src.models import build_model
-from src.registry import row
+from src.machine.memory import Estimate, check, free_bytes, in_words, step_bytes
+from src.models.build import build_model
+from src.zoo.registry import row
 
 GB = 10**9
 IMAGES = (2, 3, 8, 8)

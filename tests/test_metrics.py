@@ -10,7 +10,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from src.metrics import ClassificationMetrics, cells_of, count_top_k, from_confusion, per_class
+from src.metrics.confusion import ClassificationMetrics, cells_of, count_top_k, from_confusion, per_class
 
 
 def batches(classes: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, precision_recall_fscore_support
 from torchmetrics.functional.classification import multilabel_average_precision
 
-from src.multilabel_metrics import (
+from src.metrics.multilabel import (
     RunningCounts,
     average_precisions,
     best_threshold,

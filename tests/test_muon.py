@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.config import OptimConfig
+from src.config.optim import OptimConfig
 from src.models.heads import Classifier
-from src.muon import Muon, orthogonalized
-from src.optim import build_optimizer, set_rate
+from src.optim.build import build_optimizer
+from src.optim.muon import Muon, orthogonalized
+from src.optim.schedule import set_rate
 
 
 def matrix(*shape: int, seed: int = 0) -> Tensor:

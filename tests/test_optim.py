@@ -5,10 +5,11 @@ import torch
 from helpers import compose
 from torch import nn
 
-from src.config import OptimConfig
+from src.config.optim import OptimConfig
 from src.errors import UserError
-from src.optim import build_optimizer, parameter_groups, plateau, rate_at, rate_factor, set_rate
-from src.train import settle
+from src.optim.build import build_optimizer, parameter_groups
+from src.optim.schedule import plateau, rate_at, rate_factor, set_rate
+from src.training.settle import settle
 
 
 def net() -> nn.Module:

@@ -15,9 +15,9 @@ from helpers import ROOT, environment
 from PIL import Image
 
 from src import pack
-from src.config import DataConfig
-from src.data import build_data
-from src.data.photos import read_photo
+from src.config.data import DataConfig
+from src.data.build import build_data
+from src.data.photos.reader import read_photo
 from src.errors import UserError
 from src.pack import Settings, parsed
 

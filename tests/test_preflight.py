@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from helpers import TINY, command, compose
 
-from src.jobs import Job
-from src.preflight import Survey, costs, problems, survey, unlike_study
+from src.sweep.costs import unlike_study
+from src.sweep.jobs import Job
+from src.sweep.preflight import Survey, costs, problems, survey
 
 
 def looked_at(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), slots: int | None = None) -> Survey:
@@ -48,7 +49,7 @@ def test_a_network_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
 
 def test_slots_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.memory.free_bytes", lambda accelerator: 400_000_000)
+    monkeypatch.setattr("src.machine.memory.free_bytes", lambda accelerator: 400_000_000)
     words = ("data.batch_size=512", "data.image_size=32")
     assert looked_at(tmp_path, *words, slots=1).jobs[0].state == "waiting"
     assert "but only 40 MB" in looked_at(tmp_path, *words, slots=10).jobs[0].reason

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from src.published import fits, load_published, published_names, read_published
+from src.report.published import fits, load_published, published_names, read_published
 
 GOOD: dict[str, Any] = {
     "title": "a title",

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, assert_equal, compose, environment, results, train, weights
 
-from src import ranks
 from src.errors import UserError
-from src.hardware import resolve
-from src.runs import identity
+from src.machine import ranks
+from src.machine.hardware import resolve
+from src.runs.identity import identity
 
 
 def torchrun(path: Path, *words: str) -> subprocess.Popen[str]:

@@ -2,10 +2,11 @@
 
 import torch
 
-from src.coco_eval import NUMBERS
-from src.multilabel_metrics import RunningCounts, measure
-from src.results import TITLES, metrics_table
+from src.metrics.coco import NUMBERS
+from src.metrics.multilabel import RunningCounts, measure
 from src.tasks.detection import LOSSES
+from src.tasks.table import TITLES
+from src.training.messages import metrics_table
 
 
 def test_every_metric_has_a_title() -> None:

@@ -9,14 +9,17 @@ import pytest
 from helpers import compose
 from omegaconf import OmegaConf
 
-from src.callbacks import InterruptedAtOnce, RunKeeper
-from src.cli import typed
-from src.config import TrainConfig
+from src.cli.compose import typed
+from src.config.run import TrainConfig
 from src.errors import UserError
-from src.fit import farewell
-from src.models.variants import CifarResNet, ImageNetResNet
-from src.runs import Run, config_hash, identity, plain, read_json, restored, write_atomic, write_json
-from src.train import settle, settle_weights
+from src.files import read_json, write_atomic, write_json
+from src.runs.directory import Run
+from src.runs.identity import config_hash, identity, plain
+from src.runs.stored import restored
+from src.training.keeper import InterruptedAtOnce, RunKeeper
+from src.training.messages import farewell
+from src.training.settle import settle, settle_weights
+from src.zoo.resnet import CifarResNet, ImageNetResNet
 
 FIXED = ("trainer.precision=fp32",)  # what "auto" would read off this machine
 GOLDEN = {
@@ -180,7 +183,7 @@ def test_a_start_that_fails_leaves_the_result_before_it(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("src.runs.write_atomic", fail)
+        patched.setattr("src.runs.directory.write_atomic", fail)
         with pytest.raises(OSError, match="space"):
             Run(tmp_path, "b", adopt=True).start(compose(), "python …")
     assert Run(tmp_path, "a").results()

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from helpers import TINY, compose
 
-from src import slurm
 from src.errors import UserError
-from src.hardware import resolve
-from src.jobs import NODE_GPUS, Job
-from src.runs import Run, write_json
-from src.slurm import Command, Slurm, SlurmConf, in_queue, record
+from src.files import write_json
+from src.machine.hardware import NODE_GPUS, resolve
+from src.runs.directory import Run
+from src.sweep import slurm
+from src.sweep.jobs import Job
+from src.sweep.slurm import Command, Slurm, SlurmConf, in_queue, record
 
 pytest.importorskip("submitit")
 

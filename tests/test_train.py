@@ -30,8 +30,8 @@ from helpers import (
 from lightning import Trainer
 
 from src.evaluate import evaluate
-from src.published import read_published
-from src.report.dashboard import workspace
+from src.report.published import read_published
+from src.report.render.dashboard import workspace
 
 RESULT_KEYS = {
     "run", "command", "status", "config_hash", "code_hash", "model", "data", "data_fingerprint", "n_train", "n_val",

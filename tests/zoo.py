@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from src.data.info import DatasetInfo
-from src.models import build_model
-from src.registry import row
+from src.models.build import build_model
+from src.zoo.registry import row
 
 
 def info(classes: int = 10, channels: int = 3) -> DatasetInfo:

@@ -1,7 +1,7 @@
 """Measure our speed against our peers': ``python -m src.bench only=a,d``.
 
 Both sides of a comparison run in turn in this one process, on the CPU; what counts is their ratio, for the machine's
-own speed changes from minute to minute. The peers' side is in benchmarks/.
+own speed changes from minute to minute. The peers' side is in src/bench/peers.
 """
 
 import sys
@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.bench.settings import HELP, ROUNDS, Settings, key_of, parse
-from src.cli import main, say
-from src.errors import UserError
+from ..cli.console import say
+from ..cli.main import main
+from ..errors import UserError
+from .settings import HELP, ROUNDS, Settings, key_of, parse
 
 COMPARISONS = {
     "a": ("training:against_template", "training end to end / the common Lightning template"),
@@ -35,9 +36,9 @@ def story() -> int:
         raise UserError(f"out={settings.out}: no such folder")
     import torch
 
-    from src.bench.report import environment
-    from src.bench.rounds import DISTURBED
-    from src.runs import write_json
+    from ..files import write_json
+    from .report import environment
+    from .rounds import DISTURBED
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -58,8 +59,8 @@ def story() -> int:
 
 def compare(letter: str, settings: Settings) -> dict[str, Any]:
     """Measure one comparison, printing its tables; what bench.json keeps of it."""
-    from src.bench.report import lines
-    from src.bench.rounds import Busy, judged, measure
+    from .report import lines
+    from .rounds import Busy, judged, measure
 
     module, _, function = COMPARISONS[letter][0].partition(":")
     busy, results = Busy(), []

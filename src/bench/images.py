@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from src.config import DataConfig, TrainConfig
-from src.data.info import CIFAR10
-from src.data.module import ImageData
-from src.data.normalization import normalization_of
-from src.data.raw import Raw, Split
-from src.data.sets import source
-from src.data.transforms import preset
-from src.errors import UserError
+from ..config.data import DataConfig
+from ..config.run import TrainConfig
+from ..data.info import CIFAR10
+from ..data.normalization import normalization_of
+from ..data.raw import Raw, Split
+from ..data.resident.module import ImageData
+from ..data.sets.table import source
+from ..data.transforms import preset
+from ..errors import UserError
 
 
 def cifar(root: str) -> tuple[Raw, str]:

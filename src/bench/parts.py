@@ -12,21 +12,25 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.functional import pad
 
-from benchmarks import augmentation as per_sample
-from benchmarks import coco as reference
-from benchmarks.logged_metrics import Bare, Logged
-from src import coco_eval
-from src.bench.images import cifar
-from src.bench.rounds import Comparison
-from src.bench.settings import Settings
-from src.data.normalization import normalization_of
-from src.data.resident import TrainLoader
-from src.metrics import ClassificationMetrics
-from src.tasks.classification import step
-from src.trainer import quiet_lightning
+from ..data.normalization import normalization_of
+from ..data.resident.loader import TrainLoader
+from ..metrics import coco as coco_eval
+from ..metrics.confusion import ClassificationMetrics
+from ..tasks.classification import step
+from ..training.trainer import quiet_lightning
+from .images import cifar
+from .peers import augmentation as per_sample
+from .peers import coco as reference
+from .peers.logged_metrics import Bare, Logged
+from .rounds import Comparison
+from .settings import Settings
 
 BATCH, FEATURES, CLASSES = 128, 64, 10
+
+
 BLOCK = 20  # steps
+
+
 OBJECTS, FOUND, CATEGORIES = 7, 30, 80  # an image, as in COCO
 
 

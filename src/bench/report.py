@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from src import hardware
-from src.results import table
+from ..machine import hardware
+from ..text import table
 
 PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faster-coco-eval", "airbench")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from src.errors import UserError
+from ..errors import UserError
 
 ROUNDS = 5  # fewer are no result
 

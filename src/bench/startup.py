@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.bench.rounds import Comparison
-from src.bench.settings import Settings
+from .rounds import Comparison
+from .settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

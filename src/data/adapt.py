@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from src.data.raw import Raw, Split
-from src.errors import UserError
+from ..errors import UserError
+from .raw import Raw, Split
 
 
 def with_classes(raw: Raw, wanted: list[str]) -> Raw:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-from src.data.info import DatasetInfo
-from src.errors import UserError
+from ..errors import UserError
+from .info import DatasetInfo
 
 
 def check_parts(batch_size: int, devices: int, accumulate: int) -> None:

@@ -6,7 +6,9 @@ Both are prefixes of an order of the samples: sizes are exact, and a smaller cho
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError
+from ..config.data import DataConfig
+from ..errors import UserError
+from .raw import Raw, Split
 
 Index = NDArray[np.int64]
 
@@ -45,3 +47,23 @@ def limited(labels: Index, limit: float, seed: int, *, proportional: bool = Fals
     if not 1 <= count <= len(labels):
         raise UserError(f"data.limit_train={limit:g} asks for {count} of {len(labels)} training images")
     return np.sort(interleaved(labels, seed, proportional=proportional)[:count])
+
+
+def cut_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
+    """train, test and, unless val_fraction is 0, val: the set's own, or cut from train with split_seed."""
+    splits = {"train": raw.train, "test": raw.test}
+    if config.val_fraction > 0:
+        if raw.val is not None:
+            splits["val"] = raw.val
+        else:
+            kept, off = cut(raw.train.labels, config.val_fraction, config.split_seed)
+            splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(off)
+    if config.limit_train is not None:
+        chosen = limited(splits["train"].labels, config.limit_train, config.split_seed)
+        splits["train"] = splits["train"].take(chosen)
+    for name, split in splits.items():
+        if not len(split):
+            raise UserError(
+                f"data={config.name}: no {name} images are left; look at data.val_fraction and data.classes"
+            )
+    return splits

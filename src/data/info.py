@@ -21,6 +21,7 @@ class DatasetInfo:
 
 DIGITS = DatasetInfo("digits", tuple("0123456789"), 1, 8, (0.3058,), (0.3764,))
 
+
 CIFAR10 = DatasetInfo(
     "cifar10",
     ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -29,6 +30,7 @@ CIFAR10 = DatasetInfo(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),  # of all pixels, not 0.2023, 0.1994, 0.2010: the mean over images
 )
+
 
 _FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -40,6 +42,7 @@ skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table ta
 tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
+
 CIFAR100 = DatasetInfo(
     "cifar100",
     tuple(_FINE.split()),
@@ -48,6 +51,7 @@ CIFAR100 = DatasetInfo(
     mean=(0.5071, 0.4865, 0.4409),
     std=(0.2673, 0.2564, 0.2762),
 )
+
 
 FASHION_MNIST = DatasetInfo(
     "fashion_mnist",

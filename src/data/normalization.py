@@ -8,8 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.data.info import DatasetInfo
-from src.errors import UserError
+from ..config.data import DataConfig
+from ..errors import UserError
+from .info import DatasetInfo
+
+
+def scaling(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None) -> dict[str, Any]:
+    """The normalisation that the configuration names; UserError where there is none, or where it asks for a mean image.
+
+    "dataset" is ImageNet's mean and deviation, of other photos too: measuring would mean to decode all.
+    """
+    name = "dataset" if config.normalize == "auto" else config.normalize
+    if name == "weights":
+        if stored is None:
+            raise UserError(
+                "data.normalize=weights: it comes with weights, so it needs model.weights=<a checkpoint of ours>"
+            )
+        check_fits(stored, info)
+    if name == "per_pixel_mean" or (name == "weights" and stored and stored["mean_image"] is not None):
+        raise UserError(f"data.normalize={name}: photos of many sizes have no mean image; use data.normalize=imagenet")
+    return stored if name == "weights" and stored else normalization_of(name, info, torch.empty(0))
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

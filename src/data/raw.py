@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.info import DatasetInfo
+from .info import DatasetInfo
 
 
 @dataclass(frozen=True)

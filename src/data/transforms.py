@@ -1,13 +1,13 @@
 """The named training augmentations; needs no torch.
 
 Sets that lie on the training device take a ``Preset``, drawn by the epoch and applied to whole batches
-(src/data/resident.py); sets that are decoded while training take a ``Photos``, drawn by the sample
-(src/data/augment.py).
+(src/data/resident/loader.py); sets that are decoded while training take a ``Photos``, drawn by the sample
+(src/data/photos/augment.py).
 """
 
 from dataclasses import dataclass
 
-from src.errors import UserError
+from ..errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ PRESETS = {
     "shift4_alternate_cutout": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True, cutout=3 / 8),  # by 12 of 32
     "rotate_scale_flip": Preset(flip=True, rotate=15.0, scale=0.1),  # after Waghmode et al.
 }
+
 
 PHOTOS = {
     "none": Photos(crop=False, flip=False),

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from src.cli import main
-from src.config import ModelConfig
-from src.data.info import DatasetInfo
-from src.errors import UserError
-from src.models import build_model
-from src.registry import rows, unknown
+from ..cli.main import main
+from ..config.model import ModelConfig
+from ..data.info import DatasetInfo
+from ..errors import UserError
+from ..text import unknown
+from ..zoo.registry import rows
+from .build import build_model
 
 TEN_CLASSES = DatasetInfo(
     name="ten classes",
@@ -35,7 +36,7 @@ def measure(row: ModelConfig) -> tuple[int, int]:
     """Parameters and multiply-adds of the row's network for ten classes, at its native size."""
     import torch
 
-    from src.models.complexity import count_macs, count_parameters
+    from .complexity import count_macs, count_parameters
 
     with torch.device("meta"):
         model = build_model(row, TEN_CLASSES)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from src.models.heads import HEADS, Classifier, PooledHead
-from src.models.layers import ACTIVATIONS, he_init
+from .heads import HEADS, Classifier, PooledHead
+from .layers import ACTIVATIONS, he_init
 
 
 class ConvNet(nn.Module):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import densenet as published
 
-from src.models.heads import Classifier
-from src.models.layers import run
-from src.models.resnet import classifier
+from .heads import Classifier
+from .layers import run
+from .resnet import classifier
 
 
 class DenseNet(nn.Module):

@@ -20,16 +20,28 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from src.config import DataConfig, ModelConfig, TaskConfig
-from src.data.info import DatasetInfo
-from src.errors import UserError
-from src.models import build_model
+from ..config.data import DataConfig
+from ..config.model import ModelConfig
+from ..config.task import TaskConfig
+from ..data.info import DatasetInfo
+from ..errors import UserError
+from .build import build_model
 
 CHANNELS = 256  # of every level of the pyramid
+
+
 LEVELS = (4, 8, 16, 32)  # the strides of a pyramid's levels [pixels]
+
+
 NEEDED = LEVELS[1:]
+
+
 ALL = 1000  # more parts than any backbone has
+
+
 LONGER = 1333 / 800  # how much longer the longer side becomes at most, where data.max_size says nothing
+
+
 RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors
 
 

@@ -10,9 +10,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from src.models.heads import Classifier
-from src.models.layers import ACTIVATIONS, make_drop, make_shortcut, make_squeeze
-from src.models.resnet import IMAGENET_BLOCKS, ResNet, classifier, stage_strides
+from .heads import Classifier
+from .layers import ACTIVATIONS, make_drop, make_shortcut, make_squeeze
+from .resnet import IMAGENET_BLOCKS, ResNet, classifier, stage_strides
 
 Norm = Callable[[int], nn.Module]
 

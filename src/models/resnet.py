@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from src.models.heads import HEADS, Classifier
-from src.models.layers import ACTIVATIONS, conv_bn, he_init, make_drop, make_shortcut, make_squeeze, run
+from .heads import HEADS, Classifier
+from .layers import ACTIVATIONS, conv_bn, he_init, make_drop, make_shortcut, make_squeeze, run
 
 
 class BasicBlock(nn.Module):

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.models.heads import Classifier
-from src.models.layers import ACTIVATIONS, conv_bn, make_drop, make_squeeze
-from src.models.resnet import ResNet, classifier
+from ..errors import UserError
+from .heads import Classifier
+from .layers import ACTIVATIONS, conv_bn, make_drop, make_squeeze
+from .resnet import ResNet, classifier
 
 
 class WhiteningConv(nn.Conv2d):

@@ -16,18 +16,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.cli import main, say
-from src.errors import UserError
-from src.published import Published, published_names, read_published
-from src.registry import unknown
-from src.report.claims import ClaimVerdict, judge_claims
-from src.report.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.groups import Collected, collect, slug
-from src.report.headline import general_headline, study_headline
-from src.report.runs import legible
-from src.report.views import View, about, across_view, comparable, general_view, study_view
-from src.results import write_rows
-from src.runs import write_atomic
+from ..cli.console import say
+from ..cli.main import main
+from ..errors import UserError
+from ..files import write_atomic, write_rows
+from ..text import unknown
+from .claims import ClaimVerdict, judge_claims
+from .groups import Collected, collect, slug
+from .headline import general_headline, study_headline
+from .published import Published, published_names, read_published
+from .render.formats import as_latex, as_markdown, as_rows, as_text
+from .result import legible
+from .views import View, about, across_view, comparable, general_view, study_view
 
 WORDS = ("runs", "study", "out", "compare", "wandb")
 
@@ -40,13 +40,13 @@ def story() -> int:
         return 0 if words else 2
     asked = options(words)
     if "compare" in asked:
-        from src.report.compare import compare
+        from .compare import compare
 
         compare(listed(asked["compare"]), out=Path(asked["out"]) if "out" in asked else None)
         return 0
     study = asked.get("study")
     if "wandb" in asked:
-        from src.report.dashboard import dashboard
+        from .render.dashboard import dashboard
 
         print(dashboard(asked["wandb"], numbers_of(study), Path(asked["out"]) if "out" in asked else None))
         return 0
@@ -133,8 +133,8 @@ def write(
     collected: Collected,
 ) -> None:
     """index.html, a Markdown, CSV and LaTeX file a table, and an SVG and CSV file a figure."""
-    from src.report.figures import KINDS, figures
-    from src.report.page import page
+    from .render.figures import KINDS, figures
+    from .render.page import page
 
     wanted = list(published.figures) if published else list(KINDS)
     shown = comparable(published, collected.groups) if published else collected.groups

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from src.published import Claim, Published
-from src.report.groups import Group
-from src.report.verdict import Verdict, order, spread
-from src.report.views import NO_RUN, about, against, stale
+from .groups import Group
+from .published import Claim, Published
+from .verdict import Verdict, order, spread
+from .views import NO_RUN, about, against, stale
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli import say
-from src.errors import UserError
-from src.report.claims import apart_in
-from src.report.groups import Group, collect, told_value
-from src.report.runs import Result, legible
-from src.report.verdict import ORDER_LEVEL, difference, interval, mcnemar
-from src.runs import write_json
+from ..cli.console import say
+from ..errors import UserError
+from ..files import write_json
+from .claims import apart_in
+from .groups import Group, collect, told_value
+from .result import Result, legible
+from .verdict import ORDER_LEVEL, difference, interval, mcnemar
 
 UNLIKELY = 0.05
 

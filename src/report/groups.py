@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.errors import UserError
-from src.registry import natural, rows
-from src.report.runs import Result, implying, read_result, run_directories, usual_settings
-from src.runs import code_hash
+from ..errors import UserError
+from ..runs.identity import code_hash
+from ..text import natural
+from ..zoo.registry import rows
+from .result import Result, implying, read_result, run_directories, usual_settings
 
 HEADLINES = {  # what a task is judged by
     "multiclass": "test/error",

@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Sequence
 
-from src.report.claims import ClaimVerdict
-from src.report.groups import Group, arenas
-from src.report.verdict import order
-from src.report.views import GENERAL, Entry, View, settled
+from .claims import ClaimVerdict
+from .groups import Group, arenas
+from .verdict import order
+from .views import GENERAL, Entry, View, settled
 
 SENTENCES = 3  # of a general headline
 

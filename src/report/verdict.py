@@ -10,8 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOST_LEVEL = 0.90  # two one-sided tests at 5 % each
+
+
 ORDER_LEVEL = 0.95  # of a difference, for claims and comparisons
+
+
 MOST_SEEDS = 1000  # beyond it, "how many more" is no plan
+
+
 ROUNDING = 1e-9  # so that 8.75 - 0.35 contains 8.40
 
 

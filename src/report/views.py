@@ -8,14 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.published import Column, Conditions, Published, Row, Table, fits
-from src.report.groups import Group, told
-from src.report.runs import LIMITS
-from src.report.verdict import Verdict, judge, spread
+from .groups import Group, told
+from .published import Column, Conditions, Published, Row, Table, fits
+from .result import LIMITS
+from .verdict import Verdict, judge, spread
 
 MARGIN = 0.35  # points: what still counts as the same number where a study's file does not say
+
+
 MOST_OTHERS = 2  # groups of a row that are not comparable
+
+
 NO_RUN = Verdict("no run yet")
+
+
 GENERAL = (
     Column("test/error", "test error %", better="lower", scale=100),
     Column("test/map", "test mAP", digits=3),
@@ -28,6 +34,8 @@ GENERAL = (
     Column("time/epoch_seconds", "s an epoch", better="none", digits=1),
     Column("time/fit_seconds", "hours", better="none", scale=1 / 3600),
 )
+
+
 MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
 
 

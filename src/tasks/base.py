@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
-from src.data.info import DatasetInfo
-from src.graph import CapturedStep
-from src.models.fold import folded
-from src.optim import set_rate
+from ..data.info import DatasetInfo
+from ..models.fold import folded
+from ..optim.schedule import set_rate
+from .graph import CapturedStep
 
 
 @contextmanager
@@ -61,7 +61,7 @@ class Task(LightningModule):
     loss instead. `monitored` names the splits behind the validation loaders, in their order: "val", and "test" where
     test curves are drawn. `learn` lets those parts of the network learn that do at a share of the epochs, where that
     is not all of it. With `fold` a classifier is validated with BatchNorm folded into its convolutions, in the
-    precision of the training; the final test never is. With `graph` a step is one CUDA graph (src/graph.py): the
+    precision of the training; the final test never is. With `graph` a step is one CUDA graph (src/tasks/graph.py): the
     task's `compute`, the backward pass and the update. Nothing is logged inside an epoch; `epoch_metrics` holds the
     numbers of the last one, by names such as "val/loss". By the validation metric `headline` the best epoch is
     chosen; higher is better.
@@ -117,9 +117,9 @@ class Task(LightningModule):
     def adopt(self, checkpoint: dict[str, Any]) -> None:
         """Take from a checkpoint what belongs to its weights, beside them."""
 
-    def wandb_media(self, info: DatasetInfo) -> dict[str, Any]:
-        """What W&B shows of the final test beside the numbers."""
-        return {}
+    def confusion(self) -> Tensor | None:
+        """The final test's confusion matrix, int64 [C, C], where the task has one."""
+        return None
 
     def on_train_start(self) -> None:
         self.total_steps = self.trainer.estimated_stepping_batches

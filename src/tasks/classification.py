@@ -1,7 +1,8 @@
 """Multi-class classification: one pure step, and the LightningModule around it."""
 
+import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +10,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.data.info import DatasetInfo
-from src.metrics import ClassificationMetrics, cells_of, count_top_k
-from src.results import write_test_files
-from src.tasks.base import Task, full_precision, gathered
+from ..data.info import DatasetInfo
+from ..files import write_atomic, write_rows
+from ..metrics.confusion import ClassificationMetrics, cells_of, count_top_k
+from .base import Task, full_precision, gathered
+
+
+def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str], predictions: "Tensor") -> None:
+    """confusion_matrix.csv (rows: true), per_class.csv and test_predictions.npz (index, label, prediction, confidence).
+
+    confusion: int64 [C, C]; predictions: float64 [4, N] in any order of the samples.
+    """
+    import numpy as np
+
+    from ..metrics.confusion import per_class  # here, so that reading a result does not wait for torch
+
+    write_rows(
+        path / "confusion_matrix.csv",
+        [
+            ["true \\ predicted", *classes],
+            *([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)),
+        ],
+    )
+    table = per_class(confusion)
+    columns = [table[name].tolist() for name in ("precision", "recall", "f1", "support")]
+    write_rows(
+        path / "per_class.csv",
+        [
+            ["class", "precision", "recall", "f1", "support"],
+            *(
+                [name, *(f"{v:.6f}" for v in row[:3]), int(row[3])]
+                for name, *row in zip(classes, *columns, strict=True)
+            ),
+        ],
+    )
+    index, label, predicted, confidence = predictions[:, predictions[0].argsort()].numpy()
+    arrays = {
+        "index": index.astype(np.int64),
+        "label": label.astype(np.int64),
+        "prediction": predicted.astype(np.int64),
+        "confidence": confidence.astype(np.float32),
+    }
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
 def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -116,10 +157,8 @@ class ClassificationTask(Task):
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         write_test_files(path, confusion=self.test_confusion, classes=info.classes, predictions=self.tested)
 
-    def wandb_media(self, info: DatasetInfo) -> dict[str, Any]:
-        from src.trainer import wandb_confusion
-
-        return {"test/confusion_matrix": wandb_confusion(self.test_confusion, info.classes)}
+    def confusion(self) -> Tensor | None:
+        return self.test_confusion
 
     def _monitor(self, split: str) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.val_metrics[split])

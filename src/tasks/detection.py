@@ -11,13 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from src.coco_eval import Scores, evaluate, results_of
-from src.data.coco import CocoIndex
-from src.data.info import DatasetInfo
-from src.pictures import contact_sheet, shown
-from src.results import write_rows
-from src.runs import write_atomic
-from src.tasks.base import Task, full_precision
+from ..data.coco.index import CocoIndex
+from ..data.info import DatasetInfo
+from ..files import write_atomic, write_rows
+from ..metrics.coco import Scores, evaluate, results_of
+from .base import Task, full_precision
+from .sheets import contact_sheet, shown
 
 
 def step(model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -11,23 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.cli import say
-from src.data.info import DatasetInfo
-from src.losses import asymmetric_loss, binary_cross_entropy
-from src.multilabel_metrics import (
-    RunningCounts,
-    average_precisions,
-    best_threshold,
-    class_scores,
-    count_labels,
-    measure,
-)
-from src.pictures import label_sheet, shown
-from src.results import write_rows
-from src.runs import write_atomic
-from src.tasks.base import Task, full_precision, gathered
+from ..cli.console import say
+from ..data.info import DatasetInfo
+from ..files import write_atomic, write_rows
+from ..metrics.multilabel import RunningCounts, average_precisions, best_threshold, class_scores, count_labels, measure
+from .base import Task, full_precision, gathered
+from .losses import asymmetric_loss, binary_cross_entropy
+from .sheets import label_sheet, shown
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
 TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch itself, before validation has chosen any
 
 

@@ -16,10 +16,10 @@ import torch
 from helpers import SHARED_DATA
 from PIL import Image
 
-from src.config import DataConfig
-from src.data.coco import CocoIndex, load_image, load_splits, strata
-from src.data.coco_check import check, drawable
-from src.data.coco_files import content, locate, read
+from src.config.data import DataConfig
+from src.data.coco.check import check, drawable
+from src.data.coco.files import content, locate, read
+from src.data.coco.index import CocoIndex, load_image, load_splits, strata
 from src.errors import UserError
 
 

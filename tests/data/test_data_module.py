@@ -10,9 +10,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from src.config import DataConfig
-from src.data import build_data, fingerprint
+from src.config.data import DataConfig
 from src.data.adapt import resized, with_channels
+from src.data.build import build_data, fingerprint
 from src.data.raw import Split
 from src.data.transforms import preset
 from src.errors import UserError

@@ -11,8 +11,8 @@ import torch
 from detectors import data_of
 from pycocotools.coco import COCO
 
-from src.data.coco import CocoIndex
-from src.data.objects import TrainReader, grouped, learned, mirrored, target_of
+from src.data.coco.index import CocoIndex
+from src.data.coco.objects import TrainReader, grouped, learned, mirrored, target_of
 from src.errors import UserError
 
 

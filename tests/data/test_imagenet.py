@@ -19,17 +19,18 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from src.config import DataConfig
-from src.data import build_data, fingerprint
-from src.data.augment import Mixing, TrainTransform, draw_mixing, erase, mixed
-from src.data.loading import BATCH, count_workers, sequence
+from src.config.data import DataConfig
+from src.data.build import build_data, fingerprint
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from src.data.photos import read_photo
-from src.data.streamed import side_at
+from src.data.order import BATCH, sequence
+from src.data.photos.augment import Mixing, TrainTransform, draw_mixing, erase, mixed
+from src.data.photos.reader import read_photo
+from src.data.photos.sizes import side_at
 from src.data.transforms import PHOTOS
+from src.data.workers import count_workers
 from src.errors import UserError
 from src.tasks.classification import ClassificationTask
-from src.train import train
+from src.training.run import train
 
 CLASSES = ("n01440764", "n02102040", "n02979186")
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.loading import shares, stream
+from src.data.order import shares
+from src.data.workers import stream
 
 
 def test_signals_to_all_processes_leave_the_readers_at_work() -> None:

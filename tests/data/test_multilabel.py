@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.config import DataConfig
-from src.data.coco import load_splits
-from src.data.multilabel import MultilabelData, build
+from src.config.data import DataConfig
+from src.data.coco.index import load_splits
+from src.data.coco.multilabel import MultilabelData, build
 from src.errors import UserError
 
 

@@ -14,12 +14,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from src.config import DataConfig
-from src.data import build_data, fingerprint
-from src.data.download import DownloadError, fetch
+from src.config.data import DataConfig
+from src.data.build import build_data, fingerprint
 from src.data.info import FASHION_MNIST
-from src.data.official import CIFAR10, Archive, Official
+from src.data.sets.official import CIFAR10, Archive, Official
 from src.errors import UserError
+from src.machine.download import DownloadError, fetch
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "unpack.py"
 

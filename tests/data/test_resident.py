@@ -6,10 +6,11 @@ import torch
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional as reference
 
-from src.data import resident
 from src.data.info import DatasetInfo
 from src.data.normalization import mean_image, normalization_of, normalize, statistics
-from src.data.resident import EvalLoader, TrainLoader, crop_flip, draw_epoch, padded, warp
+from src.data.resident import loader as resident
+from src.data.resident.augment import crop_flip, draw_epoch, padded, warp
+from src.data.resident.loader import EvalLoader, TrainLoader
 
 INFO = DatasetInfo("made", ("a", "b"), 3, 8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 WARPED = {"padding": 0, "rotate": 15.0, "scale": 0.1}

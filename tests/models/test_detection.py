@@ -10,17 +10,17 @@ import pytest
 import torch
 import torchvision
 import torchvision.models.detection as theirs
-import zoo
 from detectors import KINDS, registered, tiny, tiny_backbone
 from torch import Tensor, nn
 from torchvision.models.detection._utils import overwrite_eps
 
+import zoo
 from src.errors import UserError
-from src.models import detection_weights
 from src.models.complexity import count_macs, count_parameters
 from src.models.detection import FrozenBatchNorm, Pyramid, Resize, Work, pyramid_levels
-from src.models.detection_weights import load
-from src.models.weights import read, sha256_of
+from src.models.pretrained import detection as detection_weights
+from src.models.pretrained.detection import load
+from src.models.pretrained.weights import read, sha256_of
 
 THEIRS = {
     "faster_rcnn": theirs.fasterrcnn_resnet50_fpn,

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
-from zoo import build
 
 from src.models.fold import folded
-from src.registry import row, rows
 from src.tasks.base import evaluator
+from src.zoo.registry import row, rows
+from zoo import build
 
 FAMILIES: dict[str, dict[str, object]] = {n: {} for n in rows() if row(n).family == n and "alexnet" not in n}
 SMALL: dict[str, dict[str, object]] = FAMILIES | {

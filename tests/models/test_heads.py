@@ -6,7 +6,7 @@ from helpers import compose
 
 from src.data.info import DIGITS
 from src.errors import UserError
-from src.models import build_model
+from src.models.build import build_model
 from src.models.heads import LinearHead, MaxHead
 
 

@@ -8,13 +8,13 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
-from zoo import build, info
 
-from src.config import ModelConfig
+from src.config.model import ModelConfig
 from src.errors import UserError
-from src.models import build_model
+from src.models.build import build_model
 from src.models.complexity import count_macs, count_parameters
 from src.models.resnet import ResNet
+from zoo import build, info
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pytest
 import torch
 from helpers import command, results
 from torch import Tensor, nn
-from zoo import build, shapes_of
 
-from src.callbacks import load_checkpoint
 from src.errors import UserError
 from src.evaluate import evaluate
 from src.models.complexity import count_macs, count_parameters
 from src.models.speednet import WhiteningConv, fit_to_data, whitening
+from src.training.checkpoints import load_checkpoint
+from zoo import build, shapes_of
 
 STEM = "model.backbone.stem.0.weight"
 

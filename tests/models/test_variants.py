@@ -9,13 +9,13 @@ import pytest
 from hydra import compose, initialize
 from omegaconf import OmegaConf
 
-from src.config import ModelConfig
+from src.config.model import ModelConfig
 from src.errors import UserError
-from src.models.families import CifarResNet, ImageNetResNet
-from src.registry import register, row, rows, store_models
+from src.zoo.registry import register, row, rows, store_models
+from src.zoo.resnet import CifarResNet, ImageNetResNet
 
 
-@pytest.mark.parametrize("module", ["src.models.variants", "src.models", "src.registry", "src.models.__main__"])
+@pytest.mark.parametrize("module", ["src.zoo.variants", "src.models.build", "src.zoo.registry", "src.models.__main__"])
 def test_import_needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; from src.registry import rows; rows(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from src.data.info import DatasetInfo
 from src.errors import UserError
-from src.models import build_model
-from src.models.naming import TORCHVISION, translated
-from src.models.weights import load, locate, read, sha256_of
-from src.registry import row
+from src.models.build import build_model
+from src.models.pretrained.naming import TORCHVISION, translated
+from src.models.pretrained.weights import load, locate, read, sha256_of
+from src.zoo.registry import row
 
 CLASSES = tuple(map(str, range(5)))
 THOUSAND = tuple(map(str, range(1000)))
@@ -395,7 +395,7 @@ def test_sha256_is_the_files(tmp_path: Path) -> None:
 def test_a_run_directory_is_its_checkpoint(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    from src.runs import plain
+    from src.runs.identity import plain
 
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: no run directory .it holds no config.yaml.$"):
         locate(str(tmp_path), "resnet20")

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from zoo import build, shapes_of
 
 from src.models.complexity import count_macs, count_parameters
-from src.registry import row, rows
+from src.zoo.registry import row, rows
+from zoo import build, shapes_of
 
 NAMES = list(rows())
 

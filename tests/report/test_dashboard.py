@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from src.errors import UserError
-from src.published import published_names, read_published
-from src.report.dashboard import dashboard, groups
-from src.report.figures import KINDS
+from src.report.published import published_names, read_published
+from src.report.render.dashboard import dashboard, groups
+from src.report.render.figures import KINDS
 
 
 def definition(tmp_path: Path, study: str | None) -> dict[str, Any]:

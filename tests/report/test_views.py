@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from made_runs import results, write
 
-from src.published import Claim, Column, Published, Row, Table
 from src.report.claims import judge_claims
-from src.report.formats import as_latex, as_markdown, as_rows, as_text
 from src.report.groups import Group, collect
 from src.report.headline import study_headline
+from src.report.published import Claim, Column, Published, Row, Table
+from src.report.render.formats import as_latex, as_markdown, as_rows, as_text
 from src.report.views import across_view, comparable, general_view, settled, study_view
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)

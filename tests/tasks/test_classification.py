@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
 
-from src.metrics import cells_of
+from src.metrics.confusion import cells_of
 from src.tasks.classification import ClassificationTask, scores, step
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -21,9 +21,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from src.coco_eval import NUMBERS, Scores
-from src.pictures import HEIGHT, Pictures, captioned, contact_sheet, drawn, shown
+from src.metrics.coco import NUMBERS, Scores
 from src.tasks.detection import LOSSES, Judged, Losses, step
+from src.tasks.sheets import HEIGHT, captioned, contact_sheet, drawn, shown
+from src.training.pictures import Pictures
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,15 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
-from src.config import DataConfig, OptimConfig
-from src.data.multilabel import MultilabelData, build
-from src.optim import build_optimizer, rate_at
-from src.pictures import HEIGHT, Pictures
+from src.config.data import DataConfig
+from src.config.optim import OptimConfig
+from src.data.coco.multilabel import MultilabelData, build
+from src.optim.build import build_optimizer
+from src.optim.schedule import rate_at
 from src.tasks.multilabel import MultilabelTask, build_loss, step
-from src.trainer import quiet_lightning
+from src.tasks.sheets import HEIGHT
+from src.training.pictures import Pictures
+from src.training.trainer import quiet_lightning
 
 SETTINGS = {"gamma_negative": 4.0, "gamma_positive": 0.0, "margin": 0.05}
 

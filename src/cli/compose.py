@@ -1,0 +1,143 @@
+"""Compose ``conf/train.yaml`` with the command line into typed configurations, by Hydra."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.run import TrainConfig
+from ..errors import UserError
+from ..text import natural, unknown
+from ..zoo.registry import row, rows
+from .console import FULL_ERROR, variable
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def compose_and_run(job: Callable[[Any], Any]) -> None:
+    """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
+    import hydra
+
+    from ..zoo.registry import store_models
+
+    store_schema()
+    store_models()
+
+    def run(config: Any) -> Any:
+        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+            return job(config)
+
+    check_grids(sys.argv[1:])
+    sys.argv[1:] = with_task(sys.argv[1:])
+    # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
+    with variable("HYDRA_FULL_ERROR", "1"):
+        hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
+
+
+def with_task(words: list[str]) -> list[str]:
+    """The overrides with the task that the data set is first of all for, unless a task is typed or the experiment's
+    is one of the data set's: Hydra cannot let one group's choice be the default of another's."""
+    typed = dict(word.split("=", 1) for word in words if "=" in word)
+    chosen = choices_of(typed.get("experiment", "")) | typed
+    if "data" not in chosen or "task" in typed:
+        return words
+    from ..data.sets.table import SETS
+
+    tasks = list(SETS[chosen["data"]].builders) if chosen["data"] in SETS else ["multiclass"]
+    return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
+
+
+def choices_of(experiment: str) -> dict[str, str]:
+    """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
+    from omegaconf import DictConfig
+
+    entries = experiment_file(experiment).get("defaults", [])
+    choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
+    return {str(group).removeprefix("override /"): choice for group, choice in choices}
+
+
+def experiment_file(name: str) -> Any:
+    """The content of conf/experiment/<name>.yaml; empty where there is none."""
+    from omegaconf import OmegaConf
+
+    file = CONF / "experiment" / f"{name}.yaml"
+    return OmegaConf.load(file) if file.exists() else OmegaConf.create()
+
+
+def check_grids(words: list[str]) -> None:
+    """Raise UserError where experiments with grids of their own are swept over: Hydra would leave the grids out."""
+    for word in words:
+        key, _, value = word.partition("=")
+        names = value.split(",")
+        if key == "experiment" and len(names) > 1 and any("hydra" in experiment_file(name) for name in names):
+            raise UserError(f"{word}: an experiment has a grid of its own; start them one by one")
+
+
+def store_schema() -> None:
+    """Give Hydra the typed schema, so that every key and every value is checked."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=TrainConfig)
+
+
+def typed(config: Any) -> TrainConfig:
+    """The dataclasses of a composed configuration, after each has checked itself; UserError names what is wrong."""
+    from omegaconf import OmegaConf
+
+    strangers = unread(config)
+    if strangers:
+        raise UserError(f"{', '.join(strangers)}: no such setting; nothing reads it (python -m src.train --help)")
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, TrainConfig)
+    return result
+
+
+def changed(config: Any, overrides: list[str]) -> Any:
+    """A stored configuration with overrides typed on the command line: `group=name` first, then `key=value`.
+
+    A named data set or model replaces the stored one; of other groups, what the name says is laid over what was stored.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    parsed = [o for o in OverridesParser.create().parse_overrides(overrides) if not o.key_or_group.startswith("hydra")]
+    values = []
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if key in ("experiment", "recipe"):
+            raise UserError(f"{key}={value}: names a new run; here, type only what differs from the stored one")
+        if not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
+            values.append(override)
+        elif key == "model":
+            config.model = OmegaConf.structured(row(value))
+        elif value not in group_choices(key):
+            raise UserError(unknown(key, value, group_choices(key)))
+        else:
+            node = OmegaConf.structured(OmegaConf.get_type(config[key])) if key == "data" else config[key]
+            config[key] = OmegaConf.merge(node, OmegaConf.load(CONF / key / f"{value}.yaml"))
+    for override in values:
+        with open_dict(config) if override.is_add() else contextlib.nullcontext():
+            OmegaConf.update(config, override.key_or_group, override.value())
+    return config
+
+
+def unread(config: Any, prefix: str = "") -> list[str]:
+    """The keys of a configuration that its dataclasses lack: a `+typo=3` is accepted by Hydra, but read by nobody."""
+    from omegaconf import DictConfig, OmegaConf
+
+    kind = OmegaConf.get_type(config)
+    known = {f.name for f in fields(kind)} if is_dataclass(kind) else set(config)
+    names = [prefix + str(key) for key in config if key not in known]
+    for key in known & set(config):
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            names += unread(node, f"{prefix}{key}.")
+    return names
+
+
+def group_choices(group: str) -> list[str]:
+    """The names that a config group offers: its files in conf/ and, for models, the registry."""
+    names = {path.stem for path in (CONF / group).glob("*.yaml")}
+    return sorted(names | set(rows()) if group == "model" else names, key=natural)

@@ -1,0 +1,30 @@
+"""What a command shares with the console: what it says, and the environment it passes on."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it, which is what other processes are to inherit
+
+
+TRACEBACKS = FULL_ERROR == "1" or "debug=true" in (word.lower() for word in sys.argv)
+
+
+def say(text: str) -> None:
+    """Print to stderr; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str | None) -> Iterator[None]:
+    """Give an environment variable this value for a while; None means unset."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

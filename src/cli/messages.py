@@ -1,0 +1,100 @@
+"""One clear sentence for every error: Hydra's and OmegaConf's own pages are not for a person."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ..errors import UserError
+from ..text import clipped, first_line, unknown
+from .compose import CONF, group_choices
+
+WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
+    "to Float": "a number is needed",
+    "to Integer": "a whole number is needed",
+    "not a valid bool": "true or false is needed",
+    "is not a ListConfig": "a list is needed, such as [a,b]",
+}
+
+
+def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
+    """What to tell a person about this error of these words (the command line's), in at most twelve lines."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if wrong := next((e for e in chain(error) if isinstance(e, UserError)), None):
+        return str(wrong)
+    if isinstance(error, MissingConfigException):
+        return missing_choice(error.missing_cfg_file or "")
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not of the form key=value ({first_line(error.message)})"
+    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    if cause is not None:
+        return wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
+    if isinstance(error, HydraException):
+        return clipped(str(error))
+    if isinstance(error, OSError) and error.errno == 28:
+        place = f" at {error.filename}" if error.filename else ""
+        return f"No space left on the device{place}: free some; what was saved before is intact."
+    if type(error).__module__.startswith("wandb"):
+        return f"W&B: {first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
+    name = type(error).__name__
+    return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """The error, its cause, the cause's cause, and so on."""
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
+        found.append(cause)
+    return found
+
+
+def missing_choice(path: str) -> str:
+    """The sentence for `group=name` where the group has no such name."""
+    group, _, name = path.removesuffix(".yaml").rpartition("/")
+    group = group.lstrip("/")
+    if not (CONF / group).is_dir() or not group:
+        return f"{path}: no such configuration"
+    if group == "recipe":
+        known = group_choices("recipe")
+        task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
+        data = name.removesuffix(f"_{task}")
+        if data not in group_choices("data"):
+            return unknown("data", data, group_choices("data"))
+        if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
+            return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
+        return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
+    hint = " (python -m src.models lists them all)" if group == "model" else ""
+    return unknown(group, name, group_choices(group)) + hint
+
+
+def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
+    """The sentence for a key that does not exist or a value of the wrong type."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
+
+    key = str(getattr(cause, "full_key", "") or "")
+    reason = first_line(str(cause))
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{key}: a value is needed"
+    space = next((w for w in words if w.lstrip("+").startswith("hpo.space")), None)
+    if space and (key.startswith("hpo.space") or "RangeConfig" in reason):
+        return (
+            f"{space}: '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' adds a setting to the search, and without "
+            "+ it changes one that the file in conf/hpo has"
+        )
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        parent, _, _ = key.rpartition(".")
+        kind = cause.object_type if is_dataclass(cause.object_type) else None
+        known = [f.name for f in fields(kind)] if kind else []
+        stem = f"{parent}." if parent else ""
+        near = difflib.get_close_matches(key.rpartition(".")[2], known, n=3)
+        if near:
+            return f"{key}: no such setting; did you mean {', '.join(stem + n for n in near)}?"
+        return f"{key}: no such setting; {parent or 'the top level'} has: {', '.join(known)}"
+    if isinstance(cause, ValidationError):
+        typed_word = next((w for w in words if w.lstrip("+").startswith(f"{key}=")), key)
+        wanted = next((text for word, text in WANTED.items() if word in reason), reason)
+        return f"{typed_word}: {wanted}"
+    return clipped(f"{first_line(text)} {reason}")

@@ -1,0 +1,1 @@
+"""The typed configuration (imports no torch)."""

@@ -1,0 +1,104 @@
+"""The choice of a data set."""
+
+from dataclasses import dataclass, field
+
+from .fields import check_choices, require, setting
+
+
+@dataclass
+class DataConfig:
+    name: str = setting("", "the data set")
+    root: str = setting("data", "the folder that holds the data sets", identity=False)
+    download: bool = setting(True, "fetch a missing official set", identity=False)
+    batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")
+    eval_batch_size: int = setting(512, "images a validation or test batch, over all devices", identity=False)
+    val_fraction: float = setting(0.1, "share of the training set held out for validation, in [0, 1)")
+    split_seed: int = setting(0, "seed of the validation cut and of limit_train")
+    limit_train: float | None = setting(
+        None, "train on a class-balanced subset: a share (at most 1) or a number of images (above 1)"
+    )
+    classes: list[str] | None = field(
+        default=None,
+        metadata={"help": "keep only these classes, by name or number, in this order", "identity": True},
+    )
+    image_size: int | None = setting(None, "side of the square images; the set's own by default [pixels]")
+    channels: int | None = setting(None, "1 or 3; the set's own by default")
+    normalize: str = setting(
+        "dataset",
+        "how pixels are scaled; half: to [-1, 1], weights: as for the initial weights",
+        choices=("auto", "dataset", "imagenet", "half", "per_pixel_mean", "none", "weights"),
+    )
+    augment: str = setting("none", "the training augmentation preset, by name (src/data/transforms.py)")
+    skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
+    test_size: int | None = setting(
+        None, "photos: side of validation and test images; by default the preset's, or data.image_size [pixels]"
+    )
+    train_sizes: list[int] = setting(
+        [],
+        "photos: sides of the training images, each for an equal part of the epochs (progressive resizing); "
+        "detection: their shorter sides, drawn by the image [pixels]",
+    )
+    train_sizes_ramp: list[float] = setting(
+        [], "photos: [from, to], shares of the epochs between which the side rises from the first to the last of them"
+    )
+    mixup: float | None = setting(None, "photos: parameter of mixup's Beta law; by default the preset's; 0: none")
+    cutmix: float | None = setting(None, "photos: parameter of CutMix's Beta law; by default the preset's; 0: none")
+    ten_crop: bool = setting(False, "photos: test on corners, centre and their mirror images, averaged")
+    workers: int | None = setting(
+        None, "processes that read data, a device; by default the cores less one", identity=False
+    )
+    max_size: int | None = setting(
+        None, "detection: the most that the longer side becomes; by default 5/3 of the shorter one's [pixels]"
+    )
+    train_json: str | None = setting(None, "data=coco: your own training annotations", identity=False)
+    train_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    val_json: str | None = setting(
+        None, "your own validation annotations; without test_json, the test's", identity=False
+    )
+    val_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    test_json: str | None = setting(None, "your own test annotations", identity=False)
+    test_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+
+    def __post_init__(self) -> None:
+        check_choices(self, "data")
+        require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: at least 1 image")
+        require(self.eval_batch_size >= 1, f"data.eval_batch_size={self.eval_batch_size}: at least 1 image")
+        require(0 <= self.val_fraction < 1, f"data.val_fraction={self.val_fraction}: from 0 up to, but not, 1")
+        require(
+            self.limit_train is None or self.limit_train > 0,
+            f"data.limit_train={self.limit_train}: a share in (0, 1] or a number of images above 1",
+        )
+        require(self.channels in (None, 1, 3), f"data.channels={self.channels}: 1 or 3")
+        require(
+            self.image_size is None or 4 <= self.image_size <= 2048,
+            f"data.image_size={self.image_size}: from 4 to 2048 pixels",
+        )
+        require(
+            self.classes is None or len(self.classes) >= (1 if self.name == "coco" else 2),
+            f"data.classes={self.classes}: at least two classes",
+        )
+        require(self.workers is None or self.workers >= 0, f"data.workers={self.workers}: at least 0")
+        self._check_photos()
+
+    def _check_photos(self) -> None:
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"data.{name}={value}: above 0, or 0 for none")
+        require(
+            self.test_size is None or 4 <= self.test_size <= 2048,
+            f"data.test_size={self.test_size}: from 4 to 2048 pixels",
+        )
+        require(
+            self.max_size is None or self.max_size >= max(self.test_size or self.image_size or 4, *self.train_sizes, 4),
+            f"data.max_size={self.max_size}: the longer side is at least as long as the shorter one",
+        )
+        sizes, ramp = self.train_sizes, self.train_sizes_ramp
+        require(all(4 <= size <= 2048 for size in sizes), f"data.train_sizes={sizes}: each from 4 to 2048 pixels")
+        require(
+            not sizes or self.image_size is None,
+            f"data.train_sizes={sizes} and data.image_size={self.image_size}: both name the training images' side",
+        )
+        require(
+            not ramp or (len(ramp) == 2 and 0 <= ramp[0] < ramp[1] <= 1 and len(sizes) == 2),
+            f"data.train_sizes_ramp={ramp}: two rising shares of the epochs, between two data.train_sizes",
+        )

@@ -1,0 +1,100 @@
+"""The typed schema of a run: names, types and neutral defaults. Recipes live in ``conf/``.
+
+Each leaf says in its metadata whether it is part of a run's identity (``src.runs.identity.config_hash``); only identity
+leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
+Importing this module imports no torch: ``--help`` and configuration errors must not wait for it.
+"""
+
+from dataclasses import dataclass, field
+
+from .data import DataConfig
+from .fields import check_choices, require, setting
+from .logger import LoggerConfig
+from .model import ModelConfig
+from .optim import FinetuneConfig, OptimConfig
+from .search import HpoConfig
+from .task import DETECTION, TaskConfig
+from .trainer import TrainerConfig
+
+
+@dataclass
+class TrainConfig:
+    """One run. ``model`` … ``logger`` are config groups."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = setting(0, "seed of the initial weights, the order and the augmentation")
+    protocol: str = setting("last", "which weights the test sees: last or best_val", choices=("last", "best_val"))
+    test: bool = setting(
+        True, "measure on the test set after training; false leaves that to a later start of the run", identity=False
+    )
+    monitor_test: bool = setting(False, "also draw test curves for a figure; they never select anything")
+    experiment_name: str = setting("", "the experiment's name, for groups and reports", identity=False)
+    output_root: str = setting("outputs", "the folder of the run directories", identity=False)
+    fresh: bool = setting(False, "start over: delete what the run directory holds", identity=False)
+    resume: str | None = setting(None, "continue this run directory under changed devices or epochs", identity=False)
+    resume_anyway: bool = setting(False, "resume although the code has changed since", identity=False)
+    debug: bool = setting(False, "show tracebacks", identity=False)
+    preflight: str = setting(
+        "check", "only: train nothing, but say what it will take", identity=False, choices=("check", "only")
+    )
+    preflight_memory: float | None = setting(
+        None, "preflight: the memory that is free for a job, in place of this machine's [GB]", identity=False
+    )
+    hpo: HpoConfig | None = setting(None, "search over settings: with -m, a name in conf/hpo", identity=False)
+
+    def __post_init__(self) -> None:
+        check_choices(self, "top level")
+        require(
+            not (self.protocol == "best_val" and self.data.val_fraction == 0),
+            "protocol=best_val needs a validation set, but data.val_fraction=0 keeps none; use protocol=last",
+        )
+        require(
+            not (self.optim.schedule == "plateau" and self.data.val_fraction == 0),
+            "optim.schedule=plateau watches the validation loss, but data.val_fraction=0 keeps no validation set",
+        )
+        require(
+            self.finetune.name == "full" or self.model.weights is not None,
+            f"finetune={self.finetune.name}: the backbone would stay random; say what to start from: model.weights=…",
+        )
+        require(
+            self.finetune.name != "head" or self.finetune.backbone_lr == 1,
+            f"finetune.backbone_lr={self.finetune.backbone_lr}: finetune=head leaves the backbone as it is",
+        )
+        require(
+            not self.finetune.freeze_batchnorm or self.model.weights is not None,
+            "finetune.freeze_batchnorm=true: it would fix random statistics; say what to start from: model.weights=…",
+        )
+        require(
+            self.model.weights is not None or not self.model.weights_sha256,
+            "model.weights_sha256: of which file? model.weights=… says it",
+        )
+        if self.task.name in DETECTION:
+            self._check_detection()
+        require(
+            not (self.trainer.compile and getattr(self.model, "checkpoint_activations", False)),
+            "trainer.compile=true: torch cannot compile a network that recomputes its blocks as "
+            "model.checkpoint_activations=true asks; choose one of them",
+        )
+        require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
+
+    def _check_detection(self) -> None:
+        require(
+            self.optim.schedule != "plateau",
+            "optim.schedule=plateau watches the validation loss, and detectors have none; use optim=sgd_multistep",
+        )
+        require(
+            self.finetune == FinetuneConfig(),
+            "finetune: of a detector, task.trainable_stages and task.freeze_batchnorm say what learns",
+        )
+        for name in ("freeze_batchnorm", "trainable_stages"):
+            value = getattr(self.task, name)
+            require(
+                self.model.weights is not None or value is None or value is False,
+                f"task.{name}={value}: it would fix a random backbone; say what to start from: model.weights=…",
+            )

@@ -1,0 +1,115 @@
+"""Where the files of a COCO-format set lie, what is in them, and what names their content; needs no torch.
+
+COCO's own layout is ``data.root``/annotations/instances_{train,val}2017.json beside {train,val}2017/*.jpg. Any other
+files are named one by one: data.train_json with data.train_images, likewise val and, if there is one, test. Without a
+test file, as in COCO, val is the test set and validation is cut from train.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...config.data import DataConfig
+from ...errors import UserError
+
+LISTS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True)
+class Files:
+    """One split: its annotations and the folder of its images."""
+
+    json: Path
+    images: Path
+
+
+def locate(config: DataConfig) -> dict[str, Files]:
+    """The files of the splits "train", "test" and perhaps "val".
+
+    Raises UserError where a file or folder is not there, or is not named.
+    """
+    own = {split: _own(config, split) for split in ("train", "val", "test")}
+    if not any(own.values()):
+        found = _published(config)
+    else:
+        found = {split: files for split, files in own.items() if files is not None}
+        if "train" not in found:
+            raise UserError("data.train_json: which file holds the training annotations? Only others are named")
+        if "test" not in found and "val" not in found:
+            raise UserError("data.val_json: which file holds the annotations to test on? (or data.test_json)")
+    if "test" not in found:
+        found["test"] = found.pop("val")
+    for split, files in found.items():
+        if not files.json.is_file():
+            raise UserError(f"{files.json}: no such file; the annotations of {split} belong there{HINT}")
+        if not files.images.is_dir():
+            raise UserError(f"{files.images}: no such folder; the images of {split} belong there{HINT}")
+    return found
+
+
+HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
+
+
+def _own(config: DataConfig, split: str) -> Files | None:
+    """The files that the user names; images lie beside their annotations where no folder is named."""
+    annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
+    if annotations is None and images is not None:
+        raise UserError(f"data.{split}_images={images}: and its annotations? Name them with data.{split}_json")
+    if annotations is None:
+        return None
+    path = Path(annotations).expanduser()
+    return Files(path, Path(images).expanduser() if images is not None else path.parent)
+
+
+def _published(config: DataConfig) -> dict[str, Files]:
+    root = Path(config.root).expanduser()
+    if not (root / "annotations").is_dir() and (root / "coco" / "annotations").is_dir():
+        root = root / "coco"
+    return {
+        split: Files(root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017")
+        for split in ("train", "val")
+    }
+
+
+def content(config: DataConfig) -> str:
+    """sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
+    lines = []
+    for split, files in sorted(locate(config).items()):
+        digest = hashlib.sha256()
+        try:
+            with open(files.json, "rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise UserError(f"{files.json}: {error.strerror}") from error
+        lines.append(f"{split}\t{digest.hexdigest()}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of an annotation file: lists of images, annotations and categories, whatever is in them.
+
+    Raises UserError where it is no JSON, or another JSON.
+    """
+    try:
+        text = path.read_bytes()
+        if not text.strip():
+            raise UserError(f"{path}: is empty; the annotations of COCO's format are a JSON file")
+        found = json.loads(text)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise UserError(f"{path}: no JSON file, so no COCO annotations ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds a list, not COCO's images, annotations and categories; are these results?")
+    for name in LISTS:
+        entries = found.get(name)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            has = ", ".join(map(str, list(found)[:6])) or "nothing"
+            raise UserError(f"{path}: has no list of {name}, which COCO's format asks for; it has: {has}")
+    for name in ("images", "categories"):
+        if not found[name]:
+            raise UserError(f"{path}: its list of {name} is empty")
+    return found

@@ -1,0 +1,290 @@
+"""An index of a COCO-format data set: which images there are, and what is known of each.
+
+Categories become contiguous labels in ascending order of their ids, or in the order of data.classes. Images without
+objects are kept, also where data.classes leaves them without any. A crowd region (iscrowd=1) is an annotation like
+any other here: its category is present in the image, though its objects are not told apart.
+"""
+
+import difflib
+import logging
+import pickle
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ...config.data import DataConfig
+from ...errors import UserError
+from ..cut import cut, limited
+from .check import drawable, preflight
+from .files import Files, locate, read
+
+
+class ImageRecord(NamedTuple):
+    """An image as its annotations tell of it."""
+
+    id: int
+    path: Path
+    width: int
+    height: int
+
+
+class CocoIndex:
+    """One split of a COCO-format set.
+
+    ``classes[k]`` and ``category_ids[k]`` belong to label k; ``presence`` [N, C] tells which labels an image has.
+    The annotations lie pickled in one tensor, which the worker processes share; as Python objects, each would have
+    its own copy of them sooner or later.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Path,
+        classes: tuple[str, ...],
+        category_ids: tuple[int, ...],
+        images: list[ImageRecord],
+        annotations: Sequence[list[dict[str, Any]]],
+    ) -> None:
+        """``annotations``: of each image, as in the file, with ``label`` added."""
+        self.source, self.classes, self.category_ids, self.images = source, classes, category_ids, images
+        self.presence = torch.zeros(len(images), len(classes), dtype=torch.bool)
+        self._drawable = torch.zeros(len(images), 2, dtype=torch.int64)  # objects, and those with a mask
+        self._boxed = True
+        parts = []
+        for i, objects in enumerate(annotations):
+            self.presence[i, [a["label"] for a in objects]] = True
+            self._drawable[i, 0] = len(objects)
+            self._drawable[i, 1] = sum(drawable(a) is not None for a in objects)
+            self._boxed &= all("bbox" in a for a in objects)
+            parts.append(pickle.dumps(objects, protocol=pickle.HIGHEST_PROTOCOL))
+        ends = np.cumsum([len(part) for part in parts])
+        self._packed = torch.from_numpy(np.frombuffer(b"".join(parts), dtype=np.uint8).copy())
+        self._spans = torch.from_numpy(np.stack([ends - [len(part) for part in parts], ends], axis=1))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def annotations(self, i: int) -> list[dict[str, Any]]:
+        """The annotations of image ``i`` as in the file, in its order, each with its contiguous ``label`` added.
+
+        A box without an area is still there, and one may reach out of its image (src/data/coco/check.py).
+        """
+        first, last = self._spans[i].tolist()
+        objects: list[dict[str, Any]] = pickle.loads(self._packed[first:last].numpy().tobytes())
+        return objects
+
+    def load(self, i: int) -> Tensor:
+        """Image ``i`` as uint8 [3, H, W] of the size that its annotations are drawn on; see ``load_image``.
+
+        Raises UserError where it cannot be read, or has another size.
+        """
+        record = self.images[i]
+        image = load_image(record.path)
+        height, width = image.shape[1:]
+        if (width, height) != (record.width, record.height):
+            raise UserError(
+                f"{record.path}: is {width}x{height} pixels, but {self.source} says {record.width}x{record.height}"
+            )
+        return image
+
+    def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "CocoIndex":
+        """The index of these images only, in this order; it shares the annotations' memory."""
+        part = object.__new__(type(self))
+        rows = torch.as_tensor(chosen, dtype=torch.int64)
+        part.__dict__ |= self.__dict__
+        part.images = [self.images[i] for i in rows.tolist()]
+        part.presence, part._drawable, part._spans = self.presence[rows], self._drawable[rows], self._spans[rows]
+        return part
+
+    def require_boxes(self) -> None:
+        """Raise UserError where annotations have no boxes, which detection learns from."""
+        if not self._boxed:
+            raise UserError(
+                f"{self.source}: has annotations without a bbox, which detection learns from; use task=multilabel"
+            )
+
+    def require_masks(self) -> None:
+        """Raise UserError where no annotation has a mask, which instance segmentation learns from."""
+        objects, masks = self._drawable.sum(dim=0).tolist()
+        if objects and not masks:
+            raise UserError(
+                f"{self.source}: its {objects:,} annotations have boxes only, no segmentation; use task=detection"
+            )
+
+    def to_coco(self) -> Any:
+        """The same as pycocotools.COCO, for its evaluator: with the file's own image and category ids."""
+        from pycocotools.coco import COCO
+
+        objects = [a for i in range(len(self)) for a in self.annotations(i)]
+        coco = COCO()
+        coco.dataset = {
+            "info": {},
+            "images": [
+                {"id": r.id, "file_name": r.path.name, "width": r.width, "height": r.height} for r in self.images
+            ],
+            "categories": [{"id": k, "name": name} for k, name in zip(self.category_ids, self.classes, strict=True)],
+            "annotations": [{key: value for key, value in a.items() if key != "label"} for a in objects],
+        }
+        with redirect_stdout(StringIO()):  # it prints its progress
+            coco.createIndex()
+        return coco
+
+
+def load_image(path: Path) -> Tensor:
+    """An image file as RGB, uint8 [3, H, W]; grey and CMYK are converted, EXIF's orientation is ignored as COCO does.
+
+    Pillow decodes as fast as torchvision, whose decoders are deprecated, and reads more formats. Raises UserError.
+    """
+    try:
+        with Image.open(path) as file:
+            pixels = np.array(file.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
+        raise unreadable(path, error) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The sentence for an image file that is missing or damaged."""
+    reason = (str(error) or type(error).__name__).replace(f": {str(path)!r}", "").replace(f" {str(path)!r}", "")
+    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true goes on without such images")
+
+
+def load_splits(config: DataConfig) -> dict[str, CocoIndex]:
+    """The index of "train", "test" and, unless data.val_fraction is 0, "val", as the configuration chooses them.
+
+    Validation, where the set has none of its own beside a test set, is cut from train, and data.limit_train takes a
+    part of the rest; both are stratified by each image's rarest category. Raises UserError for all that is wrong.
+    """
+    indices = {
+        split: read_index(files, wanted=config.classes, skip_unreadable=config.skip_unreadable)
+        for split, files in locate(config).items()
+    }
+    train = indices["train"]
+    for index in indices.values():
+        if (index.category_ids, index.classes) != (train.category_ids, train.classes):
+            raise UserError(f"{index.source}: its categories are not those of {train.source}{differing(index, train)}")
+    for split in ("train", "test"):
+        if not indices[split].presence.any():
+            raise UserError(
+                f"{indices[split].source}: no annotation names one of the {len(train.classes)} categories in an image, "
+                f"so there is nothing to {'learn' if split == 'train' else 'test on'}"
+            )
+    if config.val_fraction == 0:
+        indices.pop("val", None)
+    elif "val" not in indices:
+        kept, off = cut(strata(train.presence), config.val_fraction, config.split_seed)
+        indices |= {"train": train.take(kept), "val": train.take(off)}
+    if config.limit_train is not None:
+        train = indices["train"]
+        indices["train"] = train.take(
+            limited(strata(train.presence), config.limit_train, config.split_seed, proportional=True)
+        )
+    for split, index in indices.items():
+        if not len(index):
+            raise UserError(f"data={config.name}: no {split} images are left; look at data.val_fraction")
+    return indices
+
+
+def differing(index: CocoIndex, other: CocoIndex) -> str:
+    """The first categories (id and name) that only one of two indices has, in brackets."""
+    own, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
+    extra, lacking = [c for c in own if c not in others], [c for c in others if c not in own]
+    parts = [
+        f"{word} {', '.join(f'{name} (id {k})' for k, name in found[:3])}{', …' if len(found) > 3 else ''}"
+        for word, found in (("it lacks", lacking), ("only it has", extra))
+        if found
+    ]
+    return f" ({'; '.join(parts)})"
+
+
+def strata(presence: Tensor) -> NDArray[np.int64]:
+    """Each image's rarest label int64 [N] (C for an image without any), from presence bool [N, C]."""
+    counts = presence.sum(dim=0).expand_as(presence).masked_fill(~presence, len(presence) + 1)
+    rarest = torch.where(presence.any(dim=1), counts.argmin(dim=1), presence.shape[1])
+    result: NDArray[np.int64] = rarest.numpy()
+    return result
+
+
+def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable: bool = False) -> CocoIndex:
+    """The index of one split after its preflight.
+
+    ``wanted`` selects categories by name or id. With ``skip_unreadable`` every image is decoded once, and those that
+    are missing or damaged are left out. Raises UserError.
+    """
+    try:
+        content = read(files.json)
+        missing = preflight(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
+    except OSError as error:  # a folder that may not be entered
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    ids = choose(names, wanted) if wanted else sorted(names)
+    images = [
+        ImageRecord(image["id"], files.images / image["file_name"], image["width"], image["height"])
+        for image in content["images"]
+        if image["id"] not in missing
+    ]
+    if skip_unreadable:
+        images = without_unreadable(images, left_out=len(missing), source=files.json)
+    label = {category: k for k, category in enumerate(ids)}
+    objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        if annotation["category_id"] in label:
+            objects[annotation["image_id"]].append(annotation | {"label": label[annotation["category_id"]]})
+    del content  # COCO's takes gigabytes
+    return CocoIndex(
+        source=files.json,
+        classes=tuple(names[k] for k in ids),
+        category_ids=tuple(ids),
+        images=images,
+        annotations=[objects[image.id] for image in images],
+    )
+
+
+def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
+    """The ids of the wanted categories, named by name or id, in this order.
+
+    Raises UserError for a category that is unknown or named twice.
+    """
+    by_name = {name: k for k, name in names.items()}
+    chosen = []
+    for word in map(str, wanted):
+        if word not in by_name and not (word.isdecimal() and int(word) in names):
+            near = difflib.get_close_matches(word, by_name, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"they begin with {', '.join(list(by_name)[:10])}"
+            raise UserError(f"data.classes: {word!r} is no name or id of the {len(names)} categories; {hint}")
+        same = [k for k, name in names.items() if name == word]
+        if len(same) > 1:
+            raise UserError(f"data.classes: {word!r} names {len(same)} categories; choose by id: {same}")
+        chosen.append(by_name[word] if word in by_name else int(word))
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"data.classes={','.join(map(str, wanted))}: a category is named twice")
+    return chosen
+
+
+def without_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
+    """The images that can be decoded; a warning tells how many cannot, with the ``left_out`` ones before."""
+
+    def readable(image: ImageRecord) -> bool:
+        try:
+            load_image(image.path)
+        except UserError:
+            return False
+        return True
+
+    with ThreadPool() as pool:  # Pillow decodes outside of the interpreter's lock
+        read = pool.imap(readable, images, chunksize=8)
+        fine = list(tqdm(read, "reading images", len(images), disable=None, delay=2, leave=False))
+    if left_out := left_out + fine.count(False):
+        logging.getLogger(__name__).warning("%s: %d unreadable or missing images are left out", source, left_out)
+    return [image for image, is_fine in zip(images, fine, strict=True) if is_fine]

@@ -1,0 +1,1 @@
+"""Photos that are decoded while training."""

@@ -1,0 +1,30 @@
+"""The side of training and test photos, epoch by epoch."""
+
+from collections.abc import Sequence
+
+from ...config.data import DataConfig
+from ..transforms import Photos
+
+
+def sides(config: DataConfig, preset: Photos) -> tuple[list[int], int]:
+    """The sides of the training images, in the order of the epochs, and of the test images [pixels]."""
+    if config.train_sizes:
+        return config.train_sizes, config.test_size or preset.test_size
+    if config.image_size:
+        return [config.image_size], config.test_size or config.image_size
+    return [preset.train_size], config.test_size or preset.test_size
+
+
+def side_at(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:
+    """The side of the training images in this epoch (from 0) of ``epochs`` [pixels].
+
+    Each of ``sizes`` holds for an equal part of them. With ``ramp`` = (from, to), shares of the epochs, the side stays
+    at the first, then rises in multiples of 32 to the last, and stays there.
+    """
+    if not ramp:
+        return sizes[min(epoch * len(sizes) // epochs, len(sizes) - 1)]
+    progress, (first, last) = epoch / epochs, ramp
+    if progress <= first or progress >= last:
+        return sizes[0 if progress <= first else -1]
+    side = sizes[0] + (sizes[-1] - sizes[0]) * (progress - first) / (last - first)
+    return round(side / 32) * 32

@@ -1,0 +1,1 @@
+"""Sets that lie in memory on the training device."""

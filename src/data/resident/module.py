@@ -1,0 +1,158 @@
+"""The data module: the splits of one run, and their loaders on any device."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...config.data import DataConfig
+from ...config.fields import default_of
+from ...errors import UserError
+from ..adapt import resized, with_channels, with_classes
+from ..base import DataModule, check_parts
+from ..cut import cut_splits
+from ..info import DatasetInfo
+from ..normalization import check_fits, normalization_of, statistics
+from ..raw import Split
+from ..sets.table import source
+from ..transforms import Preset, preset
+from .augment import padded
+from .loader import EvalLoader, TrainLoader
+
+FOR_PHOTOS = ("test_size", "train_sizes", "train_sizes_ramp", "mixup", "cutmix", "ten_crop")
+
+
+def build(
+    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+) -> "ImageData":
+    """``src.data.build.build_data``: load, choose classes, cut, limit, resize, measure."""
+    augment = preset(config.augment)
+    check_resident(config)
+    check_parts(config.batch_size, devices, accumulate)
+    if config.normalize == "weights" and normalization is None:
+        raise UserError(
+            "data.normalize=weights: it comes with weights, so it needs model.weights=<a checkpoint of ours>"
+        )
+    try:
+        load = source(config.name).load
+        assert load is not None, f"{config.name} does not lie in memory"
+        raw = load(config)
+    except OSError as error:  # no permission, no space, a disk that fails: it names the file itself
+        raise UserError(f"data={config.name}: {error}") from error
+    facts = raw.info
+    if config.classes:
+        raw = with_classes(raw, config.classes)
+    splits, info = cut_splits(raw, config), raw.info
+    del raw  # a large folder would otherwise lie in memory twice
+    if config.batch_size > len(splits["train"]):
+        raise UserError(
+            f"data.batch_size={config.batch_size} is larger than the {len(splits['train'])} training images; "
+            "lower it, for no batch would be full"
+        )
+    size, channels = config.image_size or facts.image_size, config.channels or facts.channels
+    splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
+    info = replace(info, image_size=size, channels=channels)
+    train = torch.from_numpy(splits["train"].images)
+    if config.classes or size != facts.image_size or channels < facts.channels or config.name == "folder":
+        mean, std = statistics(train)
+        info = replace(info, mean=mean, std=std)
+    elif channels > facts.channels:
+        info = replace(info, mean=facts.mean * channels, std=facts.std * channels)
+    if config.normalize == "weights" and normalization is not None:
+        check_fits(normalization, info)
+    else:  # auto, where nobody has chosen before, is the set's own
+        normalization = normalization_of("dataset" if config.normalize == "auto" else config.normalize, info, train)
+    return ImageData(
+        info,
+        splits,
+        normalization=normalization,
+        augment=augment,
+        seed=seed,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        accumulate=accumulate,
+    )
+
+
+def check_resident(config: DataConfig) -> None:
+    """Raise UserError for settings that only photos decoded while training have."""
+    for f in fields(config):
+        if f.name in FOR_PHOTOS and getattr(config, f.name) != default_of(f):
+            raise UserError(
+                f"data.{f.name}={getattr(config, f.name)}: only for photos in folders (data=imagenet), "
+                f"not for data={config.name}"
+            )
+
+
+class ImageData(DataModule):
+    """Splits that lie, as bytes, on the device that uses them; common: see DataModule."""
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        splits: dict[str, Split],
+        *,
+        augment: Preset,
+        **common: Any,
+    ) -> None:
+        super().__init__(info, splits, **common)
+        self.augment = augment
+        self._splits = {
+            name: (torch.from_numpy(split.images).contiguous(), torch.from_numpy(split.labels))
+            for name, split in splits.items()
+        }
+        images, labels = self._splits["train"]
+        self.padding = p = augment.padding(info.image_size)
+        # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
+        self._splits["train"] = (padded(images, p, reflect=augment.reflect), labels)
+        self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; moved there once."""
+        key = split, torch.device(device)
+        if key not in self._resident:
+            images, labels = self._splits[split]
+            self._resident[key] = images.to(device), labels.to(device)
+        return self._resident[key]
+
+    def train_loader(
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epoch: int = 0,
+        trained: Callable[[], int] | None = None,
+    ) -> TrainLoader:
+        check_parts(self.batch_size, world, self.accumulate)
+        images, labels = self.resident("train", device)
+        return TrainLoader(
+            images,
+            labels,
+            self.normalization,
+            padding=self.padding,
+            reflect=self.augment.reflect,
+            flip=self.augment.flip,
+            alternate=self.augment.alternate,
+            rotate=self.augment.rotate,
+            scale=self.augment.scale,
+            hole=self.augment.hole(self.info.image_size),
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=rank,
+            world=world,
+            trained=trained,
+        )
+
+    def eval_loader(
+        self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1
+    ) -> EvalLoader:
+        images, labels = self.resident(split, device)
+        if split == "train" and (p := self.padding):
+            images = images[:, p:-p, p:-p]
+        size = self.eval_batch_size
+        return EvalLoader(images, labels, self.normalization, batch_size=size, rank=rank, world=world)

@@ -1,0 +1,88 @@
+"""Your own images in folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
+
+The classes are the folders of ``train``. Without a ``val`` folder, validation is cut from train. Without a
+``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is cut from train.
+With ``data.val_fraction=0`` there is no validation at all.
+"""
+
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from ...errors import UserError
+from ..info import DatasetInfo
+from ..photos.listing import scan
+from ..photos.reader import opened, reason, report
+from ..raw import Raw, Split
+
+IMAGE_SIZE = 64  # where data.image_size names none [pixels]
+
+
+def content(root: str) -> str:
+    """What names the content of the folder; UserError where it has not the expected layout."""
+    return scan(root).content()
+
+
+def load(root: str, size: int | None, channels: int | None, skip_unreadable: bool) -> Raw:
+    """Decode all images to squares of ``size`` pixels; mean and deviation, still 0 and 1, are to be measured.
+
+    Raises UserError for a wrong folder (see ``scan``), for unreadable files, and for too little memory.
+    """
+    listing = scan(root)
+    size, channels = size or IMAGE_SIZE, channels or 3
+    files = [(split, *file) for split in listing.splits for file in listing.files(split)]
+    _check_memory(len(files), size, channels)
+    images = np.empty((len(files), size, size, channels), dtype=np.uint8)
+
+    def decode_into(k: int) -> str | None:
+        path = listing.root / files[k][1]
+        try:
+            images[k] = decode(path, size, channels)
+        except Exception as error:
+            return f"{files[k][1]}: {reason(error, path)}"
+        return None
+
+    with ThreadPool() as pool:  # Pillow decodes outside of the interpreter's lock
+        read = pool.imap(decode_into, range(len(files)), chunksize=8)
+        problems = list(tqdm(read, "reading images", len(files), disable=None, delay=2, leave=False))
+    report([problem for problem in problems if problem], listing.root, skip_unreadable)
+
+    def split(name: str) -> Split:
+        kept = [k for k, file in enumerate(files) if file[0] == name and not problems[k]]
+        if not kept:
+            raise UserError(f"{listing.root / name}: none of its images can be read")
+        return Split(images[kept], np.array([files[k][2] for k in kept], dtype=np.int64))
+
+    info = DatasetInfo("folder", listing.classes, channels, size, (0.0,) * channels, (1.0,) * channels)
+    return Raw(info, split("train"), split("test"), split("val") if "val" in listing.splits else None)
+
+
+def decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    """An image file as uint8 [size, size, channels]: resized by its shorter side, then centre cropped.
+
+    Antialiased bicubic; see ``opened`` for turned, transparent and 16-bit images.
+    """
+    image = ImageOps.fit(opened(path, "L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(size, size, channels)
+
+
+def _check_memory(n: int, size: int, channels: int) -> None:
+    need, have = n * size * size * channels, _available_memory()
+    if have and need > have / 2:
+        raise UserError(
+            f"{n} images of {size}x{size} pixels need {need / 2**30:.1f} GiB, more than half of the "
+            f"{have / 2**30:.1f} GiB of free memory; lower data.image_size={size}"
+        )
+
+
+def _available_memory() -> int | None:
+    """Memory that could be used without swapping [bytes]; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None

@@ -1,0 +1,93 @@
+"""ImageNet and sets laid out like it: ``data.root``/{train,val}/<wnid>/*, any number of classes, any size.
+
+The published val photos are the test set and validation is cut from train, unless there is a test folder with classes.
+The photos are decoded while training, so they may be more than the memory holds.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...config.data import DataConfig
+from ...errors import UserError
+from ..adapt import with_classes
+from ..base import check_parts
+from ..cut import cut_splits
+from ..info import DatasetInfo
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD, scaling
+from ..photos.listing import listing
+from ..photos.module import StreamedImages
+from ..photos.reader import readable
+from ..photos.sizes import sides
+from ..raw import Raw, Split
+from ..transforms import photos
+from ..workers import count_workers
+
+
+def build(
+    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+) -> StreamedImages:
+    """``src.data.build.build_data``: find the photos, choose classes, cut, limit; nothing is decoded yet.
+
+    Raises UserError for everything that is wrong with the folder or these settings.
+    """
+    preset = photos(config.augment)
+    check_parts(config.batch_size, devices, accumulate)
+    try:
+        raw = load(config)
+    except OSError as error:
+        raise UserError(f"data={config.name}: {error}") from error
+    if config.classes:
+        raw = with_classes(raw, config.classes)
+    splits = cut_splits(raw, config)
+    if config.batch_size > len(splits["train"]):
+        raise UserError(
+            f"data.batch_size={config.batch_size} is larger than the {len(splits['train'])} training images; "
+            "lower it, for no batch would be full"
+        )
+    train_sizes, test_size = sides(config, preset)
+    info = replace(raw.info, image_size=test_size)
+    return StreamedImages(
+        info,
+        splits,
+        root=Path(config.root).expanduser(),
+        normalization=scaling(config, info, normalization),
+        preset=preset,
+        mixup=preset.mixup if config.mixup is None else config.mixup,
+        cutmix=preset.cutmix if config.cutmix is None else config.cutmix,
+        train_sizes=train_sizes,
+        ramp=config.train_sizes_ramp,
+        resize=None if preset.square else round(test_size * preset.resize),
+        ten_crop=config.ten_crop,
+        seed=seed,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        accumulate=accumulate,
+        workers=count_workers(config.workers, devices),
+    )
+
+
+def load(config: DataConfig) -> Raw:
+    """The paths of the photos; those that cannot be read are left out where data.skip_unreadable says so."""
+    found = listing(config.root)
+
+    def split(name: str) -> Split:
+        files = found.files(name)
+        paths = np.array([os.fsencode(path) for path, _ in files])
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        if not config.skip_unreadable:
+            return Split(paths, labels)
+        kept = np.flatnonzero(readable(found.root, [path for path, _ in files]))
+        return Split(paths, labels).take(kept)
+
+    channels = config.channels or 3
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else (_mean(IMAGENET_MEAN), _mean(IMAGENET_STD))
+    info = DatasetInfo(config.name, found.classes, channels, 224, mean, std)
+    return Raw(info, split("train"), split("test"), split("val") if "val" in found.splits else None)
+
+
+def _mean(values: tuple[float, ...]) -> tuple[float, ...]:
+    return (sum(values) / len(values),)

@@ -1,0 +1,77 @@
+"""Files that exist completely or not at all, and directories that leave no trace."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as CSV, atomically."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_atomic(path, text.getvalue().encode())
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Write a file completely or not at all: beside its place, flushed to the disk, then renamed."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself reaches the disk
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary as JSON, atomically; numbers that JSON lacks (nan, inf) become null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    write_atomic(path, text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The dictionary in a JSON file, or None where there is no such file; a damaged one raises UserError."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); mend or delete it, or start over with fresh=true") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object; mend or delete it, or start over with fresh=true")
+    return content
+
+
+def missing(path: Path) -> list[Path]:
+    """The directories, deepest first, that would have to be made for this one to exist."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove directories, deepest first, as far as they exist and are empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            if folder.exists():
+                folder.rmdir()

@@ -1,0 +1,1 @@
+"""Published weights: their formats and names."""

@@ -1,0 +1,69 @@
+"""The optimizer, and the learning rate as a pure function of progress.
+
+The rate at a step depends on nothing but the share of training that is done, so a resumed run needs no scheduler state.
+Only ``plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..config.optim import OptimConfig
+
+
+def rate_at(config: OptimConfig, progress: float) -> float:
+    """The learning rate at `progress` (done steps / all steps, in [0, 1)) of a training with this configuration."""
+    return config.lr * rate_factor(
+        progress,
+        schedule=config.schedule,
+        warmup=config.warmup or 0.0,
+        warmup_start=config.warmup_start,
+        warmup_shape=config.warmup_shape,
+        milestones=config.milestones,
+        gamma=config.gamma,
+        final=config.final,
+    )
+
+
+def rate_factor(
+    progress: float,
+    *,
+    schedule: str,
+    warmup: float = 0.0,
+    warmup_start: float = 0.1,
+    warmup_shape: str = "linear",
+    milestones: Sequence[float] = (),
+    gamma: float = 0.1,
+    final: float = 0.0,
+) -> float:
+    """The share of the peak rate at `progress` (done steps / all steps, in [0, 1))."""
+    if progress < warmup:
+        rise = progress / warmup if warmup_shape == "linear" else 0.0
+        return warmup_start + (1 - warmup_start) * rise
+    if schedule == "multistep":
+        return gamma ** sum(progress >= milestone for milestone in milestones)
+    after = (progress - warmup) / (1 - warmup)
+    if schedule == "cosine":
+        return final + (1 - final) * (1 + math.cos(math.pi * after)) / 2
+    if schedule == "onecycle":
+        return final + (1 - final) * (1 - after)
+    return 1.0
+
+
+def plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
+    """The rate that falls by gamma when the validation loss has not improved for `patience` epochs."""
+    floors = [group["lr"] * config.final for group in optimizer.param_groups]
+    return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience, min_lr=floors)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group this learning rate, or its share of it."""
+    for group in optimizer.param_groups:
+        own = rate * group.get("scale", 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(own)  # a captured GPU step reads the rate from memory
+        else:
+            group["lr"] = own

@@ -1,0 +1,161 @@
+"""How figures look: one SVG for light and dark pages, whose colours are CSS variables.
+
+matplotlib knows no variables, so it draws with marker colours that no figure would use, and those are replaced after.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...text import natural
+from ..result import legible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which people with any colour vision tell apart; lighter where the page is dark.
+LIGHT = ("#0072b2", "#d55e00", "#007a5a", "#a8508a", "#b07d00", "#2b8fc4", "#555555", "#7a5230")
+
+
+DARK = ("#56b4e9", "#ff9a4d", "#35c79c", "#e39ac6", "#f0c846", "#9ad0f5", "#b8b8b8", "#d0a378")
+
+
+SERIES = tuple(f"#fe01{i:02x}" for i in range(len(LIGHT)))
+
+
+INK, SOFT, GRID, PAPER = "#fe0200", "#fe0201", "#fe0202", "#fe0203"
+
+
+VARIABLES = {
+    INK: "--ink",
+    SOFT: "--soft",
+    GRID: "--grid",
+    PAPER: "--paper",
+    **{marker: f"--c{i}" for i, marker in enumerate(SERIES)},
+}
+
+
+MARKERS = "osD^vPX*"
+
+
+WIDTH, HEIGHT = 4.6, 3.2  # inches; one column of a phone
+
+
+LABEL = 46  # characters of a label before it is cut
+
+
+def theme() -> str:
+    """The variables of both themes as CSS, for the page and for a figure that stands alone."""
+
+    def block(colours: Sequence[str], ink: str, soft: str, grid: str, paper: str) -> str:
+        series = "".join(f"--c{i}:{colour};" for i, colour in enumerate(colours))
+        return f":root{{--ink:{ink};--soft:{soft};--grid:{grid};--paper:{paper};{series}}}"
+
+    light = block(LIGHT, "#1b1f24", "#59636e", "#d9dee3", "#ffffff")
+    dark = block(DARK, "#e8eaed", "#a3abb5", "#3a4149", "#14171a")
+    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its caption and the numbers in it; `group` is the heading that figures of a kind share."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def alone(self) -> str:
+        """The SVG as a file of its own, with the colours of both themes."""
+        style = (
+            f"<style>{theme()}svg{{background:var(--paper)}}text{{font-family:system-ui,sans-serif!important}}</style>"
+        )
+        head, tag, rest = self.svg.partition(">")
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + head + tag + style + rest
+
+
+def draw(name: str, title: str, caption: str, rows: Sequence[Sequence[Any]], paint: Callable[["Axes"], None],
+         *, height: float = HEIGHT, labels: int = 0) -> Figure:  # fmt: skip
+    """A figure of one panel: `paint` draws on the axes; `labels` is how many entries its legend has."""
+    from matplotlib.figure import Figure as Canvas
+
+    with style():
+        canvas = Canvas(figsize=(WIDTH, height + 0.19 * labels), layout="constrained")
+        axes = canvas.add_subplot()
+        paint(axes)
+        if labels:
+            entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: natural(entry[1]))
+            handles, texts = zip(*entries, strict=True)
+            canvas.legend(handles, [cut(text) for text in texts], loc="outside lower left", frameon=False)
+        text = io.StringIO()
+        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Figure(name, title, caption, themed(text.getvalue(), name, title), rows)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's settings while we draw."""
+    import matplotlib
+
+    plain: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "text.parse_math": False,
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "legend.fontsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 5,
+    }
+    coloured: dict[Any, Any] = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": SOFT, "grid.color": GRID}
+    coloured |= {"xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
+    with matplotlib.rc_context({**plain, **coloured}):
+        yield
+
+
+def themed(svg: str, name: str, title: str) -> str:
+    """matplotlib's SVG for inside a page: scalable, ids of its own, named for screen readers, colours as variables."""
+    svg = svg[svg.index("<svg") :]
+    head, tag, rest = svg.partition(">")
+    box = re.search(r'viewBox="[^"]*"', head)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0] if box else ""} '
+    )
+    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    rest = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", rest)
+    for marker, variable in VARIABLES.items():
+        rest = rest.replace(marker, f"var({variable})")
+    return f'{head}role="img" aria-label="{escaped(title)}"{tag}{rest}'
+
+
+def escaped(text: str) -> str:
+    """Text for inside of XML and HTML, attributes included."""
+    import html
+
+    return html.escape(legible(text))
+
+
+def cut(text: str, longest: int = LABEL) -> str:
+    """A label that fits: what is too long loses its middle, for what tells labels apart stands at either end."""
+    text = legible(text)
+    tail = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]

@@ -1,0 +1,205 @@
+"""The run directory: its lock, its files, resuming and starting over."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..config.run import TrainConfig
+from ..errors import UserError
+from ..files import missing, read_json, remove_empty, write_atomic, write_json
+from .identity import code_hash, plain
+
+FILES = (  # of a run directory; fresh=true deletes these and no others
+    ".lock",
+    "run.json",
+    "config.yaml",
+    "results.json",
+    "metrics.csv",
+    "confusion_matrix.csv",
+    "per_class.csv",
+    "test_predictions.npz",
+    "detections.json",
+)
+
+
+SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # of a process that was killed
+
+
+FOLDERS = {  # of a run directory, with the names of what a run writes there
+    "checkpoints": r"\.?(last|best)\.ckpt(\.\d+\.tmp)?",
+    "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
+    "tensorboard": r"events\.out\.tfevents\..*",
+    "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
+}
+
+
+MIXED = "mixed"  # in place of the code's hash: a run that one code began and another continued
+
+
+ENDED = ("finished", "untested")  # a run's status in results.json; the other one is "failed"
+
+
+class Run:
+    """A run directory: what it holds, and whether this process may write there."""
+
+    def __init__(self, path: Path, config_hash: str, *, adopt: bool = False, test: bool = True) -> None:
+        """`adopt` takes over a directory of another configuration (resume=…) instead of refusing it; without `test`,
+        a run is at its end before its test."""
+        self.path = path
+        self.adopt = adopt
+        self.test = test
+        self.config_hash = config_hash
+        self.code_hash = code_hash()
+        self._wandb_id: str | None = None
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    def results(self) -> dict[str, Any] | None:
+        """results.json of the finished run, or None; a directory of another config raises UserError."""
+        results = read_json(self.path / "results.json")
+        self._refuse_other(results)
+        if results is None or results.get("config_hash") != self.config_hash:
+            return None
+        return results if results.get("status") in (ENDED[:1] if self.test else ENDED) else None
+
+    def record(self) -> dict[str, Any]:
+        """What was written when the run started (run.json): hashes, command, W&B id; {} before that."""
+        record = read_json(self.path / "run.json")
+        self._refuse_other(record)
+        return record or {}
+
+    def _refuse_other(self, record: dict[str, Any] | None) -> None:
+        if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
+            raise UserError(
+                f"{self.path}: holds another configuration ({record.get('config_hash')}, not {self.config_hash}; "
+                "see its config.yaml). Choose another hydra.run.dir."
+            )
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other process out while this one works here; a directory left without content is removed."""
+        made = missing(self.path)
+        lock = self._lock()
+        try:
+            yield
+        finally:
+            if os.listdir(self.path) == [".lock"]:
+                (self.path / ".lock").unlink()
+                remove_empty([self.path, *made])
+            lock.close()
+
+    def _lock(self) -> BinaryIO:
+        name = self.path / ".lock"
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = name.open("ab")
+            except FileNotFoundError:  # its holder has just removed the directory
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise UserError(f"{self.path}: another process is training this very run; wait for it.") from None
+            try:
+                if os.stat(name).st_ino == os.fstat(lock.fileno()).st_ino:
+                    return lock
+            except FileNotFoundError:
+                pass
+            lock.close()
+
+    def clear(self) -> None:
+        """Delete what a run has written here (fresh=true), and nothing else.
+
+        Raises UserError, before anything is deleted, where a file or folder lies here that no run writes, and where
+        the directory has files but is not marked as a run's.
+        """
+        written = self._written(str((read_json(self.path / "run.json") or {}).get("wandb_id")))
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry not in written)
+        strangers += sorted(
+            f"{folder.name}/{entry.name}"
+            for folder, contents in written.items()
+            if contents is not None and folder.is_dir()
+            for entry in folder.iterdir()
+            if entry not in contents
+        )
+        marked = {"config_hash", "code_hash"} <= (read_json(self.path / "run.json") or {}).keys()
+        present = [entry for entry in written if entry.exists() and entry.name != ".lock"]
+        if strangers or (present and not marked):
+            what = f"holds {', '.join(strangers[:3])}{', …' * (len(strangers) > 3)}, which no run writes"
+            raise UserError(
+                f"{self.path}: {what if strangers else 'holds files, but none marks it as a run'}; fresh=true deletes "
+                "only what a run has written. Choose another hydra.run.dir, or delete by hand what may go."
+            )
+        for entry, contents in written.items():
+            for inner in contents or ():
+                shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink(missing_ok=True)
+            if contents is not None and entry.is_dir():
+                entry.rmdir()
+            elif entry.name not in (".lock", "run.json"):
+                entry.unlink(missing_ok=True)
+        (self.path / "run.json").unlink(missing_ok=True)  # last: without its marker, the rest could not be cleared
+
+    def _written(self, wandb_id: str) -> dict[Path, set[Path] | None]:
+        """What a run writes into its directory: files (None), and folders with what of theirs is a run's."""
+        files = [*FILES, *(entry.name for entry in self.path.iterdir() if SCRATCH.fullmatch(entry.name))]
+        found: dict[Path, set[Path] | None] = {self.path / name: None for name in files}
+        for name, pattern in FOLDERS.items():
+            folder = self.path / name
+            if folder.is_dir() and not folder.is_symlink():
+                known = re.compile(pattern.replace("<id>", re.escape(wandb_id)))
+                found[folder] = {entry for entry in folder.iterdir() if known.fullmatch(entry.name)}
+        return found
+
+    def wandb_id(self) -> str:
+        """The id of this run at W&B; made once and kept, so that a resumed run continues there too."""
+        self._wandb_id = self._wandb_id or self.record().get("wandb_id") or uuid.uuid4().hex[:12]
+        return self._wandb_id
+
+    def command(self, typed: str) -> str:
+        """The command that made this configuration: the first one, or the `resume=…` that changed it."""
+        return typed if self.adopt else self.record().get("command", typed)
+
+    def start(self, config: TrainConfig, command: str) -> None:
+        """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
+        from omegaconf import OmegaConf
+
+        checkpoints = self.path / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        scratch = [file for file in self.path.glob(".*.tmp") if SCRATCH.fullmatch(file.name)]
+        for file in chain(scratch, checkpoints.glob(".*.ckpt.*.tmp")):
+            file.unlink()
+        facts = {"command": self.command(command), "wandb_id": self.wandb_id()}
+        facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
+        write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
+        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
+        write_atomic(self.path / "config.yaml", text.encode())
+        # of an attempt that failed, or of fewer epochs: last, for a full disk may leave no more than that
+        (self.path / "results.json").unlink(missing_ok=True)
+
+    def checkpoint_to_resume(self, anyway: bool) -> Path | None:
+        """last.ckpt where there is one; written by other code, it is refused unless asked for (resume_anyway=true)."""
+        if not self.last.exists():
+            return None
+        written_by = self.record().get("code_hash")
+        if written_by != self.code_hash and not anyway:
+            raise UserError(
+                f"{self.path}: was started by other code ({written_by}, now {self.code_hash}), so its end would belong "
+                "to neither. Start over with fresh=true, or continue with resume_anyway=true."
+            )
+        if written_by != self.code_hash:
+            self.code_hash = MIXED
+        return self.last

@@ -1,0 +1,45 @@
+"""The rows of metrics.csv, one an epoch."""
+
+import contextlib
+import csv
+from pathlib import Path
+
+from ..files import write_rows
+
+
+def append_metrics(path: Path, row: dict[str, float]) -> None:
+    """Add a row to metrics.csv, under a header where the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def cut_metrics(path: Path, epochs: int) -> None:
+    """Keep the rows of the first `epochs` epochs: what a resumed run will write again goes."""
+    rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    whole = [{k: int(v) if k in ("epoch", "step") else v for k, v in row.items()} for row in rows]
+    write_rows(path, [list(rows[0]), *(list(row.values()) for row in whole)])
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, an epoch each: [] before there are any, without a last line that is not whole."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for row in csv.DictReader(path.read_text().rpartition("\n")[0].splitlines()):
+            with contextlib.suppress(TypeError, ValueError):
+                rows.append({key: float(value) for key, value in row.items()})
+    return rows
+
+
+def watch_metrics(path: Path) -> list[dict[str, float]]:
+    """The same while another process writes them, perhaps to a file system that is shared and fails for a moment."""
+    try:
+        return read_metrics(path)
+    except OSError:
+        return []

@@ -1,0 +1,60 @@
+"""What a run directory stores of its configuration, read again."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..config.run import TrainConfig
+from ..errors import UserError
+from ..zoo.registry import row
+
+
+def load_config(path: Path) -> Any:
+    """The stored configuration of a run directory, type-checked again; UserError where there is none."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = path / "config.yaml"
+    if not file.exists():
+        raise UserError(f"{path}: no run directory (it holds no config.yaml)")
+    try:
+        return restored(OmegaConf.load(file))
+    except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
+
+
+def restored(stored: Any) -> Any:
+    """A stored configuration on its schema: the model's family checks it again, as at its first reading.
+
+    What was said about one start (fresh, resume …) is not part of what is restored.
+    """
+    from omegaconf import OmegaConf
+
+    content: Any = OmegaConf.to_container(stored)
+    schema = OmegaConf.structured(TrainConfig)
+    schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
+    once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
+    once |= {"preflight": "check", "preflight_memory": None, "test": True}
+    return OmegaConf.merge(schema, content, once)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
+    if path.is_file():
+        return path
+    name = "best" if load_config(path).protocol == "best_val" else "last"
+    return path / "checkpoints" / f"{name}.ckpt"
+
+
+def same_command(*, fresh: bool) -> str:
+    """What to type to go on with what was stopped: fresh=true would start over once more."""
+    return "the same command without fresh=true" if fresh else "the same command"
+
+
+def command_line() -> str:
+    """The command as it was typed, to be pasted again."""
+    import shlex
+
+    module = sys.modules["__main__"].__spec__
+    program = f"-m {module.name}" if module else shlex.quote(sys.argv[0])
+    return " ".join(["python", program, *map(shlex.quote, sys.argv[1:])])

@@ -1,0 +1,99 @@
+"""The jobs of a sweep while it runs: a table that renews itself on a terminal, elsewhere a line for each event."""
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..runs.results import watch_metrics
+from ..tasks.table import HEADLINES
+from ..text import duration, table
+
+if TYPE_CHECKING:
+    from .jobs import Job
+
+EVERY = 1.0  # seconds between two drawings
+
+
+OPEN = ("waiting", "queued", "elsewhere", "running")
+
+
+class Board:
+    """Shows the jobs on stderr, as often as it is told to and it is worth it."""
+
+    def __init__(self, jobs: "Sequence[Job]", *, before: int = 0, of: int = 0) -> None:
+        """`jobs` may grow, up to `of` together with those that ended `before`."""
+        self.jobs, self.before, self.of = jobs, before, of
+        self.terminal = sys.stderr.isatty()
+        self.drawn_at = 0.0
+        self.lines = 0  # of the last drawing
+        self.known = {job.number: job.state if job.state == "failed" else "waiting" for job in jobs}  # preflight told
+
+    def show(self, last: bool = False) -> None:
+        for job in self.jobs:
+            if self.known.get(job.number, "waiting") != job.state:
+                self.known[job.number] = job.state
+                if not self.terminal:
+                    self.write(f"{self.clock()} job {job.number} ({job.label}): {told(job)}\n")
+        if self.terminal and (last or time.monotonic() - self.drawn_at > EVERY):
+            self.drawn_at = time.monotonic()
+            self.draw()
+
+    def draw(self) -> None:
+        size = shutil.get_terminal_size()
+        room = size.lines - 5
+        shown = (
+            self.jobs
+            if len(self.jobs) <= room
+            else [j for j in self.jobs if j.state not in ("waiting", "queued", "done")]
+        )
+        rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
+        counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
+        failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
+        text = [
+            table(rows, left=3),
+            f"{self.of or len(self.jobs)} jobs: {counted}",
+            *failed[: max(0, room - len(rows))],
+        ]
+        lines = [line[: size.columns - 1] for line in "\n".join(text).splitlines()]
+        up = f"\x1b[{self.lines}F\x1b[J" if self.lines else ""  # to the first line of the last drawing, and clear
+        self.lines = len(lines)
+        self.write(up + "\n".join(lines) + "\n")
+
+    def clock(self) -> str:
+        done = self.before + sum(job.state not in OPEN for job in self.jobs)
+        return f"[{done}/{self.of or len(self.jobs)}]"
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def told(job: "Job") -> str:
+    """A job's state in words, with what there is to say of it."""
+    if job.state == "running":
+        return f"running, see {job.log}"
+    if job.state == "elsewhere":
+        return "another process has it; waiting for its result"
+    if job.state == "done":
+        split = "test" if job.results["status"] == "finished" else "val"
+        metrics = job.results["metrics"]
+        score = next((metrics[f"{split}/{name}"] for name in HEADLINES if f"{split}/{name}" in metrics), None)
+        return (job.reason or "done") + ("" if score is None else f", {split} {score:.4f}")
+    return f"{job.state}: {job.reason}" if job.reason else job.state
+
+
+def row(job: "Job") -> list[str]:
+    """A job's line of the table."""
+    last: dict[str, Any] = {}
+    if job.state in ("running", "elsewhere"):
+        last = next(reversed(watch_metrics(job.path / "metrics.csv")), {})
+    elif job.state == "done":
+        last = {"epoch": job.results["epochs"], **job.results["metrics"]}
+    value = next((last[f"val/{name}"] for name in HEADLINES if last.get(f"val/{name}") is not None), None)
+    epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
+    seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
+    spent = duration(seconds) if job.state in ("running", "done") else ""
+    return [str(job.number), job.label, job.state, epoch, "" if value is None else f"{value:.4f}", spent]

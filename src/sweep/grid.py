@@ -1,0 +1,50 @@
+"""Hydra's grid of points, handed to the launcher as a whole."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+
+from ..cli.console import FULL_ERROR, variable
+from ..errors import UserError
+from .launcher import Jobs
+
+
+@dataclass
+class GridConf(BasicSweeperConf):
+    _target_: str = "hydra_plugins.jobs.Grid"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
+
+
+class Grid(BasicSweeper):
+    """Hydra's grid of points. It composes none of them before the launcher, which tells all that is wrong at once."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+            return self.launch(arguments)
+
+    def launch(self, arguments: list[str]) -> Any:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        assert self.hydra_context is not None and self.config is not None
+        for source in self.config.hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                raise UserError(
+                    f"--config-dir: the jobs of a sweep would not see it; hydra.searchpath=[{source.path}] does it"
+                )
+        searches = self.config.get("hpo") is not None
+        if searches and not getattr(self.launcher, "local", False):
+            raise UserError("hpo=… watches its runs: leave out hydra/launcher=…")
+        if not isinstance(self.launcher, Jobs):
+            return super().sweep(arguments)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        words = parser.parse_overrides([*self._parse_config(), *arguments])
+        if searches:
+            from .search import search
+
+            return search(self.launcher, words)
+        (points,) = self.split_arguments(words, max_batch_size=None)
+        return [self.launcher.launch(points, initial_job_idx=0)]

@@ -1,0 +1,286 @@
+"""Sweeps (`-m`) that finish: one process a job, several at once, to be stopped and started again at any point.
+
+A job is `python -m src.train <its overrides>` in a session of its own. There is no state beside the run directories: a
+finished one is skipped, a half-done one resumes, and of one that another process holds the result is waited for.
+
+A process a job, because Lightning starts the other ranks of trainer=ddp with the command line that it finds: a sweep's
+would run the sweep again in each of them; a job's own is one configuration, and so is every rank's.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from ..cli.compose import typed, with_task
+from ..cli.console import say
+from ..cli.messages import sentence
+from ..errors import UserError
+from ..runs.stored import same_command
+from ..text import quoted
+from .board import OPEN, Board
+from .jobs import (
+    ENTRIES,
+    GRACE,
+    LAUNCHED,
+    FailedJobError,
+    Job,
+    apart,
+    failed_since,
+    held,
+    interruptible,
+    kill,
+    reason_of,
+)
+
+TICK = 0.2  # seconds between two looks at the jobs
+
+
+@dataclass
+class JobsConf:
+    """The settings of the launcher: hydra.launcher.slots=2 …"""
+
+    _target_: str = "hydra_plugins.jobs.Jobs"
+    slots: int | None = None  # jobs at once; by default one a GPU, and one where there is none
+    retries: int = 0  # how often a failed job is started again
+    minutes: float | None = None  # the longest that a job may take; what it has done by then is saved
+    on_failure: str = "continue"  # or stop: start no other job, and end those that run
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="jobs", node=JobsConf)
+
+
+class Jobs(Launcher):
+    """Runs the points that a sweeper chooses, each in a process of its own, as many at once as there are slots."""
+
+    local = True  # its jobs are processes of this machine
+    interrupted = "Stopped; {same} continues the sweep."
+
+    def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
+        for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
+            if value is not None and value <= 0:
+                raise UserError(f"hydra.launcher.{name}: a number above 0 is needed")
+        if on_failure not in ("continue", "stop"):
+            raise UserError(f"hydra.launcher.on_failure={on_failure}: continue or stop")
+        self.slots, self.retries, self.minutes, self.on_failure = slots, retries, minutes, on_failure
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        self.loader, self.config = hydra_context.config_loader, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from ..machine import ranks
+        from . import preflight
+
+        if rank := ranks.own():
+            raise UserError(
+                f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
+            )
+        jobs = [self.job(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
+        common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+        for job, words in zip(jobs, job_overrides, strict=True):
+            job.label = " ".join(word for word in words if word not in common) or "defaults"
+        survey = self.survey(jobs)
+        jobs = survey.jobs
+        if problems := preflight.problems(survey):
+            say(problems)
+        if told := preflight.notes(survey):
+            say(told)
+        if survey.only:
+            print(preflight.costs(survey))
+            if problems:
+                raise UserError("Nothing was started, as preflight=only asks.")
+            return [returned(job) for job in jobs]
+        if problems and (self.on_failure == "stop" or survey.fatal):
+            raise UserError("Nothing was started.")
+        self.places, self.threads = survey.places, survey.threads
+        try:
+            self.run_all(jobs)
+        except KeyboardInterrupt:
+            same = same_command(fresh=any(job.fresh for job in jobs))
+            raise KeyboardInterrupt(f"\n{self.interrupted.format(same=same)}") from None
+        finally:
+            ENTRIES.extend(job.entry() for job in jobs)
+        return [returned(job) for job in jobs]
+
+    def survey(self, jobs: list[Job]) -> Any:
+        from . import preflight
+
+        return apart(preflight.survey, jobs, self.slots)
+
+    def job(self, words: list[str], number: int) -> Job:
+        """The job of these overrides: failed where they are wrong, else with its typed configuration."""
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf, open_dict, read_write
+
+        from ..training.settle import placed
+
+        job = Job(number=number, words=with_task(words))
+        try:
+            config = self.loader.load_sweep_config(self.config, job.words)
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = str(number), number
+            HydraConfig.instance().set_config(config)
+            root, subdir = config.hydra.sweep.dir, config.hydra.sweep.subdir  # resolved while Hydra's node is there
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            job.config = typed(config)
+            job.exact = placed(job.config, Path(root, subdir), subdir)
+        except Exception as error:
+            job.end("failed", sentence(error, job.words))
+            return job
+        typed_of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        job.words += [word for word in typed_of_hydra if word.startswith("hydra.searchpath")]
+        job.words += [f"output_root={quoted(job.config.output_root)}"]
+        job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
+        return job
+
+    def run_all(self, jobs: list[Job], more: Callable[[], bool] = bool, board: Board | None = None) -> None:
+        """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process.
+
+        `more` is asked at each look whether there will be further jobs, and may append them.
+        """
+        self.began = time.time()
+        self.free = list(range(len(self.places)))
+        self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
+        try:
+            self.watch(jobs, more, board or Board(jobs))
+        finally:
+            os.close(self.lifeline)
+            os.close(writing)
+
+    def watch(self, jobs: list[Job], more: Callable[[], bool], board: Board) -> None:
+        """Step by step to the end of all jobs, with the table for a person."""
+        with interruptible():
+            try:
+                while more() or any(job.state in OPEN for job in jobs):
+                    self.step(jobs)
+                    board.show()
+                    time.sleep(TICK)
+            finally:
+                self.stop(jobs)
+                board.show(last=True)
+
+    def step(self, jobs: list[Job]) -> None:
+        """Look at each job once: gather what has ended, start what there is a place for."""
+        for job in jobs:
+            if job.state == "running":
+                self.gather(job)
+            elif job.state == "elsewhere" and not held(job.log) and not held(job.path / ".lock"):
+                failure = failed_since(self.began, job)
+                job.end("failed", failure) if failure and not self.retries else job.end("waiting")
+        if self.on_failure == "stop" and any(job.state == "failed" for job in jobs):
+            self.stop(jobs)
+        for job in jobs:
+            if job.state == "waiting" and not self.start(job):
+                return  # in their order: a job that needs several GPUs is not overtaken for ever
+
+    def start(self, job: Job) -> bool:
+        """Start a job, unless it is finished or in other hands; False where it has to wait for a place."""
+        assert job.run is not None
+        places = self.take(job)
+        if not places:
+            return False
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                job.end("elsewhere")
+                return True
+            if not (job.fresh and job.tries == 0) and (found := job.run.results()):
+                job.results = found
+                job.end("done", "finished elsewhere")
+                return True
+            ids = sorted({self.places[place] for place in places} - {""})
+            threads = max(1, self.threads // (1 if ids else job.devices))
+            shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
+            job.log_begins = log.tell()
+            job.process = subprocess.Popen(
+                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
+                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
+                stdin=self.lifeline,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        job.state, job.started, job.places, job.told_to_stop = "running", time.time(), places, 0.0
+        job.tries += 1
+        self.free = [place for place in self.free if place not in places]
+        return True
+
+    def take(self, job: Job) -> list[int]:
+        """Free places for a job: on GPUs one a device, on a CPU one share of its cores; none where too few are free."""
+        different = {self.places[place]: place for place in reversed(self.free)}
+        wanted = job.devices if job.on_gpu else 1
+        return sorted(different.values())[:wanted] if len(different) >= wanted else []
+
+    def gather(self, job: Job, stopped: bool = False) -> None:
+        """Take notice of what has become of a running job, which we may have stopped."""
+        assert job.process is not None and job.run is not None
+        if job.process.poll() is None:
+            late = self.minutes is not None and time.time() - job.started > 60 * self.minutes
+            if late and not job.told_to_stop:
+                job.stop("failed", f"took more than {self.minutes:g} minutes; what it has done is saved")
+            elif job.told_to_stop and time.time() - job.told_to_stop > GRACE:
+                kill(job.process)
+            return
+        kill(job.process)  # what else of it there may be: ranks without their rank 0
+        self.free = sorted({*self.free, *job.places})
+        found = None
+        with contextlib.suppress(UserError):
+            found = job.run.results()
+        if found and job.process.returncode == 0:
+            job.results = found
+            job.end("done")
+        elif stopped:
+            job.end("stopped", job.again)
+        elif job.told_to_stop:
+            job.end(*job.verdict)
+        elif held(job.path / ".lock"):
+            job.end("elsewhere")
+        elif job.tries <= self.retries:
+            job.end("waiting", f"again, after: {reason_of(job)}")
+        else:
+            job.end("failed", reason_of(job))
+
+    def stop(self, jobs: list[Job]) -> None:
+        """End the jobs that run, and wait until they have saved; those that wait will not start."""
+        running = [job for job in jobs if job.process is not None]
+        for job in running:
+            job.process.terminate()  # type: ignore[union-attr]
+        limit = time.monotonic() + GRACE
+        try:
+            for job in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    job.process.wait(max(0.0, limit - time.monotonic()))  # type: ignore[union-attr]
+        finally:  # also after a second Ctrl-C
+            for job in running:
+                kill(job.process)
+                self.gather(job, stopped=True)
+        for job in jobs:
+            if job.state in ("waiting", "elsewhere"):
+                job.end("stopped", job.again)
+
+
+def returned(job: Job) -> JobReturn:
+    """What a sweeper gets: the validation metric that its search is for, or the failure."""
+    from ..tasks.table import objective
+
+    if job.state == "failed":
+        value: Any = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
+        status = JobStatus.FAILED
+    else:
+        value, status = objective(job.results), JobStatus.COMPLETED
+    result = JobReturn(overrides=job.words, status=status, task_name="train")
+    result.return_value = value
+    return result

@@ -1,0 +1,185 @@
+"""What is wrong with runs before the first of them starts, all of it at once, and with preflight=only what they cost.
+
+Looked at are the data, the batch, the network, the memory that a step takes, the disk that checkpoints take, and
+whether two jobs are one run. Names, types and stray keys were looked at when the jobs were composed.
+A launcher has this done in another process, so torch and Lightning are imported late: it needs neither.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from ..config.run import TrainConfig
+from ..errors import UserError
+from ..text import duration, table
+from .costs import ELSEWHERE, Cost, alike, cost, load
+from .jobs import Job, held
+
+
+@dataclass
+class Survey:
+    """The jobs, each with its run and what is wrong with it, and the machine that they share."""
+
+    jobs: list[Job]
+    only: bool  # nothing is to be trained
+    places: list[str] = field(default_factory=list)  # a GPU's id each, or "" for a share of the CPU
+    threads: int = 1  # a place
+    fatal: str = ""  # what is wrong with all of them together
+    costs: dict[int, Cost] = field(default_factory=dict)  # by the job's number
+
+
+def survey(jobs: list[Job], slots: int | None) -> Survey:
+    """Look at all jobs; what is wrong with one makes it a failed one, before it has started."""
+    import torch
+
+    from ..cli.messages import sentence
+
+    good = [job for job in jobs if job.state == "waiting"]
+    for job in good:
+        try:
+            locate(job)
+        except Exception as error:
+            job.end("failed", sentence(error, job.words))
+    good = [job for job in good if job.state == "waiting"]
+    first: dict[Path, Job] = {}
+    for job in good:
+        same = first.setdefault(job.path.resolve(), job)
+        if same is not job:
+            job.end("failed", f"the same run as job {same.number}: what differs is no part of a run's identity")
+    only = any(job.config is not None and job.config.preflight == "only" for job in jobs)
+    found = Survey(jobs, only)
+    ids = gpus() if any(job.on_gpu for job in good) and not ELSEWHERE else [""]
+    found.places = [ids[i % len(ids)] for i in range(slots or len(ids))]
+    found.threads = max(1, torch.get_num_threads() // len(found.places))
+    if only:
+        torch.set_num_threads(found.threads)
+    known: dict[str, Cost] = {}
+    data: dict[str, Any] = {}
+    for job in good:
+        if job.state == "waiting" and not held(job.log):
+            try:
+                found.costs[job.number] = examine(job, found, known, data, -(-len(found.places) // len(ids)))
+            except Exception as error:
+                job.end("failed", sentence(error, job.words))
+    found.fatal = disk(found)
+    return found
+
+
+def locate(job: Job) -> None:
+    """Find a job's run directory and devices; a finished run is done. UserError where a half-done one cannot go on."""
+    from ..training.settle import located
+
+    config, job.run, _ = located(job.config, job.exact, job.words)
+    job.config, job.devices = config, config.trainer.devices or 1
+    job.on_gpu = config.trainer.accelerator == "gpu"
+    results = None if config.fresh else job.run.results()
+    if results:
+        job.results = results
+        stale = "" if results.get("code_hash") == job.run.code_hash else "; the code has changed since"
+        job.end("done", f"Finished before{stale}")
+    elif not config.fresh:
+        job.run.checkpoint_to_resume(config.resume_anyway)
+
+
+def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any], sharing: int) -> Cost:
+    """What a job's network costs; UserError where it cannot run. `sharing` jobs have one device's memory."""
+    config = job.config
+    if job.on_gpu and not ELSEWHERE and job.devices > (here := len(set(found.places))):
+        raise UserError(f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s).")
+    data_key, ema = alike(config), config.optim.ema > 0
+    key = repr((data_key, config.experiment_name, config.model, config.optim.name, ema, config.finetune))
+    if key not in known:
+        if data_key not in data:
+            data.clear()  # one set at a time lies in memory
+            try:
+                data[data_key] = load(config)
+            except UserError as error:  # a failed download is not tried again for each job
+                data[data_key] = error
+        if isinstance(data[data_key], UserError):
+            raise data[data_key]
+        known[key] = cost(config, data[data_key], sharing, measured=found.only)
+    if known[key].problem:
+        raise UserError(known[key].problem)
+    return known[key]
+
+
+def disk(found: Survey) -> str:
+    """What is wrong where the checkpoints will not fit on a disk; "" where they will."""
+    from ..machine.memory import OPTIMIZER_STATES, size
+
+    needed: dict[int, int] = {}
+    places: dict[int, Path] = {}
+    for job in found.jobs:
+        if job.state == "waiting" and job.number in found.costs and not (job.path / "checkpoints/last.ckpt").exists():
+            config, taken = job.config, found.costs[job.number]
+            copies = 1 + OPTIMIZER_STATES[config.optim.name] + (config.optim.ema > 0)
+            files = 2 if taken.evaluated else 1  # best.ckpt, too
+            place = next(folder for folder in job.path.absolute().parents if folder.exists())
+            device = place.stat().st_dev
+            places[device] = place
+            needed[device] = needed.get(device, 0) + 4 * taken.parameters * copies * files
+    for device, place in places.items():
+        free = shutil.disk_usage(place).free
+        if needed[device] > free:
+            return f"{place}: checkpoints will take about {size(needed[device])}, but only {size(free)} is free."
+    return ""
+
+
+def gpus() -> list[str]:
+    """The names by which CUDA_VISIBLE_DEVICES knows the GPUs that are here for us."""
+    import torch
+
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (named.split(",") if named else list(map(str, range(count))))[:count]
+
+
+def problems(found: Survey) -> str:
+    """All that is wrong, for a person; "" where nothing is."""
+    failed = [job for job in found.jobs if job.state == "failed"]
+    reasons: dict[str, list[str]] = {}
+    for job in failed:
+        reasons.setdefault(job.reason, []).append(f"job {job.number} ({job.label})")
+    lines = [
+        f"  {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}: {reason}"
+        for reason, names in reasons.items()
+    ]
+    head = [f"Preflight: {len(failed)} of {len(found.jobs)} jobs cannot run"] if failed else []
+    return "\n".join([*head, *lines, *([found.fatal] if found.fatal else [])])
+
+
+def notes(found: Survey) -> str:
+    """What differs from a study though nothing is wrong; "" where nothing does."""
+    return "\n".join(dict.fromkeys(f"Note: {one.note}" for one in found.costs.values() if one.note))
+
+
+def costs(found: Survey) -> str:
+    """What the runs will take, by network, and all together."""
+    from ..machine.memory import size
+
+    rows = [["network", "runs", "parameters", "memory a step", "time a step", "time a run", "in all"]]
+    total = 0.0
+    for each in {id(one): one for one in found.costs.values()}.values():
+        times = [each.seconds(job.config) for job in found.jobs if found.costs.get(job.number) is each]
+        total += sum(times)
+        cells = [each.network, str(len(times)), f"{each.parameters:,}", size(each.step_bytes)]
+        rows.append([*cells, f"{1e3 * each.step_seconds:,.0f} ms", duration(mean(times)), duration(sum(times))])
+    done = sum(job.state == "done" for job in found.jobs)
+    cannot = sum(job.state == "failed" for job in found.jobs)
+    tail = f"about {duration(total / len(found.places))} with hydra.launcher.slots={len(found.places)}"
+    tail += f"; {done} finished before" * (done > 0) + f"; {cannot} cannot run" * (cannot > 0)
+    return f"{table(rows)}\n{tail}"
+
+
+def alone(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
+    """preflight=only for a single run."""
+    job = Job(number=0, words=overrides, config=config, exact=exact, label="this run")
+    found = survey([job], None)
+    if job.state == "failed":
+        raise UserError(job.reason)
+    if found.fatal:
+        raise UserError(found.fatal)
+    print(costs(found))
+    return {"status": "finished"}

@@ -1,0 +1,1 @@
+"""One run: settle, assemble, fit."""

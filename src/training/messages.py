@@ -1,0 +1,102 @@
+"""What a person reads before, during and after a training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..config.run import TrainConfig
+from ..runs.directory import ENDED, Run
+from ..runs.stored import same_command
+from ..tasks.table import TITLES
+from ..text import duration, table
+
+if TYPE_CHECKING:
+    pass
+
+
+def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
+    """What a person reads after Ctrl-C; `at_once` where it was pressed again, so that nothing was saved any more."""
+    same = same_command(fresh=config.fresh).capitalize()
+    if not at_once:
+        return f"\nStopped; all is saved in {run.path}. {same} continues."
+    if not run.last.exists():
+        return f"\nStopped at once, before anything was saved in {run.path}. {same} begins again."
+    return f"\nStopped at once; {run.path} holds what was saved before. {same} continues from there."
+
+
+def opening(
+    config: TrainConfig, run: Run, facts: dict[str, Any], model: nn.Module, notes: list[str], *, resumed: bool
+) -> str:
+    """What a person reads when training begins; `notes` are on the initial weights."""
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if learned < facts["params"]:
+        notes = [*notes, f"{learned:,} of {facts['params']:,} parameters learn."]
+    trainer = config.trainer
+    nodes = f"{trainer.num_nodes} × " if trainer.num_nodes > 1 else ""
+    compiled = ", compiled" if trainer.compile else ""
+    compiled += f", CUDA graph: {trainer.graph}" if trainer.graph != "none" else ""
+    return (
+        f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
+        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "
+        f"{trainer.max_epochs} epochs, seed {config.seed}; {nodes}{trainer.devices} × {trainer.accelerator}, "
+        f"{trainer.precision}{compiled}\n" + "\n".join([*notes, str(run.path)])
+    )
+
+
+WIDEST = 8  # more metrics than these stand below each other
+
+
+def metrics_table(metrics: dict[str, float]) -> str:
+    """A table with a row a split and a column a metric, from names such as "test/accuracy"; many metrics are rows."""
+    columns = [name for name in TITLES if any(key.endswith(f"/{name}") for key in metrics)]
+    rows = [["", *(TITLES[name] for name in columns)]]
+    for split in ("train", "val", "test"):
+        if any(key.startswith(f"{split}/") for key in metrics):
+            rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
+    return table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
+
+
+def cell(name: str, value: float | None) -> str:
+    """A metric as a table shows it; COCO's -1 says that there was nothing of this kind to find."""
+    if value is None or value == -1:
+        return "" if value is None else "none"
+    return f"{value:.0f}" if name == "classes_with_positives" else f"{value:.4f}"
+
+
+def summary(results: dict[str, Any]) -> str:
+    """A finished run on one screen: what ran, its metrics, and the protocol behind them."""
+    protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
+    sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
+    head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
+    tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
+    memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
+    return f"\n{head}\n{metrics_table(results['metrics'])}\n{tail}{memory}"
+
+
+def already(path: Path, results: dict[str, Any], code: str) -> str:
+    """What to say of a run that is finished: where it is and its numbers, and whether the code has changed since."""
+
+    stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
+    return f"Finished before: {path}{stale}{summary(results)}"
+
+
+def sweep_table(jobs: list[dict[str, Any]]) -> str:
+    """One table of all jobs, and the reasons of those that failed."""
+    from ..tasks.table import HEADLINES, TITLES
+    from ..text import duration, table
+
+    found = {key.removeprefix("test/") for entry in jobs for key in entry.get("metrics", {}) if key.startswith("test/")}
+    names = [name for name in HEADLINES if name in found] or ["accuracy"]
+    rows = [["job", "", *(f"test {TITLES[name]}" for name in names), "time"]]
+    failed = []
+    for number, entry in enumerate(jobs):
+        if entry["status"] in ENDED:
+            values = (entry["metrics"].get(f"test/{name}") for name in names)
+            cells = ["" if value is None else f"{value:.4f}" for value in values]
+            cells.append(duration(entry["time"]["fit_seconds"]))
+        else:
+            cells = [entry["status"], *[""] * len(names)]
+            failed.append(f"job {number} ({entry['label']}): {entry['status']}: {entry['reason']}")
+        rows.append([str(number), entry["label"], *cells])
+    return "\n" + table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")

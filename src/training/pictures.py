@@ -1,0 +1,34 @@
+"""Write and show the task's contact sheet after each validation."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from ..files import write_atomic
+
+
+class Pictures(Callback):
+    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at W&B."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        make: Callable[[], Tensor | None] = pl_module.contact_sheet  # type: ignore[assignment]
+        sheet = make() if trainer.is_global_zero else None
+        if sheet is None:
+            return
+        path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
+        self.folder.mkdir(exist_ok=True)
+        png = io.BytesIO()
+        to_pil_image(sheet).save(png, "PNG")
+        write_atomic(path, png.getbuffer())
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/pictures", [str(path)], step=trainer.global_step)

@@ -1,0 +1,90 @@
+"""What the families of networks share: dials, their choices and the checks on them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config.fields import check_choices, require, setting
+from ..config.model import ModelConfig
+from .registry import check_sealed
+
+
+def dial(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field that makes the architecture: free on the family's own row, sealed on the published ones."""
+    metadata = {"dial": True, "identity": True, "help": help, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+SHORTCUTS = ("A", "B", "C", "none")
+
+
+SHORTCUT_HELP = "A: zero-padded identity, B: projection where shapes differ, C: projections, none: plain net"
+
+
+BLOCKS = ("basic", "bottleneck")
+
+
+ACTIVATIONS = ("relu", "mish", "silu", "gelu")
+
+
+HEADS = ("linear", "max", "conv")
+
+
+HEAD_HELP = "linear: average pool and one layer; max: max pool and one layer; conv: the head of Waghmode et al. 2023"
+
+
+RECOMPUTE = "keep only the blocks' inputs for the backward pass: less memory, a third more time"
+
+
+def check_depth(depth: int, step: int, network: str, rest: int = 2) -> None:
+    """Refuse a depth that is not ``step * n + rest`` with n of at least 1, and name the nearest ones."""
+    below = max((depth - rest) // step, 1) * step + rest
+    require(
+        depth == below,
+        f"model.depth={depth}: {network} has {step}n+{rest} layers; the nearest are {below} and {below + step}",
+    )
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a probability outside of [0, 1)."""
+    require(0 <= value < 1, f"model.{name}={value}: a probability from 0 up to, but not, 1")
+
+
+@dataclass
+class Family(ModelConfig):
+    """What the families share: the order of their checks."""
+
+    def __post_init__(self) -> None:
+        check_sealed(self)
+        check_choices(self, "model")
+        self.check()
+
+
+@dataclass
+class Residual(Family):
+    """What every residual family offers."""
+
+    activation: str = dial("relu", "the nonlinearity", ACTIVATIONS)
+    se: bool = dial(False, "squeeze-and-excitation in every block (Hu et al. 2018)")
+    head: str = dial("linear", HEAD_HELP, HEADS)
+    stochastic_depth: float = setting(
+        0.0, "probability to leave out the last block in training; rises linearly with depth (Huang et al. 2016)"
+    )
+    checkpoint_activations: bool = setting(False, RECOMPUTE, identity=False)
+
+    def check(self) -> None:
+        check_share("stochastic_depth", self.stochastic_depth)
+        if getattr(self, "shortcut", "A") == "none":
+            require(
+                self.stochastic_depth == 0,
+                f"model.stochastic_depth={self.stochastic_depth}: a plain net has no shortcut to go instead of a block",
+            )
+
+    def noted(self, source: str) -> str:
+        """The source, and what of this network is not from there."""
+        extra = ["squeeze-and-excitation"] * self.se
+        extra += [self.activation.capitalize()] * (self.activation != "relu")
+        extra += ["max pool"] * (self.head == "max")
+        extra += ["head of Waghmode et al. 2023"] * (self.head == "conv")
+        return ", ".join([source, *extra])
