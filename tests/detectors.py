@@ -14,8 +14,8 @@ from lightning import Trainer
 from torch import nn
 
 import zoo
-from src.config.data import DataConfig
-from src.config.optim import OptimConfig
+from src.config.data import Coco
+from src.config.optim import SGD
 from src.data.coco.detection import DetectionData, build
 from src.models.detection import detector
 from src.models.resnet import BasicBlock, ResNet, imagenet_stem, stage_strides
@@ -65,15 +65,16 @@ def data_of(root: Path, *, masks: bool = True, seed: int = 0, **settings: Any) -
         "image_size": 64,
         "workers": 0,
     }
-    config = DataConfig(name="coco", root=str(root), **common | settings)
+    config = Coco(root=str(root), **common | settings)
     return build(config, seed=seed, accumulate=1, devices=1, normalization=None, masks=masks)
 
 
 def task_of(kind: str, *, lr: float = 0.01, **settings: Any) -> DetectionTask:
     torch.manual_seed(0)
-    optim = OptimConfig(name="sgd", lr=lr)
+    optim = SGD(lr=lr)
     return DetectionTask(
         detector=kind,
+        masks=kind == "mask_rcnn",
         model=tiny(kind, **settings),
         optimizer=partial(build_optimizer, optim),
         rate=partial(rate_at, optim),

@@ -150,7 +150,7 @@ def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, ex
     process.kill()
     process.communicate()
     cut_short = torch.load(last, weights_only=True)
-    step, kept = cut_short["global_step"], cut_short["callbacks"]["RunKeeper"]
+    step, kept = cut_short["global_step"], cut_short["callbacks"]["History"]
     assert 16 < step < 64 and step % 16 == kept["epoch_batches"] > 0
     done = train(killed, *words)
     assert done.returncode == 0 and "Resuming" in done.stderr, done.stderr

@@ -20,12 +20,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from ..config.data import DataConfig
-from ..config.model import ModelConfig
-from ..config.task import TaskConfig
-from ..data.info import DatasetInfo
 from ..errors import UserError
-from .build import build_model
 
 CHANNELS = 256  # of every level of the pyramid
 
@@ -34,12 +29,6 @@ LEVELS = (4, 8, 16, 32)  # the strides of a pyramid's levels [pixels]
 
 
 NEEDED = LEVELS[1:]
-
-
-ALL = 1000  # more parts than any backbone has
-
-
-LONGER = 1333 / 800  # how much longer the longer side becomes at most, where data.max_size says nothing
 
 
 RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors
@@ -136,33 +125,6 @@ def freeze(backbone: nn.Module, *, freeze_batchnorm: bool, trainable_stages: int
                 norm = FrozenBatchNorm(child.num_features, child.eps).to(child.weight.device)
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
-
-
-def build(
-    model: ModelConfig, task: TaskConfig, data: DataConfig, info: DatasetInfo, normalization: dict[str, Any]
-) -> nn.Module:
-    """The detector of these configurations, freshly initialised, on the backbone of ``model``.
-
-    Unless the task says otherwise, a backbone that comes with weights keeps its BatchNorm and its first two parts, as
-    in torchvision; any other learns as a whole. Raises UserError for a backbone that gives no pyramid.
-    """
-    backbone = build_model(model, info).get_submodule("backbone")
-    pretrained = model.weights is not None
-    stages = task.trainable_stages if task.trainable_stages is not None else (3 if pretrained else ALL)
-    return detector(
-        backbone=backbone,
-        name=model.name,
-        kind=task.detector,
-        num_classes=info.num_classes + 1,
-        freeze_batchnorm=pretrained if task.freeze_batchnorm is None else task.freeze_batchnorm,
-        trainable_stages=stages,
-        image_size=info.image_size,
-        max_size=data.max_size or round(info.image_size * LONGER),
-        mean=normalization["mean"],
-        std=normalization["std"],
-        score_threshold=task.score_threshold,
-        box_samples=task.box_samples,
-    )
 
 
 def detector(

@@ -270,8 +270,7 @@ def _check_metric(name: Any, where: str, also: tuple[str, ...] = ()) -> None:
 
 def _conditions(content: Any, where: str) -> Conditions:
     """Conditions on a run, whose model, data set and task are known ones."""
-    from ..config.task import TASKS
-    from ..data.sets.table import SETS
+    from ..config.choices import CHOICES
 
     conditions = _mapping(content, where)
     for name, value in conditions.items():
@@ -279,7 +278,7 @@ def _conditions(content: Any, where: str) -> Conditions:
         _require(plain, f"{where}.{name}", "a name, a number, true, false or null is needed")
     if "model" in conditions:
         row(str(conditions["model"]))
-    for key, known in (("data", SETS), ("task", TASKS)):
+    for key, known in (("data", CHOICES["data"]), ("task", CHOICES["task"])):
         if key in conditions and conditions[key] not in known:
             raise UserError(f"{where}.{unknown(key, str(conditions[key]), known)}")
     return conditions

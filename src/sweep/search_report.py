@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import write_atomic, write_rows
 from ..runs.stored import command_line
-from ..tasks.table import TITLES
+from ..tasks.table import title_of
 from ..text import quoted, table
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def value_of(trial: "FrozenTrial") -> float:
 def in_words(metric: str) -> str:
     """Such as "val accuracy" of val/accuracy."""
     split, _, name = metric.partition("/")
-    return f"{split} {TITLES.get(name, name)}"
+    return f"{split} {title_of(name)}"
 
 
 def experiment(fixed: Sequence[str], point: dict[str, Any], launcher: "Jobs", header: Sequence[str]) -> str:

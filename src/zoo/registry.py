@@ -55,12 +55,3 @@ def check_sealed(config: ModelConfig) -> None:
             f"is {getattr(published, first)}; set it on the family: model={config.family} "
             + " ".join(f"model.{dial}={getattr(config, dial)}" for dial in told)
         )
-
-
-def store_models() -> None:
-    """Make every row a choice of Hydra's group ``model``, type-checked by its family's dataclass."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    for name, node in rows().items():
-        store.store(group="model", name=name, node=node)
