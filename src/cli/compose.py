@@ -8,13 +8,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.choices import CHOICES, find_choice
+from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
 from ..config.task import tasks_for
 from ..errors import UserError
 from ..text import natural, unknown
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, variable
+from .plugins import load_plugins, named_plugins
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
@@ -24,6 +25,7 @@ def compose_and_run(job: Callable[[Any], Any]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
+    load_plugins(named_plugins(sys.argv[1:]))
     store_schema()
 
     def run(config: Any) -> Any:
@@ -86,13 +88,15 @@ def store_schema() -> None:
     store.store(name="schema", node=TrainConfig)
     for name, node in rows().items():
         store.store(group="model", name=name, node=node)
+    for name, recipe in RECIPES.items():
+        store.store(group="recipe", name=name, node=recipe, package="_global_")
     for group, kinds in CHOICES.items():
         for name, kind in kinds.items():
             if group == "logger":
                 store.store(group=group, name=name, node=kind, package=f"logger.{name}")
                 continue
             store.store(group=group, name=f"base_{name}", node=kind)
-            if not (CONF / group / f"{name}.yaml").exists() and not choice_files(group, name):
+            if not choice_files(group, name):
                 store.store(group=group, name=name, node=kind)
 
 
@@ -176,6 +180,8 @@ def group_choices(group: str) -> list[str]:
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
     if group == "model":
         names |= set(rows())
+    elif group == "recipe":
+        names |= set(RECIPES)
     elif group in CHOICES:
         names |= {name for name in CHOICES[group] if not choice_files(group, name)}
     return sorted(names, key=natural)

@@ -21,6 +21,8 @@ class Choice:
     choice: ClassVar[str] = ""  # the name it is registered under; "" for the base of a group
 
 
+BUILDERS: dict[type["Choice"], Any] = {}  # of plug-ins: how their room builds a choice
+RECIPES: dict[str, dict[str, Any]] = {}  # of plug-ins, by "<data>_<task>"
 Kind = TypeVar("Kind", bound=type[Choice])
 
 
@@ -31,6 +33,19 @@ def register_choice(kind: Kind) -> Kind:
         raise ValueError(f"{kind.config_group}={kind.choice} is registered twice; registered: {', '.join(known)}")
     known[kind.choice] = kind
     return kind
+
+
+def register_recipe(data: str, task: str, *, optim: str, **settings: dict[str, Any]) -> None:
+    """Add the recipe of a pair of a data set and a task: an optimizer of conf/optim, and settings by group."""
+    RECIPES[f"{data}_{task}"] = {"defaults": [{"/optim": optim}], **settings}
+
+
+def builder_of(choice: Choice) -> Any:
+    """Return how a plug-in builds this choice; UserError where nothing does."""
+    if type(choice) not in BUILDERS:
+        group = choice.config_group
+        raise UserError(f"{group}={choice.choice}: nothing builds it; a plug-in registers it by api.register_{group}")
+    return BUILDERS[type(choice)]
 
 
 def find_choice(group: str, name: str) -> type[Choice]:

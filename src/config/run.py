@@ -36,6 +36,8 @@ class TrainConfig:
     monitor_test: bool = setting(False, "also draw test curves for a figure; they never select anything")
     experiment_name: str = setting("", "the experiment's name, for groups and reports", identity=False)
     output_root: str = setting("outputs", "the folder of the run directories", identity=False)
+    plugins: list[str] = setting([], "your own files or modules that add networks, sets, tasks …", identity=False)
+    plugins_sha256: list[str] = setting([], "their content; filled in")
     fresh: bool = setting(False, "start over: delete what the run directory holds", identity=False)
     resume: str | None = setting(None, "continue this run directory under changed devices or epochs", identity=False)
     resume_anyway: bool = setting(False, "resume although the code has changed since", identity=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..config.choices import builder_of
 from ..config.data import Cifar10, Cifar100, Coco, DataConfig, Digits, FashionMNIST, Folder, ImageNet
 from ..errors import UserError
 
@@ -18,9 +19,6 @@ class Source:
 
     load: "Callable[[Any], Raw]"
     content: Callable[[Any], str]
-
-
-SOURCES: dict[type[DataConfig], Source] = {}  # of plug-ins
 
 
 def fingerprint(config: DataConfig) -> str:
@@ -96,9 +94,8 @@ def load_raw(config: DataConfig) -> "Raw":
 
 def source_of(config: DataConfig) -> Source:
     """Return the source that a plug-in has registered for this choice; UserError where there is none."""
-    if type(config) not in SOURCES:
-        raise UserError(f"data={config.name}: nothing loads this set; a plug-in registers it by register_data")
-    return SOURCES[type(config)]
+    source: Source = builder_of(config)
+    return source
 
 
 def build_data(

@@ -1,18 +1,13 @@
 """Build the optimizer over the parameters that learn."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn, optim
 from torch.optim import Optimizer
 
+from ..config.choices import builder_of
 from ..config.optim import SGD, Adam, AdamW, Muon, OptimConfig
-from ..errors import UserError
 from . import muon
-
-# of plug-ins: from a choice and the parameter groups, each with its own learning rate and weight decay
-BUILDERS: dict[type[OptimConfig], Callable[[Any, list[dict[str, Any]]], Optimizer]] = {}
-
 
 def build_optimizer(
     config: OptimConfig, model: nn.Module, *, backbone_lr: float = 1.0, fused: bool = True
@@ -42,9 +37,8 @@ def build_optimizer(
             for group in groups:
                 group["momentum"] = config.momentum if group["orthogonal"] else config.sgd_momentum
             return muon.Muon(groups, lr=lr, iterations=iterations, unit_norm=unit_norm)
-    if type(config) not in BUILDERS:
-        raise UserError(f"optim={config.name}: nothing builds it; a plug-in registers it by register_optimizer")
-    return BUILDERS[type(config)](config, groups)
+    built: Optimizer = builder_of(config)(config, groups)  # groups: each with its learning rate and weight decay
+    return built
 
 
 def parameter_groups(

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..cli.plugins import load_plugins
 from ..config.choices import Choice, find_choice, group_fields
 from ..config.fields import neutral_of
 from ..config.run import TrainConfig
@@ -34,6 +35,7 @@ def restored(stored: Any) -> Any:
     from omegaconf import OmegaConf
 
     content: Any = OmegaConf.to_container(stored)
+    load_plugins(content.get("plugins", []))
     schema = OmegaConf.structured(TrainConfig)
     schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
     for group in ("data", "task", "optim"):

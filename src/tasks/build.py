@@ -1,14 +1,13 @@
 """Build what a choice of a task stands for: the network, and the LightningModule that trains it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.choices import builder_of
 from ..config.run import TrainConfig
-from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multilabel, TaskConfig
-from ..errors import UserError
+from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multilabel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
 
 ALL = 1000  # more parts than any backbone has
 LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
-
-
-@dataclass(frozen=True)
-class Builder:
-    """How a plug-in's task is built: ``task(choice, num_classes=…, **common)`` around a classifier of the registry."""
-
-    task: "Callable[..., Task]"
-
-
-BUILDERS: dict[type[TaskConfig], Builder] = {}  # of plug-ins
 
 
 def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
@@ -101,9 +90,8 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
                 margin=task.margin,
             )
             return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
-    if type(task) not in BUILDERS:
-        raise UserError(f"task={task.name}: nothing builds it; a plug-in registers it by register_task")
-    return BUILDERS[type(task)].task(task, num_classes=info.num_classes, **common)
+    built: Task = builder_of(task)(task, num_classes=info.num_classes, **common)
+    return built
 
 
 def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cli.compose import changed, typed
 from ..cli.console import say
+from ..cli.plugins import hash_plugins
 from ..config.run import TrainConfig
 from ..data.build import fingerprint
 from ..errors import UserError
@@ -45,6 +46,7 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     what this machine lacks, and for weights and data that are not there.
     """
     config = settle_machine(config if continued else settle_weights(config))
+    config = replace(config, plugins_sha256=hash_plugins(config.plugins))
     return Settled(config, fingerprint(config.data))
 
 

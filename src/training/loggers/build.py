@@ -1,14 +1,11 @@
 """Build a run's loggers, and name the run for them."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
+from ...config.choices import builder_of
 from ...config.logger import Csv, LoggerConfig, TensorBoard, Wandb
 from ...config.run import TrainConfig
-from ...errors import UserError
 from .base import RunLogger
-
-BUILDERS: dict[type[LoggerConfig], Callable[[Any], RunLogger]] = {}  # of plug-ins
 
 
 def build_loggers(choices: Iterable[LoggerConfig]) -> list[RunLogger]:
@@ -34,9 +31,8 @@ def build_logger(choice: LoggerConfig) -> RunLogger:
                 tags=choice.tags,
                 mode=choice.mode,
             )
-    if type(choice) not in BUILDERS:
-        raise UserError(f"logger={choice.choice}: nothing builds it; a plug-in registers it by register_logger")
-    return BUILDERS[type(choice)](choice)
+    built: RunLogger = builder_of(choice)(choice)
+    return built
 
 
 def readable_name(config: TrainConfig, *, seed: bool = True) -> str:
