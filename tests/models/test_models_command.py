@@ -36,14 +36,14 @@ def test_table_is_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def test_a_glob_without_match_is_one_sentence() -> None:
-    done = command("src.models.build", "resnet20", "resnt56")
+    done = command("src.models", "resnet20", "resnt56")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("model=resnt56: no such model") and "resnet56" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_a_closed_pipe_leaves_no_traceback() -> None:
-    program = [sys.executable, "-m", "src.models.build", "resnet20"]
+    program = [sys.executable, "-m", "src.models", "resnet20"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()

@@ -17,7 +17,7 @@ from src.zoo.resnet import CifarResNet, ImageNetResNet
 
 @pytest.mark.parametrize("module", ["src.zoo.variants", "src.models.build", "src.zoo.registry", "src.models.__main__"])
 def test_import_needs_no_torch(module: str) -> None:
-    code = f"import sys, {module}; from src.registry import rows; rows(); sys.exit('torch' in sys.modules)"
+    code = f"import sys, {module}; from src.zoo.registry import rows; rows(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
