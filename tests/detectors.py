@@ -17,8 +17,9 @@ import zoo
 from src.config.data import DataConfig
 from src.config.optim import OptimConfig
 from src.data.coco.detection import DetectionData, build
+from src.models.blocks import BasicBranch, BlockStyle, ResidualBlock
 from src.models.detection import detector
-from src.models.resnet import BasicBlock, ResNet, imagenet_stem, stage_strides
+from src.models.resnet import ResNet, get_strides, make_imagenet_stem
 from src.optim.build import build_optimizer
 from src.optim.schedule import rate_at
 from src.tasks.detection import DetectionTask
@@ -31,13 +32,13 @@ PIXELS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 def tiny_backbone(**arguments: Any) -> ResNet:
     """A ResNet of ten layers with few channels."""
     return ResNet(
-        stem=imagenet_stem(3, 8),
+        stem=make_imagenet_stem(3, 8),
         stem_channels=8,
         stem_stride=4,
-        block=lambda **kwargs: BasicBlock(shortcut="B", **kwargs),
+        block=partial(ResidualBlock, BasicBranch(), shortcut="B", style=BlockStyle()),
         expansion=1,
         widths=[8, 8, 16, 16],
-        strides=stage_strides((1, 1, 1, 1)),
+        strides=get_strides((1, 1, 1, 1)),
         **arguments,
     )
 
