@@ -18,7 +18,7 @@ from src.config.data import DataConfig
 from src.config.optim import OptimConfig
 from src.data.coco.detection import DetectionData, build
 from src.models.blocks import BasicBranch, BlockStyle, ResidualBlock
-from src.models.detection import detector
+from src.models.detection import make_detector
 from src.models.resnet import ResNet, get_strides, make_imagenet_stem
 from src.optim.build import build_optimizer
 from src.optim.schedule import rate_at
@@ -48,7 +48,7 @@ def tiny(kind: str, *, backbone: nn.Module | None = None, num_classes: int = 4, 
     common: dict[str, Any] = {"freeze_batchnorm": False, "trainable_stages": 5, "image_size": 64, "max_size": 96}
     common |= {"box_samples": 16, "detections": 10, **PIXELS}
     body = backbone or tiny_backbone()
-    return detector(backbone=body, name="tiny", kind=kind, num_classes=num_classes, **common | settings)
+    return make_detector(backbone=body, name="tiny", kind=kind, num_classes=num_classes, **common | settings)
 
 
 def registered(name: str, kind: str, *, device: str = "cpu", num_classes: int = 91, **settings: Any) -> Any:

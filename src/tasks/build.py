@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
     """The network that this task trains: a classifier, or a detector on the same backbone."""
     if config.task.name in DETECTION:
-        from ..models import detection
+        from ..models.detection import build_detector
 
-        return detection.build(config.model, config.task, config.data, info, normalization)
+        return build_detector(config.model, config.task, config.data, info, normalization)
     from ..models.build import build_model
 
     return build_model(config.model, info)

@@ -7,19 +7,19 @@ import sys
 import pytest
 from helpers import command
 
-from src.models.__main__ import select, story
+from src.models.__main__ import list_models, select_rows
 from src.zoo.registry import rows
 
 
 def test_without_globs_every_network_is_listed() -> None:
-    assert select([]) == list(rows().values())
+    assert select_rows([]) == list(rows().values())
 
 
 def test_json_has_a_network_a_line_with_its_counts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["models", "--json", "resnet20", "*18_cifar"])
-    assert story() == 0
+    assert list_models() == 0
     assert json.loads(capsys.readouterr().out) == [
         {"name": "resnet20", "params": 269_722, "macs": 40_551_040, "family": "cifar_resnet"},
         {"name": "resnet18_cifar", "params": 11_173_962, "macs": 555_422_720, "family": "imagenet_resnet"},
@@ -29,7 +29,7 @@ def test_json_has_a_network_a_line_with_its_counts(
 
 def test_table_is_aligned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["models", "resnet20", "plain*_cifar"])
-    assert story() == 0
+    assert list_models() == 0
     header, _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["resnet20", "plain18_cifar", "plain34_cifar"]
     assert {line.index("He et al. 2016") for line in lines} == {header.index("source")}
