@@ -52,9 +52,10 @@ def alike(config: TrainConfig) -> str:
 
 def load(config: TrainConfig) -> Any:
     """The data as a run has them."""
-    from ..models.pretrained.weights import locate, read
+    from ..models.pretrained.files import find_weights
+    from ..models.pretrained.reading import read_weights
 
-    weights = config.model.weights and read(locate(config.model.weights, config.model.name))
+    weights = config.model.weights and read_weights(find_weights(config.model.weights, config.model.name))
     return build_data(
         config.data,
         task=config.task.name,

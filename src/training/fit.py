@@ -22,8 +22,10 @@ from ..files import write_json
 from ..machine import ranks
 from ..machine.hardware import environment, out_of_memory, peak_memory_bytes
 from ..models.complexity import count_parameters
-from ..models.pretrained.detection import load as load_detector
-from ..models.pretrained.weights import check_network, load, locate, read, sha256_of
+from ..models.pretrained.detection import load_detector
+from ..models.pretrained.files import compute_sha256, find_weights
+from ..models.pretrained.reading import read_weights
+from ..models.pretrained.weights import check_network, load_weights
 from ..models.speednet import fit_to_data
 from ..runs.directory import Run
 from ..runs.identity import config_hash, plain
@@ -52,10 +54,10 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     seed_everything(config.seed, verbose=False)
     resume = None if config.fresh else run.checkpoint_to_resume(config.resume_anyway)
-    weights = locate(config.model.weights, config.model.name) if config.model.weights and not resume else None
-    if weights and sha256_of(weights) != config.model.weights_sha256:
+    weights = find_weights(config.model.weights, config.model.name) if config.model.weights and not resume else None
+    if weights and compute_sha256(weights) != config.model.weights_sha256:
         raise UserError(f"model.weights={weights}: its content has changed since this run was named by it")
-    pretrained = read(weights) if weights else None
+    pretrained = read_weights(weights) if weights else None
     data = build_data(
         config.data,
         task=config.task.name,
@@ -71,7 +73,7 @@ def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
     model = build_network(config, data.info, data.normalization)
     notes = []
     if weights and pretrained:
-        take = load_detector if config.task.name in DETECTION else load
+        take = load_detector if config.task.name in DETECTION else load_weights
         notes = [take(model, pretrained, path=weights, classes=data.info.classes)]
         check_network(pretrained, config.model, weights)
         notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")

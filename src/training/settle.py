@@ -107,14 +107,15 @@ def settle_weights(config: TrainConfig) -> None:
     if config.model.weights is None:
         expected = "dataset"
     else:
-        from ..models.pretrained.weights import locate, read, sha256_of
+        from ..models.pretrained.files import compute_sha256, find_weights
+        from ..models.pretrained.reading import read_weights
 
-        path = locate(config.model.weights, config.model.name)
-        found = sha256_of(path)
+        path = find_weights(config.model.weights, config.model.name)
+        found = compute_sha256(path)
         if config.model.weights_sha256 not in ("", found):
             raise UserError(f"model.weights={path}: its sha256 is {found}, not {config.model.weights_sha256}")
         config.model.weights_sha256 = found
-        expected = read(path).normalize
+        expected = read_weights(path).normalize
     if config.data.normalize == "auto":
         config.data.normalize = expected
 

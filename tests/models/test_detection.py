@@ -19,8 +19,9 @@ from src.errors import UserError
 from src.models.complexity import count_macs, count_parameters
 from src.models.detection import FrozenBatchNorm, Pyramid, Resize, choose_levels
 from src.models.pretrained import detection as detection_weights
-from src.models.pretrained.detection import load
-from src.models.pretrained.weights import read, sha256_of
+from src.models.pretrained.detection import load_detector
+from src.models.pretrained.files import compute_sha256
+from src.models.pretrained.reading import read_weights
 
 THEIRS = {
     "faster_rcnn": theirs.fasterrcnn_resnet50_fpn,
@@ -141,7 +142,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def ours_from(path: Path, kind: str, classes: tuple[str, ...], **settings: Any) -> tuple[Any, str]:
     limits = {"score_threshold": 0.0, "detections": 10}
     model = registered("resnet50", kind, num_classes=len(classes) + 1, **IMAGENET, **limits, **settings).eval()
-    return model, load(model, read(path), path=path, classes=classes)
+    return model, load_detector(model, read_weights(path), path=path, classes=classes)
 
 
 def output(model: Any) -> Any:
@@ -198,7 +199,7 @@ def test_published_files_have_older_names_and_no_epsilon(
     state = {as_first_published(name): value for name, value in expected.state_dict().items()}
     assert len(set(state) - set(expected.state_dict())) > 10
     torch.save(state, path)
-    monkeypatch.setattr(detection_weights, "WITHOUT_EPSILON", (sha256_of(path)[:8],))
+    monkeypatch.setattr(detection_weights, "WITHOUT_EPSILON", (compute_sha256(path)[:8],))
     expected = output(expected)
     assert_same_output(ours_from(path, kind, CLASSES, freeze_batchnorm=True)[0], expected)
     if kind == "retinanet":
@@ -245,7 +246,9 @@ def test_a_classifier_gives_its_backbone(ours: bool, tmp_path: Path) -> None:
     classifier: Any = zoo.build("resnet18") if ours else torchvision.models.resnet18()
     torch.save(classifier.state_dict(), tmp_path / "weights.pth")
     model = registered("resnet18", "faster_rcnn", freeze_batchnorm=True)
-    report = load(model, read(tmp_path / "weights.pth"), path=tmp_path / "weights.pth", classes=CLASSES)
+    report = load_detector(
+        model, read_weights(tmp_path / "weights.pth"), path=tmp_path / "weights.pth", classes=CLASSES
+    )
     assert report.endswith("fresh: pyramid and heads.")
     first = classifier.backbone.stem[0][0] if ours else classifier.conv1
     assert torch.equal(model.backbone.body.stem[0][0].weight, first.weight)
@@ -259,7 +262,7 @@ def test_our_own_detector_gives_all_it_has(tmp_path: Path) -> None:
     checkpoint = {"state_dict": state, "info": {"classes": ["a", "b", "c"]}}
     torch.save(checkpoint, tmp_path / "last.ckpt")
     model = tiny("mask_rcnn", num_classes=3, freeze_batchnorm=True)
-    report = load(model, read(tmp_path / "last.ckpt"), path=tmp_path / "last.ckpt", classes=("c", "a"))
+    report = load_detector(model, read_weights(tmp_path / "last.ckpt"), path=tmp_path / "last.ckpt", classes=("c", "a"))
     assert "2 classes among them" in report
     assert torch.equal(
         model.roi_heads.box_predictor.cls_score.bias, trained.roi_heads.box_predictor.cls_score.bias[[0, 3, 1]]
@@ -271,7 +274,7 @@ def test_another_backbone_is_refused_and_nothing_is_loaded(tmp_path: Path) -> No
     model = registered("resnet18", "retinanet")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(UserError, match="weights of another architecture"):
-        load(model, read(tmp_path / "weights.pth"), path=tmp_path / "weights.pth", classes=CLASSES)
+        load_detector(model, read_weights(tmp_path / "weights.pth"), path=tmp_path / "weights.pth", classes=CLASSES)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
