@@ -8,7 +8,6 @@ from ..config.fields import require
 from ..config.model import ModelConfig
 from ..data.info import DatasetInfo
 from ..errors import UserError
-from ..text import unknown
 from ..zoo.base import Residual
 from ..zoo.convnet import VGG, AlexNet, AlexNetCifar, SmallCNN
 from ..zoo.densenet import CifarDenseNet, ImageNetDenseNet
@@ -30,9 +29,10 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **dials
     refuses, and for another architecture under the name of a published network, as the command line does.
     """
     config = row(name)
-    known = [f.name for f in fields(config) if f.name not in {f.name for f in fields(ModelConfig)}]
+    of_runs = {f.name for f in fields(ModelConfig)}
+    known = [f.name for f in fields(config) if f.name not in of_runs]
     for dial in dials:
-        require(dial in known, unknown("dial", dial, known))
+        require(dial in known, f"model.{dial}: {name} has no such setting; there are: {', '.join(known)}")
     changed: ModelConfig = replace(config, **dials)  # type: ignore[arg-type]
     return build_classifier(changed, in_channels=in_channels, num_classes=num_classes)
 
@@ -222,5 +222,6 @@ def build_plugin(build: Callable[..., object], config: ModelConfig, in_channels:
 
     network = build(config, in_channels=in_channels, num_classes=num_classes)
     if not isinstance(network, nn.Module):
-        raise TypeError(f"the builder of {type(config).__name__} returned a {type(network).__name__}, no torch module")
+        kind = type(config).__name__
+        raise TypeError(f"the builder of {kind} returned {type(network).__name__}, not a torch module")
     return network
