@@ -69,7 +69,7 @@ class Residual(Family):
     se: bool = dial(False, "squeeze-and-excitation in every block (Hu et al. 2018)")
     head: str = dial("linear", HEAD_HELP, HEAD_NAMES)
     stochastic_depth: float = setting(
-        0.0, "probability to leave out the last block in training; rises linearly with depth (Huang et al. 2016)"
+        0.0, "probability to drop the last block in training; rises linearly with depth (Huang et al. 2016)"
     )
     checkpoint_activations: bool = setting(False, RECOMPUTE, identity=False)
 
@@ -87,7 +87,7 @@ class Residual(Family):
         return "se" if self.se else "none"
 
     def cite(self, source: str) -> str:
-        """Return the source, followed by what of this network is not from there."""
+        """Return the source, followed by the parts of this network that it does not describe."""
         extra = ["squeeze-and-excitation"] * self.se
         extra += [self.activation.capitalize()] * (self.activation != "relu")
         extra += ["max pool"] * (self.head == "max")

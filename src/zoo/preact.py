@@ -24,7 +24,7 @@ class PreActResNet(Residual):
 
     @property
     def warmup(self) -> float:
-        """The paper warms every net up at a tenth of the learning rate, for 400 of 64k iterations."""
+        """400 of 64k iterations: so long the paper warms every net up, at a tenth of the learning rate."""
         return 400 / 64_000
 
     def check(self) -> None:

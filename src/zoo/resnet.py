@@ -33,7 +33,7 @@ class CifarResNet(Residual):
 
     @property
     def warmup(self) -> float:
-        """The paper starts 110 layers at a learning rate of 0.01, for about 400 of its 64k iterations."""
+        """About 400 of 64k iterations: so long the paper trains 110 layers at a learning rate of 0.01, a tenth."""
         return 400 / 64_000 if self.depth >= 110 else 0.0
 
     def check(self) -> None:
