@@ -95,9 +95,7 @@ def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
         return fit(assembly, run)
 
 
-def register_data(
-    kind: type[DataConfig], *, load: "Callable[[Any], Raw]", content: Callable[[Any], str]
-) -> None:
+def register_data(kind: type[DataConfig], *, load: "Callable[[Any], Raw]", content: Callable[[Any], str]) -> None:
     """Add a data set: how a choice is loaded into memory, and what names its content without reading it.
 
     Its recipe is added by ``register_recipe(<name>, "multiclass", optim="sgd_onecycle", trainer={"max_epochs": 20})``.
@@ -113,9 +111,7 @@ def register_task(kind: type[TaskConfig], *, row: TaskRow, build: "Callable[...,
     BUILDERS[kind] = build
 
 
-def register_optim(
-    kind: type[OptimConfig], *, build: "Callable[[Any, Sequence[dict[str, Any]]], Optimizer]"
-) -> None:
+def register_optim(kind: type[OptimConfig], *, build: "Callable[[Any, Sequence[dict[str, Any]]], Optimizer]") -> None:
     """Add an optimizer: from a choice and the parameter groups, each with its learning rate and weight decay."""
     register_choice(kind)
     BUILDERS[kind] = build

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src.config.optim import SGD
 from src.errors import UserError
-from src.models.pretrained.weights import sha256_of
+from src.models.pretrained.files import compute_sha256
 from src.optim.build import build_optimizer
 from src.optim.finetune import learning, parts, set_learning
 from src.optim.schedule import plateau, set_rate
@@ -105,7 +105,7 @@ def test_the_content_of_the_weights_names_the_run_not_their_place(pretrained: Pa
     for where in (pretrained, elsewhere):
         config = compose("data=digits", "model=cifar_resnet", f"model.weights={where}")
         config = settle_weights(config)
-        assert config.model.weights_sha256 == sha256_of(elsewhere)
+        assert config.model.weights_sha256 == compute_sha256(elsewhere)
         assert config.data.normalize == "weights"
         hashes.add(config_hash(config, ""))
     bare = compose("data=digits", "model=cifar_resnet")

@@ -9,6 +9,7 @@ from ..config.choices import builder_of
 from ..config.optim import SGD, Adam, AdamW, Muon, OptimConfig
 from . import muon
 
+
 def build_optimizer(
     config: OptimConfig, model: nn.Module, *, backbone_lr: float = 1.0, fused: bool = True
 ) -> Optimizer:

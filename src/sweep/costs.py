@@ -51,9 +51,9 @@ def alike(config: TrainConfig) -> str:
 
 def load(config: TrainConfig) -> Any:
     """Load the data as a run has them."""
-    from ..training.assemble import load_data, read_weights
+    from ..training.assemble import load_data, read_initial_weights
 
-    weights = read_weights(config)
+    weights = read_initial_weights(config)
     return load_data(config, weights.normalization if weights else None)
 
 

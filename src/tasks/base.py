@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from ..data.info import DatasetInfo
-from ..models.fold import folded
+from ..models.fold import fold_batchnorm
 from ..optim.schedule import set_rate
 from .graph import CapturedStep
 from .table import row_of
@@ -35,7 +35,7 @@ def evaluator(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
     A copy in bfloat16 is faster than autocast, which would cast the weights anew with every batch.
     """
     dtype = torch.bfloat16 if precision.startswith("bf16") else next(model.parameters()).dtype
-    copy = folded(model, dtype)
+    copy = fold_batchnorm(model, dtype)
 
     def logits(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..data.info import DatasetInfo
-    from ..models.pretrained.weights import Pretrained
+    from ..models.pretrained.reading import Pretrained
     from .base import Task
 
 ALL = 1000  # more parts than any backbone has
@@ -31,11 +31,12 @@ def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[
     classifier, task, pretrained = build_model(config.model, info), config.task, config.model.weights is not None
     if not isinstance(task, FindsObjects):
         return classifier
-    from ..models.detection import detector
+    from ..models.backbone import get_backbone
+    from ..models.detection import make_detector
 
     longer: int | None = getattr(config.data, "max_size", None)
-    return detector(
-        backbone=classifier.get_submodule("backbone"),
+    return make_detector(
+        backbone=get_backbone(classifier, config.model.name),
         name=config.model.name,
         kind=task.detector,
         num_classes=info.num_classes + 1,
@@ -50,18 +51,19 @@ def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[
     )
 
 
-def load_weights(
+def load_initial_weights(
     config: TrainConfig, network: "nn.Module", pretrained: "Pretrained", *, path: Path, classes: Sequence[str]
 ) -> str:
     """Copy initial weights into a network of this task, and return a sentence on which.
 
     Raises UserError where they are those of another network.
     """
-    from ..models.pretrained import detection, weights
+    from ..models.pretrained.detection import load_detector
+    from ..models.pretrained.weights import check_network, load_weights
 
-    load = detection.load if isinstance(config.task, FindsObjects) else weights.load
+    load = load_detector if isinstance(config.task, FindsObjects) else load_weights
     sentence = load(network, pretrained, path=path, classes=classes)
-    weights.check_network(pretrained, config.model, path)
+    check_network(pretrained, config.model, path)
     return sentence
 
 

@@ -14,10 +14,11 @@ from ..data.info import DatasetInfo
 from ..errors import UserError
 from ..machine.memory import Estimate, check, free_bytes, in_words, step_bytes
 from ..models.complexity import count_macs, count_parameters
-from ..models.pretrained.weights import Pretrained, locate, read, sha256_of
+from ..models.pretrained.files import compute_sha256, find_weights
+from ..models.pretrained.reading import Pretrained, read_weights
 from ..models.speednet import fit_to_data
 from ..tasks.base import Task
-from ..tasks.build import build_network, build_task, load_weights
+from ..tasks.build import build_network, build_task, load_initial_weights
 from ..tasks.table import row_of
 from .settle import Settled
 
@@ -52,7 +53,7 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
     config = settled.config
     torch.set_num_threads(config.trainer.threads or THREADS)
     seed_everything(config.seed, verbose=False)
-    pretrained = None if checkpoint else read_weights(config)
+    pretrained = None if checkpoint else read_initial_weights(config)
     normalization = checkpoint["normalization"] if checkpoint else getattr(pretrained, "normalization", None)
     data = data or load_data(config, normalization)
     network = build_network(config, data.info, data.normalization)
@@ -65,14 +66,14 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
     return Assembly(settled, data, network, task, facts, notes)
 
 
-def read_weights(config: TrainConfig) -> Pretrained | None:
+def read_initial_weights(config: TrainConfig) -> Pretrained | None:
     """Return the initial weights, if any; UserError where their file is no longer the one that the run is named by."""
     if not config.model.weights:
         return None
-    path = locate(config.model.weights, config.model.name)
-    if sha256_of(path) != config.model.weights_sha256:
+    path = find_weights(config.model.weights, config.model.name)
+    if compute_sha256(path) != config.model.weights_sha256:
         raise UserError(f"model.weights={path}: its content has changed since this run was named by it")
-    return read(path)
+    return read_weights(path)
 
 
 def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> DataModule:
@@ -95,8 +96,8 @@ def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained |
     if pretrained is None:
         fit_to_data(network, (batch[0] for batch in data.train_loader()))
         return []
-    path = locate(str(config.model.weights), config.model.name)
-    told = load_weights(config, network, pretrained, path=path, classes=data.info.classes)
+    path = find_weights(str(config.model.weights), config.model.name)
+    told = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
     return [told, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
 
 

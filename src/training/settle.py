@@ -57,13 +57,14 @@ def settle_weights(config: TrainConfig) -> TrainConfig:
     """
     model, expected = config.model, "dataset"
     if model.weights is not None:
-        from ..models.pretrained.weights import locate, read, sha256_of
+        from ..models.pretrained.files import compute_sha256, find_weights
+        from ..models.pretrained.reading import read_weights
 
-        path = locate(model.weights, model.name)
-        found = sha256_of(path)
+        path = find_weights(model.weights, model.name)
+        found = compute_sha256(path)
         if model.weights_sha256 not in ("", found):
             raise UserError(f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256}")
-        model, expected = replace(model, weights_sha256=found), read(path).normalize
+        model, expected = replace(model, weights_sha256=found), read_weights(path).normalize
     data = replace(config.data, normalize=expected) if config.data.normalize == "auto" else config.data
     return replace(config, model=model, data=data)
 
