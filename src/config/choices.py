@@ -35,7 +35,7 @@ def register_choice(kind: Kind) -> Kind:
     return kind
 
 
-def register_recipe(data: str, task: str, *, optim: str, **settings: dict[str, Any]) -> None:
+def register_recipe(data: str, task: str, /, *, optim: str, **settings: dict[str, Any]) -> None:
     """Add the recipe of a pair of a data set and a task: an optimizer of conf/optim, and settings by group."""
     RECIPES[f"{data}_{task}"] = {"defaults": [{"/optim": optim}], **settings}
 
