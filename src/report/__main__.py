@@ -134,7 +134,7 @@ def write(
 ) -> None:
     """index.html, a Markdown, CSV and LaTeX file a table, and an SVG and CSV file a figure."""
     from .render.figures import KINDS, figures
-    from .render.page import page
+    from .render.page import render_page
 
     wanted = list(published.figures) if published else list(KINDS)
     shown = comparable(published, collected.groups) if published else collected.groups
@@ -148,7 +148,7 @@ def write(
     for figure in drawn:
         write_text(out / "figures" / f"{figure.name}.svg", figure.alone)
         write_rows(out / "figures" / f"{figure.name}.csv", figure.rows)
-    html = page(
+    html = render_page(
         title=published.title if published else "Report",
         source=published.source if published else "",
         headline=headline,

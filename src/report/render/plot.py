@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ...text import natural
@@ -136,14 +137,7 @@ def themed(svg: str, name: str, title: str) -> str:
     rest = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", rest)
     for marker, variable in VARIABLES.items():
         rest = rest.replace(marker, f"var({variable})")
-    return f'{head}role="img" aria-label="{escaped(title)}"{tag}{rest}'
-
-
-def escaped(text: str) -> str:
-    """Text for inside of XML and HTML, attributes included."""
-    import html
-
-    return html.escape(legible(text))
+    return f'{head}role="img" aria-label="{escape(legible(title))}"{tag}{rest}'
 
 
 def cut(text: str, longest: int = LABEL) -> str:
