@@ -20,13 +20,13 @@ from src.data import info
 from src.data.raw import Raw, Split
 from src.data.sets import table as sets
 from src.errors import UserError
-from src.report.published import Published, fits, published_names, read_published
+from src.report.published import Published, fits, list_published, read_published
 from src.runs.identity import plain
 from src.training.run import train
 from src.zoo.registry import row, rows
 
 EXPERIMENTS = group_choices("experiment")
-STUDIES = [name for name in EXPERIMENTS if name in published_names()]
+STUDIES = [name for name in EXPERIMENTS if name in list_published()]
 SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
 
 LIGHT = {  # networks that are too large for a test, and what stands in for them

@@ -24,7 +24,7 @@ from ..text import unknown
 from .claims import ClaimVerdict, judge_claims
 from .groups import Collected, collect, slug
 from .headline import general_headline, study_headline
-from .published import Published, published_names, read_published
+from .published import Published, list_published, read_published
 from .render.formats import as_latex, as_markdown, as_rows, as_text
 from .result import legible
 from .views import View, about, across_view, comparable, general_view, study_view
@@ -79,8 +79,8 @@ def listed(value: str) -> list[str]:
 
 def numbers_of(study: str | None) -> Published | None:
     """What the study printed; UserError for one that is unknown."""
-    if study and study not in published_names():
-        raise UserError(unknown("study", study, published_names()))
+    if study and study not in list_published():
+        raise UserError(unknown("study", study, list_published()))
     return read_published(study) if study else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from src.errors import UserError
-from src.report.published import published_names, read_published
+from src.report.published import list_published, read_published
 from src.report.render.dashboard import dashboard, groups
 from src.report.render.figures import KINDS
 
@@ -39,7 +39,7 @@ def test_a_study_is_its_group_its_tables_and_its_figures(tmp_path: Path) -> None
     assert (depth["xAxis"], depth["yAxis"]) == ("config:model.value.depth", "summary:test/error")
 
 
-@pytest.mark.parametrize("study", [None, *published_names()])
+@pytest.mark.parametrize("study", [None, *list_published()])
 def test_every_study_and_all_runs_have_one(tmp_path: Path, study: str | None) -> None:
     sections = definition(tmp_path, study)["spec"]["section"]["panelBankConfig"]["sections"]
     wanted = read_published(study).figures if study else KINDS

@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import write_atomic
 from ...machine.wandb import has_wandb_key
 from ..groups import HEADLINES
-from ..published import Column, Published, Table, published_names
+from ..published import Column, Published, Table, list_published
 from ..views import GENERAL, entry
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def groups(published: Published | None) -> list[str]:
     if not published:
         return []
     found = (path.stem for path in (CONF / "experiment").glob(f"{published.experiment}*.yaml"))
-    return sorted(name for name in found if name == published.experiment or name not in published_names())
+    return sorted(name for name in found if name == published.experiment or name not in list_published())
 
 
 def logged(columns: Iterable[Column]) -> list[str]:
