@@ -1,9 +1,9 @@
-"""What the studies printed, as data: ``conf/published/<experiment>.yaml``, read into frozen dataclasses.
+"""Read the numbers that studies printed, from ``conf/published/<experiment>.yaml`` into frozen dataclasses.
 
 The numbers stand as they were printed, with a note where a study contradicts itself; nothing here corrects them.
-A condition on a run (``match``, ``protocol``, ``higher``, ``lower``) is a mapping of names to values: a name without a
-dot is a key of results.json, one with a dot a setting of the run's config.yaml (``data.limit_train``).
-The dataclasses are the files' schema too: OmegaConf checks each key and its type against their fields.
+A condition on a run (``match``, ``protocol``, ``higher``, ``lower``) is a mapping of names to values. A name without a
+dot is a key of results.json; one with a dot is a setting in the run's config.yaml (``data.limit_train``).
+The dataclasses are also the schema of the files: OmegaConf checks every key and value against their fields.
 Importing this module imports no torch.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +20,7 @@ from ..cli.compose import CONF
 from ..errors import UserError
 from ..text import natural, unknown
 from ..zoo.registry import row
+from .result import find_nested
 from .schema import Number, Value, build_entry, require
 
 Conditions = dict[str, Value]
@@ -47,10 +47,11 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column: ours is ``scale`` times what results.json holds under ``metric``, printed with so many digits.
+    """A column of a table: which number of a run it shows, and how it is printed and judged.
 
-    ``<split>/error`` is 1 - ``<split>/accuracy``; ``published/…`` is a number that no run of ours has a counterpart of.
-    ``margin`` is how far ours may lie from the printed number and still agree with it, in the printed unit.
+    Our number is ``scale`` times the one that results.json holds under ``metric``. ``<split>/error`` is
+    1 - ``<split>/accuracy``; ``published/…`` is a number that our runs have no counterpart of. ``margin`` is how far
+    ours may lie from the printed number and still match it, in the printed unit.
     """
 
     metric: str
@@ -67,11 +68,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A printed row: values by metric in the printed unit, and the runs of ours that it is about.
+    """A printed row: its values by metric, in the printed unit, and a ``match`` on the runs of ours that it is about.
 
-    Without ``match`` it stands for comparison only. ``printed`` is the study's own text of a value, where a number
-    says it badly ("2 d 21 h 12 m 24 s"): to be shown instead of it. ``std`` and ``n``: the deviation and the number of
-    the runs whose mean the value is. ``contradictory`` says what in the row cannot be true.
+    A row without ``match`` is shown but not compared. ``printed`` is the study's own text for a value that reads badly
+    as a number ("2 d 21 h 12 m 24 s") and is shown instead of it. Where a value is the mean of several runs, ``std``
+    and ``n`` are their standard deviation and number. ``contradictory`` says what in the row cannot be true.
     """
 
     label: str
@@ -86,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``protocol``: what a run must have had to be comparable with it, the file's laid under the table's."""
+    """A table; to be comparable, a run must have followed its ``protocol``, which adds to that of the file."""
 
     name: str
     columns: dict[str, Column]  # by metric, in their order
@@ -97,7 +98,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the text says; with a metric, of which runs it is the higher and of which the lower."""
+    """A claim of the study's text; with a ``metric``, the conditions on the runs that have more and less of it."""
 
     text: str
     metric: str | None = None
@@ -107,7 +108,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """All that an experiment's study printed."""
+    """Everything that is recorded of a study."""
 
     experiment: str
     title: str
@@ -146,22 +147,15 @@ def load_published(path: Path) -> Published:
     return replace(published, tables=tables)
 
 
-def fits(conditions: Mapping[str, Value], results: Mapping[str, Any], config: Any) -> bool:
-    """Tell whether a run, by the contents of its results.json and config.yaml, meets all conditions."""
-    return all(look_up(name, results, config) == value for name, value in conditions.items())
-
-
-def look_up(name: str, results: Mapping[str, Any], config: Any) -> Any:
-    """Return what a condition is about: a key of results.json, or a setting of config.yaml by its dotted name."""
-    if "." not in name:
-        return results.get(name)
-    for part in name.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config
+def fits(conditions: Mapping[str, Value], results: Mapping[str, object], config: object) -> bool:
+    """Tell whether a run meets all conditions, given the contents of its results.json and config.yaml."""
+    return all(
+        (find_nested(config, name) if "." in name else results.get(name)) == value for name, value in conditions.items()
+    )
 
 
 def find_printed_number(
-    experiment: str, metric: str, results: Mapping[str, Any], config: Any
+    experiment: str, metric: str, results: Mapping[str, object], config: object
 ) -> tuple[float, Column] | None:
     """Return the number that a study printed for a run, in the printed unit, and its column; None where it has none."""
     for table in read_published(experiment).tables if experiment in list_published() else ():
@@ -172,7 +166,7 @@ def find_printed_number(
 
 
 def check_published(published: Published) -> None:
-    """Refuse what no type can say: unknown names, rows that are not told apart, claims that are cut short."""
+    """Refuse what no type can express: unknown names, rows that one run could be both of, incomplete claims."""
     check_conditions(published.protocol, "protocol")
     for i, table in enumerate(published.tables):
         check_table(table, f"tables[{i}]")
@@ -188,7 +182,7 @@ def check_published(published: Published) -> None:
 
 
 def check_table(table: Table, where: str) -> None:
-    """Check the metrics of a table's columns, and that a run fits one row at most."""
+    """Refuse unknown metrics in a table, and two rows that the same run could be."""
     check_conditions(table.protocol, f"{where}.protocol")
     for metric, column in table.columns.items():
         check_metric(metric, f"{where}.columns.{metric}", (*SPLITS, "published"))

@@ -1,6 +1,6 @@
-"""Turn the mappings of a YAML file into dataclasses, checked by OmegaConf against the types of their fields.
+"""Build dataclasses from the mappings of a YAML file, with OmegaConf checking every key and value.
 
-Whatever does not fit raises a UserError that begins with the key's place in the file: ``tables[0].rows[2].n: …``.
+A wrong entry raises a UserError that begins with the entry's place in the file: ``tables[0].rows[2].n: …``.
 """
 
 from dataclasses import fields, is_dataclass
@@ -20,7 +20,7 @@ Number = float | int
 Value = str | int | float | bool | None
 
 
-WANTED: dict[object, str] = {  # by the type of a field, or of what stands in it
+WANTED: dict[object, str] = {  # what a field of this type takes, in words
     str: "a text",
     bool: "true or false",
     int: "a whole number",
@@ -33,10 +33,10 @@ WANTED: dict[object, str] = {  # by the type of a field, or of what stands in it
 
 
 def build_entry(kind: type[T], content: object, where: str = "", **given: object) -> T:
-    """Return the dataclass that a mapping of the file describes; `given` are the fields that no file has.
+    """Build a dataclass from a mapping in the file; `given` are the fields that a file may not set.
 
-    Lists and mappings of dataclasses are built entry by entry, for OmegaConf's errors do not say which entry they are
-    about. An entry of a mapping takes its key as its first field.
+    Lists and mappings of dataclasses are built entry by entry, because OmegaConf's errors don't say which entry is
+    wrong. An entry of a mapping takes its key as its first field.
     """
     require(isinstance(content, dict), where or "the file", "a mapping is needed")
     hints, schema, values = get_type_hints(kind), OmegaConf.structured(kind), dict(given)
@@ -62,22 +62,24 @@ def build_entry(kind: type[T], content: object, where: str = "", **given: object
 
 
 def convert(schema: DictConfig, key: str, value: object, where: str, hint: object) -> object:
-    """Return a value of the file as OmegaConf takes it for a field of the schema."""
+    """Return a value from the file, converted by OmegaConf to the type of a field of the schema."""
     try:
-        with flag_override(schema, "readonly", False):  # as OmegaConf holds frozen dataclasses to be
+        with flag_override(schema, "readonly", False):  # OmegaConf makes frozen dataclasses read-only
             schema[key] = value
         found = schema[key]
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except OmegaConfBaseException as error:
         inside = str(error.full_key or key)
-        place = join(where, inside if inside.startswith(key) else f"{key}.{inside}")  # a union's error lacks the field
+        place = join(
+            where, inside if inside.startswith(key) else f"{key}.{inside}"
+        )  # the errors of unions lack the field's name
         if isinstance(error, KeyValidationError):
             raise UserError(f"{place}: a text is needed as the key") from None
         raise UserError(f"{place}: {describe_type(hint, within=inside != key)} is needed") from None
 
 
 def describe_type(hint: object, *, within: bool) -> str:
-    """Return in words what a field takes, or what stands `within` it."""
+    """Return in words what a field takes; with `within`, what each of its items must be."""
     if hint not in WANTED and type(None) in get_args(hint):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if within:
@@ -86,11 +88,11 @@ def describe_type(hint: object, *, within: bool) -> str:
 
 
 def join(where: str, key: object) -> str:
-    """Return the key of an entry within the file."""
+    """Return the place of a key in the file."""
     return f"{where}.{key}" if where else str(key)
 
 
 def require(condition: bool, where: str, message: str) -> None:
-    """Raise UserError for this place of the file unless the condition holds."""
+    """Raise a UserError about this place in the file unless the condition holds."""
     if not condition:
         raise UserError(f"{where}: {message}")

@@ -8,13 +8,13 @@ import pytest
 
 from src.errors import UserError
 from src.report.published import list_published, read_published
-from src.report.render.dashboard import dashboard, groups
+from src.report.render.dashboard import list_wandb_groups, make_dashboard
 from src.report.render.figures import KINDS
 
 
 def definition(tmp_path: Path, study: str | None) -> dict[str, Any]:
     out = tmp_path / "made" / "dashboard.json"
-    assert dashboard("me/mine", read_published(study) if study else None, out) == str(out)
+    assert make_dashboard("me/mine", read_published(study) if study else None, out) == str(out)
     return json.loads(out.read_text())
 
 
@@ -49,15 +49,18 @@ def test_every_study_and_all_runs_have_one(tmp_path: Path, study: str | None) ->
 
 
 def test_what_only_adds_to_a_study_is_of_its_group() -> None:
-    assert groups(read_published("kilari2025_imagenet")) == ["kilari2025_imagenet", "kilari2025_imagenet_vgg"]
-    assert groups(read_published("waghmode2023")) == ["waghmode2023"]
-    assert groups(None) == groups(read_published("zoo_cifar")) == []
+    assert list_wandb_groups(read_published("kilari2025_imagenet")) == [
+        "kilari2025_imagenet",
+        "kilari2025_imagenet_vgg",
+    ]
+    assert list_wandb_groups(read_published("waghmode2023")) == ["waghmode2023"]
+    assert list_wandb_groups(None) == list_wandb_groups(read_published("zoo_cifar")) == []
 
 
 def test_without_a_key_a_sentence_says_what_works_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(UserError, match="no key for W&B.*out=<file.json>"):
-        dashboard("me/mine", None, None)
+        make_dashboard("me/mine", None, None)
     with pytest.raises(UserError, match="not of the form <entity>/<project>"):
-        dashboard("mine", None, None)
+        make_dashboard("mine", None, None)

@@ -9,11 +9,17 @@ import pytest
 from made_runs import results, write
 
 from src.report.claims import judge_claims
-from src.report.groups import Group, collect
-from src.report.headline import study_headline
+from src.report.groups import Group, collect_runs
+from src.report.headline import summarize_study
 from src.report.published import Claim, Column, Published, Row, Table
-from src.report.render.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.views import across_view, comparable, general_view, settled, study_view
+from src.report.render.formats import build_rows, format_latex, format_markdown, format_text
+from src.report.views import (
+    build_across_view,
+    build_general_view,
+    build_study_view,
+    collect_verdicts,
+    select_comparable,
+)
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
 PARAMS = Column("params", "parameters", better="none", digits=0)
@@ -35,13 +41,13 @@ def row(**changed: Any) -> Row:
 def groups(path: Path, *contents: dict[str, Any]) -> list[Group]:
     for i, content in enumerate(contents):
         write(path / str(i), content)
-    return list(collect([str(path)]).groups)
+    return list(collect_runs([str(path)]).groups)
 
 
 def cells(study: Published, found: list[Group]) -> list[dict[str, Any]]:
     """The table as a program reads it."""
     text = io.StringIO()
-    csv.writer(text).writerows(as_rows(study_view(study.tables[0], found)))
+    csv.writer(text).writerows(build_rows(build_study_view(study.tables[0], found)))
     return list(csv.DictReader(io.StringIO(text.getvalue())))
 
 
@@ -52,7 +58,7 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
     assert float(line["error % mean"]) == pytest.approx(8.7) and float(line["error % std"]) == pytest.approx(0.1)
     assert float(line["error % published"]) == 8.75 and float(line["error % difference"]) == pytest.approx(-0.05)
     assert line["error % verdict"] == "matches" and line["parameters verdict"] == ""
-    markdown = as_markdown(study_view(published(row()).tables[0], found))
+    markdown = format_markdown(build_study_view(published(row()).tables[0], found))
     assert "| 8.75 | 8.70 ± 0.10 | 3 | −0.05 | matches | 269,722 [as published] |" in markdown
 
 
@@ -74,7 +80,7 @@ def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) 
     quick = {"trainer": {"limit_train_batches": 3, "limit_val_batches": None}, "monitor_test": True}
     write(tmp_path / "a", results(), quick)
     write(tmp_path / "b", results(), {"monitor_test": True})
-    lines = cells(published(row()), list(collect([str(tmp_path)]).groups))
+    lines = cells(published(row()), list(collect_runs([str(tmp_path)]).groups))
     assert [line["error % verdict"] for line in lines] == [
         "inconclusive: one seed",
         "not comparable: trainer.limit_train_batches=3",
@@ -85,25 +91,25 @@ def test_comparable_runs_come_first_and_decide(tmp_path: Path) -> None:
     content = [results(12.0, seed, epochs=10) for seed in range(4)] + [results(8.75, seed) for seed in range(2)]
     found = groups(tmp_path, *content)
     study = published(row(), row(label="ResNet-32", match={"model": "resnet32"}))
-    view = study_view(study.tables[0], found)
+    view = build_study_view(study.tables[0], found)
     assert [line.group.n if line.group else 0 for line in view.lines] == [2, 4, 0]
-    assert [verdict.word for verdict in settled(view)] == ["matches", "no run yet"]
-    assert study_headline([view], []) == ["1 of 2 published numbers match, 1 without a run."]
-    assert [group.n for group in comparable(study, found)] == [2]
+    assert [verdict.word for verdict in collect_verdicts(view)] == ["matches", "no run yet"]
+    assert summarize_study([view], []) == ["1 of 2 published numbers match, 1 without a run."]
+    assert [group.n for group in select_comparable(study, found)] == [2]
 
 
 def test_several_judged_columns_keep_a_cell_each(tmp_path: Path) -> None:
     found = groups(tmp_path, results(8.75, metrics={"test/f1": 0.9}))
     study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
-    text = as_text(study_view(study.tables[0], found))
-    assert "published 91.00 (−1.00)" in as_markdown(study_view(study.tables[0], found))
+    text = format_text(build_study_view(study.tables[0], found))
+    assert "published 91.00 (−1.00)" in format_markdown(build_study_view(study.tables[0], found))
     assert text.splitlines()[0].split() == ["runs", "n", "error", "%", "F1", "%"]
 
 
 def test_contradictions_and_stale_runs_are_flagged(tmp_path: Path) -> None:
     found = groups(tmp_path, results(code_hash="older"), results(seed=1))
     study = published(row(contradictory="accuracy .8478 beside error .0923"))
-    markdown = as_markdown(study_view(study.tables[0], found))
+    markdown = format_markdown(build_study_view(study.tables[0], found))
     assert "contradicts itself: accuracy .8478 beside error .0923" in markdown and "stale: 1 of 2" in markdown
 
 
@@ -131,28 +137,28 @@ def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
     found = groups(tmp_path, *(results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
     judged = judge_claims(published(row(), claims=(claim,)), found)[0]
     assert judged.verdict.word == "undecided" and list(judged.flags) == ["not as published: 5 of 182 epochs"]
-    assert study_headline([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
+    assert summarize_study([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
 
 
 def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
     found = groups(tmp_path, results(), results(seed=1), results(task="multilabel", metrics={"test/map": 0.5}))
-    view = general_view(found)
+    view = build_general_view(found)
     assert [column.metric for column in view.columns][:3] == ["test/error", "test/map", "val/error"]
-    lines = as_text(view).splitlines()
+    lines = format_text(view).splitlines()
     assert "cifar10, multilabel" in lines[3] and "0.500" in lines[3] and "8.75" not in lines[3]
 
 
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     found = groups(tmp_path, results(model="a|b_<i>&%"))
-    assert "a\\|b_&lt;i>&%" in as_markdown(general_view(found))
-    assert r"a|b\_<i>\&\%" in as_latex(general_view(found))
+    assert "a\\|b_&lt;i>&%" in format_markdown(build_general_view(found))
+    assert r"a|b\_<i>\&\%" in format_latex(build_general_view(found))
 
 
 def test_of_many_that_are_not_comparable_a_few_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     found = groups(tmp_path, results(seed=9), *(results(9.0, epochs=epochs) for epochs in (1, 2, 3, 4, 200)))
-    view = study_view(published(row()).tables[0], found)
+    view = build_study_view(published(row()).tables[0], found)
     assert len(view.lines) == 3 and view.notes[-1] == "ResNet-20: 3 more groups of runs that are not comparable"
-    alone = study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
+    alone = build_study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
     assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs, published 182"
 
 
@@ -167,9 +173,9 @@ def test_networks_are_compared_across_data_sets_by_their_mean(tmp_path: Path) ->
     errors = {("resnet20", "cifar10"): 8.0, ("resnet20", "fashion_mnist"): 6.0}
     errors |= {("resnet32", "cifar10"): 7.0, ("resnet32", "fashion_mnist"): 6.5, ("resnet44", "cifar10"): 5.0}
     found = groups(tmp_path, *(results(e, model=model, data=data) for (model, data), e in errors.items()))
-    view = across_view(found)
+    view = build_across_view(found)
     assert view is not None and [line.keys[0] for line in view.lines] == ["resnet32", "resnet20", "resnet44"]
     assert [column.title for column in view.columns] == ["mean error %", "cifar10 error %", "fashion_mnist error %"]
     assert [entry.ours for entry in view.lines[0].entries] == ["6.75", "7.00", "6.50"]
     assert [entry.ours for entry in view.lines[2].entries] == ["", "5.00", ""], "a set is missing: no mean"
-    assert across_view([group for group in found if group.data == "cifar10"]) is None
+    assert build_across_view([group for group in found if group.data == "cifar10"]) is None

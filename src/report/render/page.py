@@ -13,12 +13,12 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..claims import ClaimVerdict
-from ..groups import Collected, Group, told
-from ..result import Result, legible
+from ..groups import Collected, Group, format_settings
+from ..result import Result, make_legible
 from ..verdict import ORDER_LEVEL, TOST_LEVEL
 from ..views import MARGIN, View
-from .formats import Cell, grid
-from .plot import Figure, theme
+from .formats import Cell, build_grid, list_notes
+from .plot import Figure, write_theme
 
 TONES = {  # class and sign of each word: good or bad is never shown by colour alone
     "matches": ("good", "✓"),
@@ -162,7 +162,7 @@ def render_page(
     collected: Collected,
     out: Path,
 ) -> str:
-    """Return the whole page as HTML; `out` is the directory it will lie in, for links to the runs."""
+    """Render the page as HTML; `out` is the directory it is written to, from where its links to the runs lead."""
     anchors = {group.runs[0].path: f"runs-{i}" for i, group in enumerate(collected.groups)}
     return (
         load_environment()
@@ -182,7 +182,7 @@ def render_page(
             guide=GUIDE,
             signs=SIGNS,
             tones=TONES,
-            theme=theme(),
+            theme=write_theme(),
             count=count,
         )
     )
@@ -190,70 +190,69 @@ def render_page(
 
 @cache
 def load_environment() -> Environment:
-    """Return the jinja environment of this folder: every value is escaped, an unknown name raises."""
+    """Load the jinja environment of this folder, which escapes every value and raises for an unknown name."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=make_legible,
+        finalize=clean_value,
         keep_trailing_newline=True,
     )
 
 
-def make_legible(value: object) -> object:
-    """Replace the signs in a text that no page takes; markup, which the template itself has made, stays."""
-    return value if hasattr(value, "__html__") else legible(value)
+def clean_value(value: object) -> object:
+    """Make a text of the page legible, but leave alone the markup that the template itself has made."""
+    return make_legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def count(number: int, noun: str) -> str:
-    """Return "1 run" or "3 runs"."""
+    """Write "1 run" or "3 runs"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def lay_out_table(view: View, anchors: Anchors) -> PageTable:
-    """Return a view as a sortable table, without the columns that are empty in every row."""
-    heads, rows = grid(view)
+    """Lay a view out as a sortable table, without the columns that are empty in every row."""
+    heads, rows = build_grid(view)
     kept = [i for i in range(len(heads)) if i == 0 or any(row[i].text or row[i].under for row in rows)]
     kinds = ["text" if i < len(view.keys) or head == "verdict" else "" for i, head in enumerate(heads)]
     kinds = [f"{kind} {head}" if kind and head == "settings" else kind for kind, head in zip(kinds, heads, strict=True)]
     body = [
         PageRow([lay_out_cell(row[i], heads[i], kinds[i], anchors) for i in kept], says_nothing(row)) for row in rows
     ]
-    of_rows = dict.fromkeys(f"{line.keys[0]}: {note}" for line in view.lines for note in line.notes)
-    return PageTable(view.name, [Head(heads[i] or "name", kinds[i]) for i in kept], body, [*view.notes, *of_rows])
+    return PageTable(view.name, [Head(heads[i] or "name", kinds[i]) for i in kept], body, list_notes(view))
 
 
 def lay_out_cell(cell: Cell, head: str, kind: str, anchors: Anchors) -> PageCell:
-    """Return a cell of the grid as it stands on the page, leading to the runs behind it."""
+    """Lay a cell of the grid out with a link to the runs behind it."""
     anchor = anchors.get(cell.group.runs[0].path) if cell.group and cell.text else None
     value = "" if cell.value is None and not kind else cell.value
     return PageCell(head, kind, cell.text, anchor, cell.word, cell.under, value)
 
 
 def says_nothing(row: Sequence[Cell]) -> bool:
-    """Tell whether a row has verdicts, but none that says anything about a published number."""
+    """Tell whether a row has verdicts but none of them says anything about a published number."""
     words = {cell.word for cell in row if cell.word}
     return bool(words) and words <= {"not comparable", "not measured", "no run yet"}
 
 
 def lay_out_claim(claim: ClaimVerdict, anchors: Anchors) -> PageClaim:
-    """Return a claim with its verdict and links to the runs on both sides."""
+    """Lay a claim out with its verdict and links to the runs on both sides."""
     groups = [group for group in (claim.higher, claim.lower) if group]
-    sides = [Link(claim.side(group), anchors[group.runs[0].path]) for group in groups]
+    sides = [Link(claim.describe_side(group), anchors[group.runs[0].path]) for group in groups]
     reason = f" ({claim.verdict.reason})" if claim.verdict.reason else ""
     return PageClaim(claim.verdict.word, claim.claim.text + reason, sides, claim.bounds, claim.flags)
 
 
 def lay_out_group(group: Group, anchors: Anchors, out: Path) -> PageGroup:
-    """Return a group with its settings and its runs."""
-    words = [str(group.data), group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
-    settings = " ".join(told(group.settings)) or "every setting as the names imply"
+    """Lay a group out with its settings and its runs."""
+    words = [group.data, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
+    settings = " ".join(format_settings(group.settings)) or "every setting as the names imply"
     runs = [lay_out_run(run, group.headline, out) for run in group.runs]
     return PageGroup(anchors[group.runs[0].path], " · ".join(words), settings, runs)
 
 
 def lay_out_run(run: Result, headline: str, out: Path) -> PageRun:
-    """Return a run with its number, and the link to its directory from the page."""
+    """Lay a run out with its number and a link from the page to its directory."""
     value = run.value(headline)
     number = "" if value is None else f"{100 * value:.2f} %" if headline.endswith("error") else f"{value:.4f}"
     commit = f"commit {run.commit}" if run.commit else "no commit known"
