@@ -1,4 +1,4 @@
-"""The files of published numbers: all of them read, and whatever is wrong is named with its file and key."""
+"""Read every file of published numbers, and check that a wrong one is named with its file and key."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The dashboard's definition, made without key or network; that its metrics are logged, tests/test_train.py sees."""
+"""Make the dashboard's definition without key or network; tests/test_train.py checks that its metrics are logged."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands as a person types them, and the page that they leave."""
+"""Run the commands as a person types them, and read the page that they write."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import command
-from made_runs import CLASSES, results, write
+from made_runs import CLASSES, make_results, write_run
 
 from src.errors import UserError
 from src.report.__main__ import make_report
@@ -21,7 +21,7 @@ VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects links, tags and attributes, and insists that tags are closed in their order."""
+    """Collect links, tags and ids, and insist that tags are closed in their order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -49,7 +49,9 @@ class Reader(HTMLParser):
 def grid(path: Path, **changed: Any) -> Path:
     for model, error in (("resnet20", 8.7), ("resnet56", 7.0)):
         for seed in range(2):
-            write(path / f"{model}-{seed}", results(error + seed / 100, seed, model=model, **changed), beside=True)
+            write_run(
+                path / f"{model}-{seed}", make_results(error + seed / 100, seed, model=model, **changed), beside=True
+            )
     return path
 
 
@@ -75,7 +77,7 @@ def test_a_study_becomes_a_page_that_needs_nothing_else(tmp_path: Path, capsys: 
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
-    write(tmp_path / "runs" / "a", results(epochs=5), beside=True)
+    write_run(tmp_path / "runs" / "a", make_results(epochs=5), beside=True)
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     first = (tmp_path / "out" / "index.html").read_bytes()
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
@@ -85,10 +87,10 @@ def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
 def test_what_comes_from_files_cannot_become_markup(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script><img src=http://x onerror=alert(2)>$\\frac{$\ud800\x00'
     classes = [f"{name}{evil}".replace("\n", "").replace("\ud800\x00", "\x01").replace(",", "") for name in CLASSES]
-    content = results(model=evil, data=evil, command=evil, environment={"device": evil, "git_commit": evil})
-    write(tmp_path / "runs" / "a", content | {"classes": [name.replace('"', "'") for name in classes]}, beside=True)
-    write(tmp_path / "runs" / "b", results(status="failed", reason=evil))
-    write(tmp_path / "runs" / "<b>c", results(model=evil + "2", data=evil), beside=True)
+    content = make_results(model=evil, data=evil, command=evil, environment={"device": evil, "git_commit": evil})
+    write_run(tmp_path / "runs" / "a", content | {"classes": [name.replace('"', "'") for name in classes]}, beside=True)
+    write_run(tmp_path / "runs" / "b", make_results(status="failed", reason=evil))
+    write_run(tmp_path / "runs" / "<b>c", make_results(model=evil + "2", data=evil), beside=True)
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     reader = Reader((tmp_path / "out" / "index.html").read_text())
     assert reader.tags.count("script") == 1 and "img" not in reader.tags
@@ -100,7 +102,7 @@ def test_what_comes_from_files_cannot_become_markup(tmp_path: Path) -> None:
 
 
 def test_damaged_files_beside_a_result_cost_only_their_figure(tmp_path: Path) -> None:
-    run = write(tmp_path / "runs" / "a", results(), beside=True)
+    run = write_run(tmp_path / "runs" / "a", make_results(), beside=True)
     for name in ("confusion_matrix.csv", "per_class.csv", "metrics.csv", "test_predictions.npz"):
         (run / name).write_bytes(b"\xff\x00no,table\n1")
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
@@ -108,7 +110,7 @@ def test_damaged_files_beside_a_result_cost_only_their_figure(tmp_path: Path) ->
 
 
 def test_many_classes_are_shown_by_their_worst_confusions(tmp_path: Path) -> None:
-    run = write(tmp_path / "runs" / "a", results())
+    run = write_run(tmp_path / "runs" / "a", make_results())
     names = [f"class {i}" for i in range(30)]
     counts = np.eye(30, dtype=int) * 90 + np.roll(np.eye(30, dtype=int), 1, axis=1) * 10
     lines = [["true", *names], *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))]
@@ -122,7 +124,12 @@ def test_five_hundred_runs_take_seconds(tmp_path: Path) -> None:
     config = {"model": {"name": "resnet20", "family": "cifar_resnet", "depth": 20}, "optim": {"lr": 0.1}}
     for i in range(500):
         settings = config | {"optim": {"lr": 0.1 + (i % 50) / 100}, "seed": i // 50}
-        write(tmp_path / "runs" / str(i), results(8 + (i * 7 % 100) / 100, i // 50, epochs=20), settings, beside=i < 40)
+        write_run(
+            tmp_path / "runs" / str(i),
+            make_results(8 + (i * 7 % 100) / 100, i // 50, epochs=20),
+            settings,
+            beside=i < 40,
+        )
     start = time.process_time()
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     assert time.process_time() - start < 10
@@ -162,7 +169,7 @@ def pair(path: Path, a: list[float], b: list[float], **changed: Any) -> list[str
     for name, errors in (("a", a), ("b", b)):
         for seed, error in enumerate(errors):
             model = "resnet20" if name == "a" else "resnet56"
-            write(path / f"{name}{seed}", results(error, seed, model=model, **changed), beside=True)
+            write_run(path / f"{name}{seed}", make_results(error, seed, model=model, **changed), beside=True)
     return [f"{path}/a*", f"{path}/b*"]
 
 
@@ -200,7 +207,7 @@ def test_compare_without_shared_seeds_or_images(tmp_path: Path) -> None:
         path.write_text(json.dumps(content | {"seed": content["seed"] + 10}))
     found = compare(patterns)
     assert found.paired_seeds == [] and found.mcnemar == [] and found.interval is not None
-    write(tmp_path / "c0", results(data_fingerprint="cifar10:other"))
+    write_run(tmp_path / "c0", make_results(data_fingerprint="cifar10:other"))
     with pytest.raises(UserError, match="same data"):
         compare([patterns[0], f"{tmp_path}/c0"])
     with pytest.raises(UserError, match="2 different configurations"):

@@ -1,5 +1,8 @@
-"""The statistics against values computed by hand from tables of Student's t (0.95: 6.314, 2.920, 2.132 for 1, 2, 4
-degrees of freedom; 0.975: 12.706, 4.303, 2.776) and of the binomial distribution."""
+"""Check the statistics against values computed by hand.
+
+They are from tables of Student's t (0.95: 6.314, 2.920, 2.132 for 1, 2, 4 degrees of freedom; 0.975: 12.706, 4.303,
+2.776) and of the binomial distribution.
+"""
 
 import math
 
@@ -54,7 +57,7 @@ def test_the_verdict_on_seeds(values: list[float], word: str) -> None:
 
 
 def test_a_wide_interval_around_the_published_value_is_no_match() -> None:
-    """Not to be told apart is not the same as equal: the mean is met exactly here, and yet."""
+    """Indistinguishable is not equal: here the mean is exactly the published value, and yet nothing is decided."""
     found = judge_match([7.75, 9.75], 8.75, margin=0.35, better="lower")
     assert found.word == "inconclusive" and found.low == pytest.approx(8.75 - 6.314, abs=1e-3)
     # std 1.414: t * 1.414 / sqrt(n) <= 0.35 first where n = 46 (t of 45 is 1.6794: 0.3502) or 47 (1.6787: 0.3463)
