@@ -113,8 +113,9 @@ class Result:
         return float(value)
 
     def _read_integer(self, key: str) -> int:
+        """Return an integer of results.json, whose type read_result has checked."""
         value = self.content[key]
-        assert isinstance(value, int)  # read_result has checked it
+        assert isinstance(value, int)
         return value
 
     def _count_epochs_to_convergence(self) -> float | None:

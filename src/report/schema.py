@@ -38,10 +38,11 @@ def build_entry(kind: type[T], content: object, where: str = "", **given: object
     Lists and mappings of dataclasses are built entry by entry, because OmegaConf's errors don't say which entry is
     wrong. An entry of a mapping takes its key as its first field.
     """
-    require(isinstance(content, dict), where or "the file", "a mapping is needed")
+    if not isinstance(content, dict):
+        raise UserError(f"{where or 'the file'}: a mapping is needed")
     hints, schema, values = get_type_hints(kind), OmegaConf.structured(kind), dict(given)
     known = [name for name in hints if name not in given]
-    for key, value in content.items() if isinstance(content, dict) else ():
+    for key, value in content.items():
         place = join(where, key)
         require(key in known, place, f"no such key; there are {', '.join(known)}")
         origin, inner = get_origin(hints[key]), (get_args(hints[key]) or (None,))[-1]
