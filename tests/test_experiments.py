@@ -21,13 +21,13 @@ from src.data.sets.cifar import CIFAR10, CIFAR100
 from src.data.sets.fashion_mnist import FASHION_MNIST
 from src.data.sets.official import PublishedSet
 from src.errors import UserError
-from src.report.published import Published, fits, published_names, read_published
+from src.report.published import Published, fits, list_published, read_published
 from src.runs.identity import plain
 from src.training.run import train
 from src.zoo.registry import row, rows
 
 EXPERIMENTS = group_choices("experiment")
-STUDIES = [name for name in EXPERIMENTS if name in published_names()]
+STUDIES = [name for name in EXPERIMENTS if name in list_published()]
 SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
 
 LIGHT = {  # networks that are too large for a test, and what stands in for them

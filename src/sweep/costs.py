@@ -85,11 +85,11 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
 
 def unlike_study(parameters: int, config: TrainConfig) -> str:
     """What the experiment's study printed instead of so many parameters; "" where it is the same, but for rounding."""
-    from ..report.published import printed
+    from ..report.published import find_printed_number
     from ..runs.identity import plain
 
     facts = {"model": config.model.name, "data": config.data.name, "task": config.task.name}
-    value, column = printed(config.experiment_name, "params", facts, plain(config)) or (None, None)
+    value, column = find_printed_number(config.experiment_name, "params", facts, plain(config)) or (None, None)
     if value is None or column is None or round(column.scale * parameters, column.digits) == value:
         return ""
     return f"{config.model.name} has {parameters:,} parameters; its study printed {value:,g} ({column.title})."

@@ -147,7 +147,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    from ..report.render.plot import GRID, INK, SOFT, style
+    from ..report.render.plot import GRID, INK, SOFT, use_style
 
     best, shares, columns = study.best_trial, importances(study, names), min(3, len(names))
     lines = 1 + math.ceil(len(names) / columns)
@@ -156,7 +156,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     complete = [t for t in trials if t.state.name == "COMPLETE"]
     choose = min if study.direction.name == "MINIMIZE" else max
     so_far = [choose(value_of(t) for t in complete[: i + 1]) for i in range(len(complete))]
-    with style():
+    with use_style():
         colours = {INK: "#1b1f24", SOFT: "#59636e", GRID: "#d9dee3"}
         settings = {k: colours[v] for k, v in matplotlib.rcParams.items() if isinstance(v, str) and v in colours}
         with matplotlib.rc_context(settings):
