@@ -22,8 +22,9 @@ from src.runs.identity import config_hash
 from src.runs.results import append_metrics
 from src.sweep.board import OPEN
 from src.sweep.jobs import Job
-from src.sweep.search import Search, check, held_alone
-from src.sweep.search_report import experiment, word
+from src.sweep.search import check_search
+from src.sweep.search_report import format_experiment, format_override
+from src.sweep.trials import Search, lock_folder
 from src.training.settle import located
 
 pytest.importorskip("optuna")
@@ -39,7 +40,7 @@ class Process:
 
 
 class Launcher:
-    """Makes up a run's course from its settings, two epochs a look; from some rate on, it diverges."""
+    """Makes up a run's course from its settings, two epochs a look; from some learning rate on, it diverges."""
 
     on_failure = "continue"
 
@@ -54,15 +55,15 @@ class Launcher:
         self.base.output_root = str(root)
         self.started: list[str] = []
 
-    def job(self, words: list[str], number: int) -> Job:
+    def make_job(self, words: list[str], number: int) -> Job:
         config = copy.deepcopy(self.base)
         for group, _, rest in (w.partition(".") for w in words if w.startswith(("optim.", "task."))):
             name, _, value = rest.partition("=")
             setattr(getattr(config, group), name, float(value))
         return Job(number=number, words=words, config=config)
 
-    def run_all(self, jobs: list[Job], more: Any, board: Any = None) -> None:
-        while more() or any(job.state in OPEN for job in jobs):
+    def run_all(self, jobs: list[Job], add_jobs: Any, board: Any = None) -> None:
+        while add_jobs() or any(job.state in OPEN for job in jobs):
             self.looks -= 1
             if self.looks < 0:
                 self.dead = True
@@ -75,8 +76,8 @@ class Launcher:
             job.state, job.process = "running", Process()  # type: ignore[assignment]
             job.path.mkdir(parents=True, exist_ok=True)
             self.started.append(job.label)
-        elif job.state == "running" and job.told_to_stop:
-            job.end(*job.verdict)
+        elif job.state == "running" and job.stop_requested:
+            job.end(*job.stopped_as)
         elif job.state == "running" and job.config.optim.lr > 0.8:
             job.end("failed", "The loss is no longer a finite number.")
         elif job.state == "running":
@@ -99,8 +100,8 @@ class Mortal(Search):
     def observe(self) -> bool:
         return not self.launcher.dead and super().observe()
 
-    def conclude(self) -> str:
-        return "" if self.launcher.dead else super().conclude()
+    def report(self) -> str:
+        return "" if self.launcher.dead else super().report()
 
 
 def settings(**changed: Any) -> HpoConfig:
@@ -109,7 +110,7 @@ def settings(**changed: Any) -> HpoConfig:
 
 
 def a_search(launcher: Launcher, **changed: Any) -> Search:
-    base = launcher.job([], 0)
+    base = launcher.make_job([], 0)
     _, base.run, _ = located(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -126,7 +127,7 @@ def told(search: Search) -> list[dict[str, str]]:
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.sweep.search_report.draw", lambda *_: None)
+    monkeypatch.setattr("src.sweep.search_plots.draw_plots", lambda *_: [])
     whole = a_search(Launcher(tmp_path / "whole"))
     whole.run()
     said = capsys.readouterr().out
@@ -159,7 +160,8 @@ def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
     more = a_search(Launcher(tmp_path), trials=9, prune=False)
     more.run()
     assert len(told(more)) == 9 and told(more)[:7] == before, "a longer search continues the shorter one"
-    assert (search.folder / "history.png").stat().st_size > 10_000
+    for name in ("history.png", "slices.png"):
+        assert (search.folder / name).stat().st_size > 10_000
 
 
 def test_a_failure_ends_the_search_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -198,8 +200,8 @@ def test_a_trial_without_a_finite_number_has_failed(tmp_path: Path, monkeypatch:
 def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
     search = a_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
     search.folder.mkdir(parents=True)
-    search.study = study = search.opened()
-    values = [search.proposed(study.ask())["data.batch_size"] for _ in range(5)]
+    search.study = study = search.open_study()
+    values = [search.propose(study.ask())["data.batch_size"] for _ in range(5)]
     assert all(type(value) is int and 32 <= value <= 256 for value in values) and len(set(values)) > 2
 
 
@@ -225,10 +227,10 @@ def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
     search = a_search(Launcher(tmp_path))
     fixed = ["data=digits", "model=cifar_resnet", "model.depth=8", "optim=adamw", "experiment=cifar10_short"]
     point = {"optim.lr": 0.001234, "optim.nesterov": False, "task.label_smoothing": 0.1, "optim.warmup": None}
-    text = experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
+    text = format_experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "best.yaml").write_text(text)
-    typed = [*fixed, *(word(name, value) for name, value in point.items())]
+    typed = [*fixed, *(format_override(name, value) for name, value in point.items())]
     found = compose("experiment=best", f"hydra.searchpath=[file://{tmp_path}]")
     assert config_hash(found, "") == config_hash(compose(*typed), "")
     assert found.output_root == "outputs" and "# How it came about." in text
@@ -236,8 +238,12 @@ def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
 
 def test_words_mean_what_was_proposed() -> None:
     for value in ("pad_crop", "it's", "null", "1"):
-        assert compose(word("experiment_name", value)).experiment_name == value
-    config = compose(word("optim.nesterov", True), word("optim.warmup", None), word("optim.lr", 1e-5))
+        assert compose(format_override("experiment_name", value)).experiment_name == value
+    config = compose(
+        format_override("optim.nesterov", True),
+        format_override("optim.warmup", None),
+        format_override("optim.lr", 1e-5),
+    )
     assert (config.optim.nesterov, config.optim.warmup, config.optim.lr) == (True, None, 1e-5)
 
 
@@ -257,7 +263,7 @@ WRONG_SEARCH = {
 @pytest.mark.parametrize("sentence", WRONG_SEARCH)
 def test_a_wrong_search_gets_a_sentence(sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check(settings(**WRONG_SEARCH[sentence]), compose(*TINY))
+        check_search(settings(**WRONG_SEARCH[sentence]), compose(*TINY))
 
 
 def test_a_wrong_range_gets_a_sentence() -> None:
@@ -275,12 +281,12 @@ def test_runs_that_a_search_cannot_judge_are_refused() -> None:
         "fresh=true": "hpo.name=",
     }.items():
         with pytest.raises(UserError, match=sentence):
-            check(settings(), compose(*TINY, words))
+            check_search(settings(), compose(*TINY, words))
 
 
 def test_a_folder_has_one_search_and_one_process(tmp_path: Path) -> None:
     search = a_search(Launcher(tmp_path), name="mine", trials=1)
-    with held_alone(search.folder), pytest.raises(UserError, match="another process"):
+    with lock_folder(search.folder), pytest.raises(UserError, match="another process"):
         search.run()
     search.run()
     with pytest.raises(UserError, match="holds another search"):
@@ -292,7 +298,7 @@ def test_every_shipped_search_composes() -> None:
         data = ("data=coco", "task=detection") if name == "detection" else ()
         config = compose(f"hpo={name}", *data)
         assert config.hpo is not None
-        check(config.hpo, config)
+        check_search(config.hpo, config)
 
 
 def test_a_run_without_its_test_is_tested_later(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from src.machine.hardware import NODE_GPUS, resolve
 from src.runs.directory import Run
 from src.sweep import slurm
 from src.sweep.jobs import Job
-from src.sweep.slurm import Command, Slurm, SlurmConf, in_queue, record
+from src.sweep.slurm import Slurm, SlurmConf, get_record, read_queue
+from src.sweep.slurm_task import Command
 
 pytest.importorskip("submitit")
 
@@ -73,7 +74,7 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
         assert f"#SBATCH --{option}\n" in script
     assert "--signal=" in script and "--kill-on-bad-exit=1" in script
     assert [job.state for job in jobs] == ["queued"] * 3
-    assert [record(job).read_text() for job in jobs] == ["1_0\n", "1_1\n", "1_2\n"]
+    assert [get_record(job).read_text() for job in jobs] == ["1_0\n", "1_1\n", "1_2\n"]
 
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
     (cluster / "queue").write_text(f"1_0|RUNNING|None|{now}\n1_1|PENDING|BeginTime|N/A\n1_2|TIMEOUT|None|{now}\n")
@@ -84,11 +85,11 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
         assert [job.state for job in seen[:2]] == ["running", "queued"]
         assert abs(seen[0].started - time.time()) < 60 and "1_1 (BeginTime)" in seen[1].reason
     assert jobs[2].state == "failed" and "1_2: TIMEOUT" in jobs[2].reason
-    assert again[2].state == "queued" and record(again[2]).read_text() == "2\n"  # it had ended: a new one
+    assert again[2].state == "queued" and get_record(again[2]).read_text() == "2\n"  # it had ended: a new one
     assert (cluster / "scripts").read_text().count("#!/bin/bash") == 2
 
     (cluster / "down").touch()
-    assert in_queue() is None
+    assert read_queue() is None
     first.step(jobs)
     assert jobs[0].state == "running"
     (cluster / "down").unlink()
@@ -100,7 +101,7 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
     assert jobs[0].state == "done" and jobs[0].results["metrics"] == {"test/accuracy": 0.5}
     assert jobs[1].state == "failed" and "finite number" in jobs[1].reason
     second.stop(again)
-    assert again[0].entry()["status"] == "running" and "goes on as SLURM job 1_0" in again[0].reason
+    assert again[0].make_entry()["status"] == "running" and "goes on as SLURM job 1_0" in again[0].reason
 
 
 def test_what_slurm_refuses_is_told(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +115,7 @@ def test_what_slurm_refuses_is_told(cluster: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="no answer"):
         launcher().launch([], 0)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(UserError, match="no sbatch here"):
+    with pytest.raises(UserError, match="there is no sbatch here"):
         launcher().launch([], 0)
 
 
