@@ -36,7 +36,10 @@ LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long
 GRACE = 60  # seconds that a job has to save its work, once it was asked to stop
 
 
-ENTRIES: list[dict[str, Any]] = []  # the results, or reasons to fail, of the jobs that this process has launched
+Results = dict[str, Any]  # of a run, as results.json holds them
+
+
+ENTRIES: list[Results] = []  # the results, or reasons to fail, of the jobs that this process has launched
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Job:
     on_gpu: bool = False
     state: str = "waiting"
     reason: str = ""
-    results: dict[str, Any] = field(default_factory=dict)
+    results: Results = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     places: list[int] = field(default_factory=list)
     tries: int = 0
@@ -93,7 +96,7 @@ class Job:
         self.stop_requested, self.stopped_as = time.time(), (state, reason)
         self.process.terminate()
 
-    def make_entry(self) -> dict[str, Any]:
+    def make_entry(self) -> Results:
         """Return the job's row of the table at the end."""
         entry = self.results if self.state == "done" else {"status": self.state, "reason": self.reason}
         return entry | {"label": self.label}

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
 from ..errors import UserError
@@ -190,7 +190,7 @@ def format_costs(found: Survey) -> str:
     return f"{table(rows)}\n{tail}"
 
 
-def check_single_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
+def check_single_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, str]:
     """Print what a single run will take, for preflight=only; raise UserError where it cannot run."""
     job = Job(number=0, words=overrides, config=config, exact=exact, label="this run")
     found = survey([job], None)

@@ -79,7 +79,7 @@ class Slurm(Jobs):
         cpus: int,
         gpus: int,
         memory: float | None,
-        sbatch: dict[str, Any],
+        sbatch: dict[str, object],
     ) -> None:
         super().__init__(slots=slots, retries=0, minutes=minutes, on_failure="continue")
         for name, value in {"cpus": cpus, "gpus": gpus + 1, "memory": memory, "requeues": requeues + 1}.items():
