@@ -104,12 +104,12 @@ class Mortal(Search):
         return "" if self.launcher.dead else super().report()
 
 
-def settings(**changed: Any) -> HpoConfig:
+def make_settings(**changed: Any) -> HpoConfig:
     space = {"optim.lr": RangeConfig(0.01, 1.0, log=True), "task.label_smoothing": RangeConfig(choices=[0.0, 0.1, 0.2])}
     return HpoConfig(**{"space": space, "trials": 12} | changed)
 
 
-def a_search(launcher: Launcher, **changed: Any) -> Search:
+def make_search(launcher: Launcher, **changed: Any) -> Search:
     base = launcher.make_job([], 0)
     _, base.run, _ = located(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
@@ -117,10 +117,10 @@ def a_search(launcher: Launcher, **changed: Any) -> Search:
     from hydra._internal.utils import create_config_search_path
 
     launcher.loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))  # type: ignore[attr-defined]
-    return Mortal(launcher, settings(**changed), fixed, base)  # type: ignore[arg-type]
+    return Mortal(launcher, make_settings(**changed), fixed, base)  # type: ignore[arg-type]
 
 
-def told(search: Search) -> list[dict[str, str]]:
+def read_trials(search: Search) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k != "run"} for row in table(search.folder / "trials.csv")]
 
 
@@ -128,10 +128,10 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.sweep.search_plots.draw_plots", lambda *_: [])
-    whole = a_search(Launcher(tmp_path / "whole"))
+    whole = make_search(Launcher(tmp_path / "whole"))
     whole.run()
     said = capsys.readouterr().out
-    unbroken = told(whole)
+    unbroken = read_trials(whole)
     states = [row["state"] for row in unbroken]
     assert len(states) == 12 and {"complete", "pruned", "failed"} == set(states), states
     assert unbroken[0]["optim.lr"] == "0.2" and unbroken[0]["task.label_smoothing"] == "0.0", "the recipe is first"
@@ -139,27 +139,27 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     assert "12 trials: " in said and "no longer a finite number" in said
     killed, chance = 0, random.Random(0)
     while True:
-        search = a_search(Launcher(tmp_path / "killed", looks=chance.randrange(6, 20)))
+        search = make_search(Launcher(tmp_path / "killed", looks=chance.randrange(6, 20)))
         try:
             search.run()
             break
         except Killed:
             killed += 1
-    assert killed > 2 and told(search) == unbroken
+    assert killed > 2 and read_trials(search) == unbroken
     again = Launcher(tmp_path / "killed")
-    a_search(again).run()
-    assert not again.started and told(search) == unbroken, "it has its 12 trials"
+    make_search(again).run()
+    assert not again.started and read_trials(search) == unbroken, "it has its 12 trials"
 
 
 def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path, slots=3), trials=7, prune=False)
+    search = make_search(Launcher(tmp_path, slots=3), trials=7, prune=False)
     search.run()
-    before = told(search)
+    before = read_trials(search)
     states = [row["state"] for row in before]
     assert len(states) == 7 and "pruned" not in states
-    more = a_search(Launcher(tmp_path), trials=9, prune=False)
+    more = make_search(Launcher(tmp_path), trials=9, prune=False)
     more.run()
-    assert len(told(more)) == 9 and told(more)[:7] == before, "a longer search continues the shorter one"
+    assert len(read_trials(more)) == 9 and read_trials(more)[:7] == before, "a longer search continues the shorter one"
     for name in ("history.png", "slices.png"):
         assert (search.folder / name).stat().st_size > 10_000
 
@@ -167,15 +167,15 @@ def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
 def test_a_failure_ends_the_search_where_that_is_asked_for(tmp_path: Path) -> None:
     launcher = Launcher(tmp_path)
     launcher.on_failure = "stop"
-    search = a_search(launcher)
+    search = make_search(launcher)
     with pytest.raises(UserError, match="Stopped after a failure"):
         search.run()
-    states = [row["state"] for row in told(search)]
+    states = [row["state"] for row in read_trials(search)]
     assert states[-1] == "failed" and states.count("failed") == 1 and len(states) < 12
 
 
 def test_a_metric_that_no_trial_has_ends_the_search_with_its_first_epoch(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), metric="val/acc")
+    search = make_search(Launcher(tmp_path), metric="val/acc")
     with pytest.raises(UserError, match="hpo.metric=val/acc: no such number; there are: val/accuracy, val/loss"):
         search.run()
     assert len(search.jobs) == 1 and not (search.jobs[0].path / "results.json").exists()
@@ -190,15 +190,15 @@ def test_a_trial_without_a_finite_number_has_failed(tmp_path: Path, monkeypatch:
             job.results["metrics"] = {"val/accuracy": None}  # as JSON has nan
 
     monkeypatch.setattr(Launcher, "go_on", lost)
-    search = a_search(Launcher(tmp_path), trials=4)
+    search = make_search(Launcher(tmp_path), trials=4)
     search.run()
-    first, *others = told(search)
+    first, *others = read_trials(search)
     assert (first["state"], first["reason"]) == ("failed", "val/accuracy is not finite")
     assert "complete" in {row["state"] for row in others}
 
 
 def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
+    search = make_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
     search.folder.mkdir(parents=True)
     search.study = study = search.open_study()
     values = [search.propose(study.ask())["data.batch_size"] for _ in range(5)]
@@ -206,9 +206,9 @@ def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
 
 
 def test_a_search_says_when_its_trials_are_of_other_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a_search(Launcher(tmp_path), trials=2).run()
+    make_search(Launcher(tmp_path), trials=2).run()
     assert "has changed" not in capsys.readouterr().err
-    later = a_search(Launcher(tmp_path), trials=2)
+    later = make_search(Launcher(tmp_path), trials=2)
     assert later.base.run is not None
     later.base.run.code_hash = "other"
     later.run()
@@ -216,15 +216,17 @@ def test_a_search_says_when_its_trials_are_of_other_code(tmp_path: Path, capsys:
 
 
 def test_the_least_loss_is_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    search = a_search(Launcher(tmp_path), metric="val/loss", trials=6, space={"optim.lr": settings().space["optim.lr"]})
+    search = make_search(
+        Launcher(tmp_path), metric="val/loss", trials=6, space={"optim.lr": make_settings().space["optim.lr"]}
+    )
     search.run()
-    values = [float(row["val/loss"]) for row in told(search) if row["state"] == "complete"]
+    values = [float(row["val/loss"]) for row in read_trials(search) if row["state"] == "complete"]
     assert search.study.best_value == min(values) < max(values)
     assert f"val loss {min(values):.4f}" in capsys.readouterr().out
 
 
 def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path))
+    search = make_search(Launcher(tmp_path))
     fixed = ["data=digits", "model=cifar_resnet", "model.depth=8", "optim=adamw", "experiment=cifar10_short"]
     point = {"optim.lr": 0.001234, "optim.nesterov": False, "task.label_smoothing": 0.1, "optim.warmup": None}
     text = format_experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
@@ -263,7 +265,7 @@ WRONG_SEARCH = {
 @pytest.mark.parametrize("sentence", WRONG_SEARCH)
 def test_a_wrong_search_gets_a_sentence(sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_search(settings(**WRONG_SEARCH[sentence]), compose(*TINY))
+        check_search(make_settings(**WRONG_SEARCH[sentence]), compose(*TINY))
 
 
 def test_a_wrong_range_gets_a_sentence() -> None:
@@ -281,16 +283,16 @@ def test_runs_that_a_search_cannot_judge_are_refused() -> None:
         "fresh=true": "hpo.name=",
     }.items():
         with pytest.raises(UserError, match=sentence):
-            check_search(settings(), compose(*TINY, words))
+            check_search(make_settings(), compose(*TINY, words))
 
 
 def test_a_folder_has_one_search_and_one_process(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), name="mine", trials=1)
+    search = make_search(Launcher(tmp_path), name="mine", trials=1)
     with lock_folder(search.folder), pytest.raises(UserError, match="another process"):
         search.run()
     search.run()
     with pytest.raises(UserError, match="holds another search"):
-        a_search(Launcher(tmp_path), name="mine", trials=1, seed=1).run()
+        make_search(Launcher(tmp_path), name="mine", trials=1, seed=1).run()
 
 
 def test_every_shipped_search_composes() -> None:

@@ -46,13 +46,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def launcher(**settings: Any) -> Slurm:
+def make_launcher(**settings: Any) -> Slurm:
     conf = vars(SlurmConf(**settings))
     conf.pop("_target_")
     return Slurm(**conf)
 
 
-def made(root: Path, count: int = 3) -> list[Job]:
+def make_jobs(root: Path, count: int = 3) -> list[Job]:
     config = compose(*TINY, f"output_root={root}")
     config.trainer.devices = 1
     jobs = [Job(number=n, words=[f"seed={n}"], label=f"seed={n}", config=config) for n in range(count)]
@@ -67,7 +67,10 @@ def finish(job: Job, **content: Any) -> None:
 
 
 def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> None:
-    jobs, first = made(cluster), launcher(slots=2, partition="long", minutes=30, cpus=4, sbatch={"account": "me"})
+    jobs, first = (
+        make_jobs(cluster),
+        make_launcher(slots=2, partition="long", minutes=30, cpus=4, sbatch={"account": "me"}),
+    )
     first.step(jobs)
     script = (cluster / "scripts").read_text()
     for option in ("array=0-2%2", "partition=long", "time=30", "nodes=1", "ntasks-per-node=1", "account=me", "requeue"):
@@ -78,7 +81,7 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
 
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
     (cluster / "queue").write_text(f"1_0|RUNNING|None|{now}\n1_1|PENDING|BeginTime|N/A\n1_2|TIMEOUT|None|{now}\n")
-    again, second = made(cluster), launcher()  # the same command, typed a second time
+    again, second = make_jobs(cluster), make_launcher()  # the same command, typed a second time
     second.step(again)
     first.step(jobs)
     for seen in (again, jobs):
@@ -106,17 +109,17 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
 
 def test_what_slurm_refuses_is_told(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cluster / "refuse").touch()
-    jobs = made(cluster, 1)
-    launcher(partition="nowhere").step(jobs)
+    jobs = make_jobs(cluster, 1)
+    make_launcher(partition="nowhere").step(jobs)
     assert jobs[0].state == "failed" and "invalid partition" in jobs[0].reason
     with pytest.raises(UserError, match="hydra.launcher.cpus"):
-        launcher(cpus=0)
+        make_launcher(cpus=0)
     (cluster / "down").touch()
     with pytest.raises(UserError, match="no answer"):
-        launcher().launch([], 0)
+        make_launcher().launch([], 0)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="there is no sbatch here"):
-        launcher().launch([], 0)
+        make_launcher().launch([], 0)
 
 
 def test_what_the_nodes_would_decide_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:

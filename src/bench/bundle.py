@@ -85,7 +85,7 @@ def build_wheels(folder: Path) -> None:
     pip += ["--wheel-dir", str(folder), "--constraint", str(ROOT / "constraints.txt"), *WHEELS, PEER]
     subprocess.run(pip, check=True, env=os.environ | {"PYYAML_FORCE_LIBYAML": "0"})  # its part in C is for one Python
     if bound := [wheel.name for wheel in folder.iterdir() if not wheel.name.endswith("-none-any.whl")]:
-        raise RuntimeError(f"not pure Python: {', '.join(bound)}")
+        raise RuntimeError(f"wheels for this machine alone, not pure Python: {', '.join(bound)}")
 
 
 def main(words: list[str]) -> None:

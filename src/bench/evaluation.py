@@ -66,7 +66,10 @@ def load_run_weights(ours: Training, run: Path) -> None:
     checkpoint = load_checkpoint(path)
     stored = checkpoint["config"]
     if (stored["model"]["name"], stored["data"]["name"]) != ("resnet20", "cifar10"):
-        raise UserError(f"run={run}: {stored['model']['name']} on {stored['data']['name']}, not resnet20 on cifar10")
+        raise UserError(
+            f"run={run}: {stored['model']['name']} on {stored['data']['name']}, not resnet20 on cifar10; "
+            "type another run=…"
+        )
     ours.model.load_state_dict(network_weights(checkpoint))
     ours.data.normalization = checkpoint["normalization"]
 

@@ -44,18 +44,20 @@ def parse_settings(words: Sequence[str]) -> Settings:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or key not in known:
-            raise UserError(f"{word}: no such setting; there are: {', '.join(f'{k}=' for k in known)} (--help)")
+            raise UserError(
+                f"{word}: no such setting; there are: {', '.join(f'{k}=' for k in known)}; --help explains them"
+            )
         values[known[key].name] = parse_integer(key, text) if known[key].type is int else text
     settings = Settings(**values)  # type: ignore[arg-type]
     for letter in settings.only.split(","):
         if letter not in Settings.only.split(","):
             raise UserError(f"only={settings.only}: {letter!r} is no comparison; there are: {Settings.only}")
     if settings.rounds < 2:
-        raise UserError(f"rounds={settings.rounds}: at least 2, for the second best")
+        raise UserError(f"rounds={settings.rounds}: type at least 2; the second-best figure needs them")
     if settings.images < 256 or settings.images % 128:
-        raise UserError(f"images={settings.images}: a multiple of 128, at least 256")
+        raise UserError(f"images={settings.images}: type a multiple of 128, at least 256")
     if settings.threads < 0:
-        raise UserError(f"threads={settings.threads}: at least 1, or 0 for torch's choice")
+        raise UserError(f"threads={settings.threads}: type at least 1, or 0 for torch's choice")
     return settings
 
 

@@ -27,6 +27,8 @@ from ..runs.stored import same_command
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from hydra.core.utils import JobReturn
+
 T = TypeVar("T")
 
 
@@ -104,6 +106,21 @@ class Job:
 
 class FailedJobError(UserError):
     """A job has failed; the table at the end says why, and the sweeper gets this in place of a result."""
+
+
+def make_job_return(job: Job) -> "JobReturn":
+    """Return what a sweeper gets of a job: the validation metric that a search is for, or the failure."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    from ..tasks.table import objective
+
+    if job.state == "failed":
+        result = JobReturn(overrides=job.words, status=JobStatus.FAILED, task_name="train")
+        result.return_value = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
+    else:
+        result = JobReturn(overrides=job.words, status=JobStatus.COMPLETED, task_name="train")
+        result.return_value = objective(job.results)
+    return result
 
 
 def is_locked(path: Path) -> bool:

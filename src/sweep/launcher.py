@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ..cli.compose import typed, with_task
@@ -33,12 +33,12 @@ from .jobs import (
     ENTRIES,
     GRACE,
     LAUNCHED,
-    FailedJobError,
     Job,
     explain_failure,
     interrupt_on_signals,
     is_locked,
     kill,
+    make_job_return,
     read_failure,
     run_in_subprocess,
 )
@@ -75,7 +75,9 @@ class Jobs(Launcher):
     def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
         for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
             if value is not None and value <= 0:
-                raise UserError(f"hydra.launcher.{name}: a number above 0 is needed")
+                raise UserError(
+                    f"hydra.launcher.{name}: too small; type slots and minutes above 0, retries of at least 0"
+                )
         if on_failure not in ("continue", "stop"):
             raise UserError(f"hydra.launcher.on_failure={on_failure}: type continue or stop")
         self.slots, self.retries, self.minutes, self.on_failure = slots, retries, minutes, on_failure
@@ -105,7 +107,7 @@ class Jobs(Launcher):
                 raise UserError("Nothing was started, as preflight=only asks.")
             return [make_job_return(job) for job in jobs]
         if problems and (self.on_failure == "stop" or survey.fatal):
-            raise UserError("Nothing was started.")
+            raise UserError("Nothing was started; correct what is named above, and type the command again.")
         self.places, self.threads = survey.places, survey.threads
         try:
             self.run_all(jobs)
@@ -284,16 +286,3 @@ class Jobs(Launcher):
         for job in jobs:
             if job.state in ("waiting", "elsewhere"):
                 job.end("stopped", job.resume_hint)
-
-
-def make_job_return(job: Job) -> JobReturn:
-    """Return what a sweeper gets of a job: the validation metric that a search is for, or the failure."""
-    from ..tasks.table import objective
-
-    if job.state == "failed":
-        result = JobReturn(overrides=job.words, status=JobStatus.FAILED, task_name="train")
-        result.return_value = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
-    else:
-        result = JobReturn(overrides=job.words, status=JobStatus.COMPLETED, task_name="train")
-        result.return_value = objective(job.results)
-    return result

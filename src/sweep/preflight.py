@@ -51,7 +51,9 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
     for job in good:
         same = first.setdefault(job.path.resolve(), job)
         if same is not job:
-            job.end("failed", f"the same run as job {same.number}: what differs is no part of a run's identity")
+            job.end(
+                "failed", f"the same run as job {same.number}: they differ only in what is no part of a run's identity"
+            )
     only = any(job.config is not None and job.config.preflight == "only" for job in jobs)
     found = Survey(jobs, only)
     ids = list_gpus() if any(job.on_gpu for job in good) and not ELSEWHERE else [""]

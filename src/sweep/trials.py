@@ -85,7 +85,7 @@ class Search:
             say(f"{self.folder}: {wanted} trials for {self.metric}, {ended} of them ended before")
             now = self.base.run.code_hash if self.base.run else ""
             if older := sum(trial.user_attrs.get("code", now) != now for trial in trials):
-                say(f"The code has changed since {older} of them; hpo.name=… begins a search of its own.")
+                say(f"The code has changed since {older} of them; another hpo.name=… searches with the present code.")
             try:
                 self.launcher.run_all(self.jobs, self.begin_trials, Board(self.jobs, before=ended, of=wanted))
             except KeyboardInterrupt:
@@ -111,7 +111,7 @@ class Search:
             load_if_exists=True,
         )
         if study.user_attrs.setdefault("content", self.content) != self.content:
-            raise UserError(f"{self.folder}: holds another search; choose another hpo.name=…")
+            raise UserError(f"{self.folder}: holds another search; type another hpo.name=…")
         study.set_user_attr("content", self.content)
         recipe = {name: attrgetter(name)(self.base.config) for name in self.settings.space}
         if not study.trials and all(self.settings.space[name].holds(value) for name, value in recipe.items()):
@@ -241,7 +241,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another process runs this search; wait for it, or choose a hpo.name=…"
+                f"{folder}: another process runs this search; wait for it, or type another hpo.name=…"
             ) from None
         yield
 
