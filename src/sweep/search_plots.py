@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator
@@ -80,8 +81,8 @@ def mark_log_scale(axes: "Axes", study: "Study") -> None:
 
 def write_figure(axes: "Axes", title: str, path: Path) -> None:
     """Write the figure of these axes as PNG, under a title that says what was searched."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = axes.figure
+    assert isinstance(figure, Figure)
     for place in ("center", "left"):  # Optuna's own titles name the kind of plot, as the file does
         axes.set_title("", loc=place)
     figure.suptitle(title)
