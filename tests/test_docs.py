@@ -63,10 +63,19 @@ BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 COMMANDS = sorted({tuple(words) for b in BLOCKS if b.language == "bash" for words in read_commands(b.text)})
 
 
-def words_of(module: str) -> list[list[str]]:
-    """Return what follows `-m <module>` in each command of it, whoever starts it (srun, torchrun)."""
-    found = [list(words) for words in COMMANDS if module in words]
-    return [words[words.index(module) + 1 :] for words in found]
+def words_of(module: str, *replaced: str) -> list[list[str]]:
+    """Return what follows `-m <module>` in each command of it, whoever starts it (srun, torchrun).
+
+    `replaced` are the settings whose values are made here: commands that differ in nothing else are one. What goes to
+    out= is left out.
+    """
+    found = [list(words[words.index(module) + 1 :]) for words in COMMANDS if module in words]
+    keys = [[word.partition("=")[0] for word in words] for words in found]
+    alike = {
+        tuple(f"{key}=" if key in replaced else word for key, word in zip(*pair, strict=True) if key != "out")
+        for pair in zip(keys, found, strict=True)
+    }
+    return [list(words) for words in sorted(alike)]
 
 
 def test_every_block_says_what_it_is() -> None:
@@ -93,7 +102,7 @@ def test_a_training_composes(words: list[str]) -> None:
 
 
 def points(words: list[str], *, sweeps: bool) -> Iterator[list[str]]:
-    """Yield as many points of a sweep as its longest list has values, so that each value is in one of them."""
+    """Yield as many points of a sweep as its longest list has values: each value is in one. Of seeds, the first is."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     choices = []
@@ -101,7 +110,8 @@ def points(words: list[str], *, sweeps: bool) -> Iterator[list[str]]:
         if override.is_sweep_override():
             assert sweeps, f"{word}: a list of values needs -m"
             key = override.input_line.split("=", 1)[0]
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in (values[:1] if key == "seed" else values)])
         else:
             choices.append([word])
     longest = max(map(len, choices), default=1)
@@ -124,12 +134,11 @@ def compose_point(words: list[str]) -> TrainConfig:
 
 @dataclass(frozen=True)
 class Made:
-    """What placeholders stand for: two small runs on digits, photos in ImageNet's layout, a folder to write to."""
+    """What placeholders stand for: two small runs on digits, and photos in ImageNet's layout."""
 
     run: Path
     other: Path
     photos: Path
-    out: Path
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +151,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         path = folder / "photos" / split / label / f"{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40)).save(path)
-    return Made(folder / "run", folder / "other", folder / "photos", folder)
+    return Made(folder / "run", folder / "other", folder / "photos")
+
+
+def fill(words: list[str], **values: object) -> list[str]:
+    """Return the words with these values for the settings that have none."""
+    return [f"{word}{values[word[:-1]]}" if word.endswith("=") else word for word in words]
 
 
 def run_in_small(module: str, words: list[str]) -> None:
@@ -151,24 +165,21 @@ def run_in_small(module: str, words: list[str]) -> None:
     assert done.returncode == 0, f"python -m {module} {' '.join(words)}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("words", words_of("src.evaluate"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.evaluate", "run"), ids=" ".join)
 def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
-    run_in_small("src.evaluate", [f"run={made.run}" if word.startswith("run=") else word for word in words])
+    run_in_small("src.evaluate", fill(words, run=made.run))
 
 
-@pytest.mark.parametrize("words", words_of("src.report"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb"), ids=" ".join)
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
-    ours = {"runs": str(made.run), "compare": f"[{made.run},{made.other}]", "wandb": "entity/project"}
-    keys = [word.partition("=")[0] for word in words]
-    words = [f"{key}={ours[key]}" if key in ours else word for key, word in zip(keys, words, strict=True)]
-    out = tmp_path / ("out.json" if {"compare", "wandb"} & set(keys) else "out")
-    run_in_small("src.report", [*(word for word in words if not word.startswith("out=")), f"out={out}"])
+    out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
+    two = f"[{made.run},{made.other}]"
+    run_in_small("src.report", [*fill(words, runs=made.run, compare=two, wandb="entity/project"), f"out={out}"])
 
 
-@pytest.mark.parametrize("words", words_of("src.pack"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.pack", "data.root"), ids=" ".join)
 def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None:
-    ours = {"data.root": f"data.root={made.photos}", "out": f"out={tmp_path / 'packed'}"}
-    run_in_small("src.pack", [ours.get(word.partition("=")[0], word) for word in words])
+    run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
 
 
 def test_networks_are_listed() -> None:
@@ -186,7 +197,7 @@ def test_networks_are_listed() -> None:
 def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: Path) -> None:
     """Nothing is measured: the last thing that is checked before is where the figures go."""
     absent = f"out={tmp_path / 'absent' / 'bench.json'}"
-    done = command("src.bench", *(word for word in words if not word.startswith("out=")), absent)
+    done = command("src.bench", *words, absent)
     assert done.returncode == 1 and done.stderr.startswith(absent), done.stderr
 
 
@@ -202,7 +213,8 @@ def test_every_other_command_exists() -> None:
         elif program == "python":
             assert (ROOT / words[1]).is_file(), line
         elif "/" in program:
-            assert (ROOT / program).is_file(), line
+            script = (ROOT / program).read_text()
+            assert all(re.search(rf"\b{word}\b", script) for word in words[words.index(program) + 1 :][:1]), line
         elif program == "make":
             assert words[1] in targets, line
         elif program == "pip":
