@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 LANGUAGES = ("bash", "python", "text", "yaml")
 OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
+SETTING = re.compile(r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)")
 
 
 @dataclass(frozen=True)
@@ -266,3 +267,10 @@ def test_every_name_of_a_group_is_documented() -> None:
     for group in ("data", "task", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
         for name in group_choices(group):
             assert re.search(rf"\b{name}\b", text), f"{group}={name} is in no page"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_exists(page: Path) -> None:
+    known = help_text()
+    for name in SETTING.findall(page.read_text()):
+        assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"
