@@ -5,14 +5,19 @@ Everything is taken from the checkpoint, so nothing is retyped; `data.root=…` 
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .cli.compose import changed, typed
 from .cli.console import say
 from .cli.main import main
+from .config.run import TrainConfig
 from .errors import UserError
 from .runs.stored import find_checkpoint, restored
+
+if TYPE_CHECKING:
+    from .training.assemble import Assembly
 
 SPLITS = ("test", "val", "train")
 
@@ -60,42 +65,44 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     return measure(config, checkpoint, checkpoint_path, split)
 
 
-def measure(config: Any, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
+def measure(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
     """Run the network of a checkpoint over a split and print the table."""
-    from .data.build import build_data
-    from .tasks.build import build_network, build_task
+    from .training.assemble import assemble
     from .training.checkpoints import network_weights
     from .training.messages import metrics_table
     from .training.settle import settle
     from .training.trainer import build_trainer
 
-    settle(config)
-    config.data.normalize = "weights"  # as the network was trained
-    data = build_data(config.data, task=config.task.name, seed=config.seed, normalization=checkpoint["normalization"])
-    trained_on = checkpoint["info"]
-    if len(trained_on["classes"]) != data.info.num_classes or trained_on["channels"] != data.info.channels:
-        raise UserError(
-            f"data={config.data.name}: {data.info.num_classes} classes and {data.info.channels} channels, but the "
-            f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
-            "see data.classes and data.channels"
-        )
-    if list(trained_on["classes"]) != list(data.info.classes):
-        say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
+    as_trained = replace(config.data, normalize="weights")
+    assembly = assemble(settle(replace(config, data=as_trained), continued=True), checkpoint=checkpoint)
+    config, data, task = assembly.config, assembly.data, assembly.task
+    check_classes(checkpoint["info"], assembly)
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
-    model = build_network(config, data.info, data.normalization)
-    model.load_state_dict(network_weights(checkpoint))
-    task = build_task(config, model, data.info)
+    assembly.network.load_state_dict(network_weights(checkpoint))
     task.adopt(checkpoint)
-    trainer = build_trainer(config, keeper=None, loggers=[])
+    trainer = build_trainer(config)
     try:
         trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM; after this one it has the code of a success
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
     say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
-    print(metrics_table(metrics))
+    print(metrics_table(metrics, config.task.name))
     return metrics
+
+
+def check_classes(trained_on: dict[str, Any], assembly: "Assembly") -> None:
+    """Refuse data of another number of classes or channels, and say where the classes have other names."""
+    config, info = assembly.config, assembly.data.info
+    if len(trained_on["classes"]) != info.num_classes or trained_on["channels"] != info.channels:
+        raise UserError(
+            f"data={config.data.name}: {info.num_classes} classes and {info.channels} channels, but the "
+            f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
+            "see data.classes and data.channels"
+        )
+    if list(trained_on["classes"]) != list(info.classes):
+        say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .files import missing, remove_empty
 from .runs.directory import ENDED
 from .training.messages import sweep_table
 from .training.run import train
-from .training.settle import placed
+from .training.settle import place
 
 MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these before the job begins
 
@@ -66,7 +66,8 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
         run_config = typed(config)
         if run_config.hpo is not None:
             raise UserError("hpo=… is a search of many runs: type -m, too.")
-        exact = placed(run_config, Path(hydra.runtime.output_dir), hydra.sweep.subdir if sweep else "")
+        subdir = hydra.sweep.subdir if sweep else ""
+        run_config, exact = place(run_config, Path(hydra.runtime.output_dir), subdir)
         if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
             raise UserError("Several devices in a sweep need a process a run; leave out hydra/launcher=basic.")
         if run_config.preflight == "only":

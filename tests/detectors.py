@@ -14,11 +14,12 @@ from lightning import Trainer
 from torch import nn
 
 import zoo
-from src.config.data import DataConfig
-from src.config.optim import OptimConfig
+from src.config.data import Coco
+from src.config.optim import SGD
 from src.data.coco.detection import DetectionData, build
-from src.models.detection import detector
-from src.models.resnet import BasicBlock, ResNet, imagenet_stem, stage_strides
+from src.models.blocks import BasicBranch, BlockStyle, ResidualBlock
+from src.models.detection import make_detector
+from src.models.resnet import ResNet, get_strides, make_imagenet_stem
 from src.optim.build import build_optimizer
 from src.optim.schedule import rate_at
 from src.tasks.detection import DetectionTask
@@ -31,13 +32,13 @@ PIXELS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 def tiny_backbone(**arguments: Any) -> ResNet:
     """A ResNet of ten layers with few channels."""
     return ResNet(
-        stem=imagenet_stem(3, 8),
+        stem=make_imagenet_stem(3, 8),
         stem_channels=8,
         stem_stride=4,
-        block=lambda **kwargs: BasicBlock(shortcut="B", **kwargs),
+        block=partial(ResidualBlock, BasicBranch(), shortcut="B", style=BlockStyle()),
         expansion=1,
         widths=[8, 8, 16, 16],
-        strides=stage_strides((1, 1, 1, 1)),
+        strides=get_strides((1, 1, 1, 1)),
         **arguments,
     )
 
@@ -47,7 +48,7 @@ def tiny(kind: str, *, backbone: nn.Module | None = None, num_classes: int = 4, 
     common: dict[str, Any] = {"freeze_batchnorm": False, "trainable_stages": 5, "image_size": 64, "max_size": 96}
     common |= {"box_samples": 16, "detections": 10, **PIXELS}
     body = backbone or tiny_backbone()
-    return detector(backbone=body, name="tiny", kind=kind, num_classes=num_classes, **common | settings)
+    return make_detector(backbone=body, name="tiny", kind=kind, num_classes=num_classes, **common | settings)
 
 
 def registered(name: str, kind: str, *, device: str = "cpu", num_classes: int = 91, **settings: Any) -> Any:
@@ -65,15 +66,16 @@ def data_of(root: Path, *, masks: bool = True, seed: int = 0, **settings: Any) -
         "image_size": 64,
         "workers": 0,
     }
-    config = DataConfig(name="coco", root=str(root), **common | settings)
+    config = Coco(root=str(root), **common | settings)
     return build(config, seed=seed, accumulate=1, devices=1, normalization=None, masks=masks)
 
 
 def task_of(kind: str, *, lr: float = 0.01, **settings: Any) -> DetectionTask:
     torch.manual_seed(0)
-    optim = OptimConfig(name="sgd", lr=lr)
+    optim = SGD(lr=lr)
     return DetectionTask(
         detector=kind,
+        masks=kind == "mask_rcnn",
         model=tiny(kind, **settings),
         optimizer=partial(build_optimizer, optim),
         rate=partial(rate_at, optim),

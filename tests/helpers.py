@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from src.cli.compose import CONF, store_schema, typed, with_task
+from src.cli.compose import CONF, complete, store_schema, typed
 from src.config.run import TrainConfig
-from src.zoo.registry import store_models
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -42,14 +41,13 @@ def compose(*overrides: str) -> TrainConfig:
 
     store_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("train", with_task(list(overrides))))
+        return typed(compose("train", complete(list(overrides))))
 
 
 @functools.cache
 def store_once() -> None:
     """What Hydra is to know; its store lasts as long as the process."""
     store_schema()
-    store_models()
 
 
 def command(module: str, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Runs that look like ours, made in no time: results.json and what lies beside it."""
+"""Make runs that look like ours without training: results.json and the files beside it."""
 
 import json
 import random
@@ -11,8 +11,8 @@ SIZES = {"resnet20": 269722, "resnet32": 464154, "resnet44": 658586, "resnet56":
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def results(error: float = 8.75, seed: int = 0, **changed: Any) -> dict[str, Any]:
-    """The content of results.json of a finished run with this test error in percent."""
+def make_results(error: float = 8.75, seed: int = 0, **changed: Any) -> dict[str, Any]:
+    """Make the content of results.json for a finished run with this test error in percent."""
     model = changed.get("model", "resnet20")
     metrics = {"test/accuracy": 1 - error / 100, "val/accuracy": 1 - error / 100, "train/accuracy": 0.99}
     return {
@@ -41,8 +41,10 @@ def results(error: float = 8.75, seed: int = 0, **changed: Any) -> dict[str, Any
     } | changed
 
 
-def write(path: Path, content: dict[str, Any], config: dict[str, Any] | None = None, *, beside: bool = False) -> Path:
-    """A run directory; `beside` adds the course of training, the confusion matrix, classes and predictions."""
+def write_run(
+    path: Path, content: dict[str, Any], config: dict[str, Any] | None = None, *, beside: bool = False
+) -> Path:
+    """Write a run directory; `beside` adds metrics.csv, the confusion matrix, class scores and predictions."""
     path.mkdir(parents=True)
     (path / "results.json").write_text(json.dumps(content))
     if config is not None:
@@ -55,16 +57,19 @@ def write(path: Path, content: dict[str, Any], config: dict[str, Any] | None = N
 
 
 def write_beside(path: Path, content: dict[str, Any]) -> None:
+    """Write the files beside results.json: noisy curves that end at its numbers, and predictions that give them."""
     import numpy as np
 
-    chance = random.Random(repr((content["model"], content["seed"])))
+    random_state = random.Random(repr((content["model"], content["seed"])))
     epochs, final = content["epochs"], content["metrics"]
     lines = ["epoch,val/accuracy,train/accuracy,seconds"]
     for epoch in range(1, epochs + 1):
-        rate = 1.0 if epoch < epochs / 2 else 0.3 if epoch < 0.75 * epochs else 0.0
+        rise = 1.0 if epoch < epochs / 2 else 0.3 if epoch < 0.75 * epochs else 0.0
         start = 0.5 * 0.9**epoch
-        val = final["val/accuracy"] - start - rate * (0.08 + chance.gauss(0, 0.015)) + chance.gauss(0, 0.0005)
-        train = final["train/accuracy"] - start - rate * 0.05
+        val = (
+            final["val/accuracy"] - start - rise * (0.08 + random_state.gauss(0, 0.015)) + random_state.gauss(0, 0.0005)
+        )
+        train = final["train/accuracy"] - start - rise * 0.05
         if epoch == epochs:
             val, train = final["val/accuracy"], final["train/accuracy"]
         lines.append(f"{epoch},{val},{train},20.0")

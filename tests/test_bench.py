@@ -24,14 +24,14 @@ from src.bench.report import lines
 from src.bench.rounds import Busy, Comparison, judged, measure, own_cpu_seconds
 from src.bench.settings import Settings, parse
 from src.bench.startup import starts
-from src.data.info import CIFAR10
 from src.data.normalization import affine, normalization_of
 from src.data.resident.augment import draw_epoch
 from src.data.resident.loader import TrainLoader
+from src.data.sets.cifar import CIFAR10
 from src.errors import UserError
 from src.metrics.coco import evaluate
 from src.optim.build import build_optimizer
-from src.training import checkpoints, keeper
+from src.training import checkpoints, stopping
 from src.training.trainer import quiet_lightning
 
 TINY = ("model.depth=8", "model.width=4", "trainer.precision=fp32", "trainer.threads=1")
@@ -164,7 +164,7 @@ def test_figures_are_printed_and_kept(
 def test_augmentation_equals_pil_a_sample_at_a_time() -> None:
     """Crops and flips to the bit, by PIL; normalisation to the bit by our arithmetic, nearly so by torchvision's."""
     raw = made(256, 10)
-    normal = normalization_of("dataset", CIFAR10, torch.from_numpy(raw.train.images))
+    normal = normalization_of("dataset", CIFAR10.info, torch.from_numpy(raw.train.images))
     padded = torch.nn.functional.pad(torch.from_numpy(raw.train.images), (0, 0, 4, 4, 4, 4))
     labels = torch.from_numpy(raw.train.labels)
     loader = TrainLoader(padded, labels, normal, padding=4, flip=True, seed=3, epoch=2, batch_size=128)
@@ -178,7 +178,7 @@ def test_augmentation_equals_pil_a_sample_at_a_time() -> None:
         photo = per_sample.hflip(photo) if flip else photo
         scaled = (torch.from_numpy(np.array(photo)).flatten() * scale + shift).view(32, 32, 3).permute(2, 0, 1)
         assert torch.equal(image, scaled)
-        stock = per_sample.normalize(per_sample.to_tensor(photo), list(CIFAR10.mean), list(CIFAR10.std))
+        stock = per_sample.normalize(per_sample.to_tensor(photo), list(CIFAR10.info.mean), list(CIFAR10.info.std))
         assert torch.allclose(image, stock, rtol=0, atol=2e-6)
 
 
@@ -216,9 +216,9 @@ def test_an_epoch_is_a_whole_one(training: Training, monkeypatch: pytest.MonkeyP
 
 def test_signals_mean_after_an_epoch_what_they_meant_before(training: Training) -> None:
     """Lightning's own would swallow a SIGTERM from then on."""
-    before = [signal.getsignal(number) for number in keeper.STOPS]
+    before = [signal.getsignal(number) for number in stopping.STOPS]
     training.epoch()
-    assert [signal.getsignal(number) for number in keeper.STOPS] == before
+    assert [signal.getsignal(number) for number in stopping.STOPS] == before
 
 
 def test_what_validation_predicts_is_what_the_network_says(training: Training) -> None:

@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,20 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from src.cli.compose import CONF, check_grids, group_choices
+from src.config.data import Official, Photos
 from src.config.run import TrainConfig
-from src.data import info
 from src.data.raw import Raw, Split
-from src.data.sets import table as sets
+from src.data.sets.cifar import CIFAR10, CIFAR100
+from src.data.sets.fashion_mnist import FASHION_MNIST
+from src.data.sets.official import PublishedSet
 from src.errors import UserError
-from src.report.published import Published, fits, published_names, read_published
+from src.report.published import Published, fits, list_published, read_published
 from src.runs.identity import plain
 from src.training.run import train
 from src.zoo.registry import row, rows
 
 EXPERIMENTS = group_choices("experiment")
-STUDIES = [name for name in EXPERIMENTS if name in published_names()]
+STUDIES = [name for name in EXPERIMENTS if name in list_published()]
 SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
 
 LIGHT = {  # networks that are too large for a test, and what stands in for them
@@ -156,13 +157,14 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty random images for each published set."""
-    for facts in (info.CIFAR10, info.CIFAR100, info.FASHION_MNIST):
+    made = {}
+    for facts in (CIFAR10.info, CIFAR100.info, FASHION_MNIST.info):
         random = np.random.RandomState(0)
         shape = (40, facts.image_size, facts.image_size, facts.channels)
         images = random.randint(256, size=shape, dtype=np.uint8)
         split = Split(images, np.arange(40, dtype=np.int64) % min(10, facts.num_classes))
-        raw = Raw(facts, split, split)
-        monkeypatch.setitem(sets.SETS, facts.name, replace(sets.SETS[facts.name], load=lambda config, raw=raw: raw))
+        made[facts.name] = Raw(facts, split, split)
+    monkeypatch.setattr(PublishedSet, "load", lambda self, root, download: made[self.info.name])
 
 
 @pytest.mark.usefixtures("in_memory")
@@ -176,33 +178,42 @@ def test_the_smallest_job_trains(tmp_path: Path, experiment: str, stand_ins: dic
         "data.batch_size=4",
         "data.eval_batch_size=4",
         "data.val_fraction=0.25",
-        "data.workers=0",
+        *(["data.workers=0"] if composed(experiment).data.name in stand_ins else []),
         "trainer=cpu",
         "trainer.threads=1",
         "trainer.max_epochs=1",
         *(f"trainer.limit_{split}_batches={2 if split == 'train' else 1}" for split in ("train", "val", "test")),
     )
+    assert isinstance(config.data, Official | Photos)
     config.data.root = str(stand_ins.get(config.data.name, tmp_path))
-    if config.data.name in stand_ins:
-        smaller(config, 64)
+    if isinstance(config.data, Photos):
+        smaller(config.data, 64)
     results = train(config, tmp_path / "run")
     assert results["status"] == "finished" and results["steps"] == 2
     assert np.isfinite(results["metrics"]["train/loss"])
 
 
-def smaller(config: TrainConfig, side: int) -> None:
+def smaller(data: Photos, side: int) -> None:
     """Photos of this side, also where an experiment grows them while it trains."""
-    if config.data.train_sizes:
-        config.data.train_sizes = [side // 2, side]
+    if data.train_sizes:
+        data.train_sizes = [side // 2, side]
     else:
-        config.data.image_size = side
-    config.data.test_size = side
+        data.image_size = side
+    data.test_size = side
 
 
 def test_a_run_is_found_again_by_its_tags() -> None:
-    from src.training.loggers import readable_name, tags
+    from src.training.loggers.build import build_loggers, readable_name, tags
 
-    words = ("experiment=rafi2024_scalability", "data.limit_train=0.25", "seed=3", "logger.tags=[mine,cifar10]")
+    words = (
+        "experiment=rafi2024_scalability",
+        "data.limit_train=0.25",
+        "seed=3",
+        "logger=wandb",
+        "logger.tags=[mine,cifar10]",
+    )
     config = compose(*words)
     assert readable_name(config) == "resnet20-cifar10-train0.25-seed3"
-    assert tags(config) == ["mine", "cifar10", "rafi2024_scalability", "resnet20", "multiclass"]
+    assert tags(config) == ["rafi2024_scalability", "resnet20", "cifar10", "multiclass"]
+    (wandb,) = build_loggers(config.logger.values())
+    assert wandb.tags == ["mine", "cifar10"]  # type: ignore[attr-defined]

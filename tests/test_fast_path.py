@@ -80,7 +80,7 @@ def trained(
     assert data.padding == PADDING
     task = build_task(config, network(**dials).to(memory_format=torch.channels_last), INFO)
     data.monitored, losses = task.monitored, Losses()
-    trainer = build_trainer(config, keeper=None, loggers=[])
+    trainer = build_trainer(config)
     trainer.callbacks += [*callbacks, losses]  # type: ignore[attr-defined]
     trainer.fit(task, data, ckpt_path=resume, weights_only=True)
     assert trainer.global_step == trainer.max_epochs * (N // BATCH)  # type: ignore[operator]

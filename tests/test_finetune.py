@@ -8,9 +8,9 @@ import torch
 from helpers import assert_equal, command, compose, results, start, train, wait_for, weights
 from torch import Tensor, nn
 
-from src.config.optim import OptimConfig
+from src.config.optim import SGD
 from src.errors import UserError
-from src.models.pretrained.weights import sha256_of
+from src.models.pretrained.files import compute_sha256
 from src.optim.build import build_optimizer
 from src.optim.finetune import learning, parts, set_learning
 from src.optim.schedule import plateau, set_rate
@@ -81,7 +81,7 @@ def test_frozen_batchnorm_is_the_backbones_alone() -> None:
 @pytest.mark.parametrize("decay_norm_and_bias", [True, False])
 def test_the_backbones_rate_is_a_share_of_the_heads(decay_norm_and_bias: bool) -> None:
     model = build("resnet20")
-    config = OptimConfig(lr=0.5, momentum=0.0, schedule="plateau", final=0.1, decay_norm_and_bias=decay_norm_and_bias)
+    config = SGD(lr=0.5, momentum=0.0, schedule="plateau", final=0.1, decay_norm_and_bias=decay_norm_and_bias)
     optimizer = build_optimizer(config, model, backbone_lr=0.1)
     assert plateau(config, optimizer).min_lrs == [pytest.approx(g["lr"] * 0.1) for g in optimizer.param_groups]
     for rate in (0.5, 0.25):
@@ -104,19 +104,19 @@ def test_the_content_of_the_weights_names_the_run_not_their_place(pretrained: Pa
     hashes = set()
     for where in (pretrained, elsewhere):
         config = compose("data=digits", "model=cifar_resnet", f"model.weights={where}")
-        settle_weights(config)
-        assert config.model.weights_sha256 == sha256_of(elsewhere)
+        config = settle_weights(config)
+        assert config.model.weights_sha256 == compute_sha256(elsewhere)
         assert config.data.normalize == "weights"
         hashes.add(config_hash(config, ""))
     bare = compose("data=digits", "model=cifar_resnet")
-    settle_weights(bare)
+    bare = settle_weights(bare)
     assert bare.data.normalize == "dataset"
     assert len(hashes) == 1 and config_hash(bare, "") not in hashes
 
 
 def test_the_users_choice_of_normalisation_stays(pretrained: Path) -> None:
     config = compose("data=digits", "model=cifar_resnet", f"model.weights={pretrained}", "data.normalize=dataset")
-    settle_weights(config)
+    config = settle_weights(config)
     assert config.data.normalize == "dataset"
 
 
@@ -193,7 +193,7 @@ def test_frozen_batchnorm_stays_as_the_weights_have_it(pretrained: Path, tmp_pat
 def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.data.info import DIGITS
+    from src.data.sets.digits import DIGITS
     from src.models.build import build_model
     from src.training import assemble
 

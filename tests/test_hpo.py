@@ -24,7 +24,7 @@ from src.sweep.board import OPEN
 from src.sweep.jobs import Job
 from src.sweep.search import Search, check, held_alone
 from src.sweep.search_report import experiment, word
-from src.training.settle import located
+from src.training.settle import find_run
 
 pytest.importorskip("optuna")
 EPOCHS = 8
@@ -110,7 +110,7 @@ def settings(**changed: Any) -> HpoConfig:
 
 def a_search(launcher: Launcher, **changed: Any) -> Search:
     base = launcher.job([], 0)
-    _, base.run, _ = located(base.config, None, [])
+    _, base.run, _ = find_run(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from src.config.task import TaskConfig
+from src.config.task import Multilabel
 from src.errors import UserError
 from src.tasks.losses import asymmetric_loss, binary_cross_entropy
 from src.tasks.multilabel import build_loss
@@ -50,8 +50,6 @@ def test_the_gradient(settings: tuple[float, float, float]):
 
 def test_impossible_settings_are_refused():
     with pytest.raises(UserError, match="task.gamma_negative=0.5: 0, or at least 1"):
-        TaskConfig(name="multilabel", gamma_negative=0.5)
+        Multilabel(gamma_negative=0.5)
     with pytest.raises(UserError, match="task.margin=1"):
-        TaskConfig(name="multilabel", margin=1.0)
-    with pytest.raises(UserError, match="label_smoothing=0.1: is for task=multiclass"):
-        TaskConfig(name="multilabel", label_smoothing=0.1)
+        Multilabel(margin=1.0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
+from src.config.optim import Adam
 from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.machine.memory import Estimate, check, free_bytes, in_words, step_bytes
@@ -24,7 +25,7 @@ IMAGES = (2, 3, 8, 8)
 
 
 def step(model: nn.Module, images: tuple[int, int, int, int] = IMAGES, **changes: Any) -> Estimate:
-    settings: dict[str, Any] = {"precision": "fp32", "optimizer": "sgd", "ema": False, "accelerator": "cpu"}
+    settings: dict[str, Any] = {"precision": "fp32", "optimizer_states": 1, "ema": False, "accelerator": "cpu"}
     return step_bytes(model, images=images, **settings | changes)
 
 
@@ -59,7 +60,7 @@ def test_activations_by_hand() -> None:
 def test_weights_by_hand() -> None:
     trained, matrices, statistics = 4 * (112 + 8 + 650), 2 * (108 + 640), 4 * 8 + 8
     assert step(tiny()).weights == 2 * trained
-    assert step(tiny(), optimizer="adam").weights == step(tiny(), optimizer="adamw").weights == 3 * trained
+    assert step(tiny(), optimizer_states=Adam.states).weights == 3 * trained
     assert step(tiny(), ema=True).weights == 3 * trained + statistics
     assert step(tiny(), precision="bf16").weights == 2 * trained + matrices
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.config.optim import OptimConfig
+from src.config.optim import Muon as MuonConfig
 from src.models.heads import Classifier
 from src.optim.build import build_optimizer
 from src.optim.muon import Muon, orthogonalized
@@ -94,7 +94,7 @@ def test_steps_go_down_a_quadratic(orthogonal: bool) -> None:
 
 
 def test_a_resumed_training_is_the_unbroken_one() -> None:
-    config = OptimConfig(name="muon", lr=0.1, momentum=0.6, unit_norm=True, bias_lr=4, decay_norm_and_bias=False)
+    config = MuonConfig(lr=0.1, momentum=0.6, unit_norm=True, bias_lr=4, decay_norm_and_bias=False)
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
@@ -117,7 +117,7 @@ def test_a_resumed_training_is_the_unbroken_one() -> None:
 
 def test_kernels_are_orthogonal_the_head_and_vectors_are_not() -> None:
     model = network()
-    config = OptimConfig(
+    config = MuonConfig(
         name="muon", lr=0.2, momentum=0.6, sgd_lr=0.02, sgd_momentum=0.8, bias_lr=10, weight_decay=0.1,
         decay_norm_and_bias=False,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from helpers import ROOT, environment
 from PIL import Image
 
 from src import pack
-from src.config.data import DataConfig
+from src.config.data import ImageNet
 from src.data.build import build_data
 from src.data.photos.reader import read_photo
 from src.errors import UserError
@@ -70,7 +70,7 @@ def test_the_copy_has_the_layout_and_trains_like_the_original(root: Path, form: 
     found = kept["train/cat/0.JPEG"].permute(1, 2, 0).numpy()
     assert np.abs(found - expected).mean() < (5 if form == "jpeg" else 1e-9)
     common = {"name": "imagenet", "augment": "imagenet_v1", "batch_size": 4, "image_size": 16, "workers": 0}
-    data = [build_data(DataConfig(root=str(place), **common), seed=0) for place in (root, out)]
+    data = [build_data(ImageNet(root=str(place), **common), seed=0) for place in (root, out)]
     assert data[0].sizes == data[1].sizes
     assert data[0].info == data[1].info
     labels = [[labels.tolist() for _, labels in part.train_loader()] for part in data]

@@ -1,4 +1,4 @@
-"""The files of published numbers: all of them read, and whatever is wrong is named with its file and key."""
+"""Read every file of published numbers, and check that a wrong one is named with its file and key."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from src.report.published import fits, load_published, published_names, read_published
+from src.report.published import fits, list_published, load_published, read_published
 
 GOOD: dict[str, Any] = {
     "title": "a title",
@@ -34,19 +34,32 @@ WRONG = {  # key and value in GOOD, and what the sentence names
     "tables.0.rows.0.values={test/accuracy: 1}": "tables[0].rows[0].values.test/accuracy: no such column",
     "tables.0.rows.0.values={test/error: high}": "tables[0].rows[0].values.test/error: a number",
     "tables.0.rows.0.n=many": "tables[0].rows[0].n: a whole number",
-    "tables.0.rows.0.match={model: resnet21}": "no such model",
-    "tables.0.rows.0.match={data: cifar11}": "cifar11",
+    "tables.0.rows.0.values={test/error: [1]}": "tables[0].rows[0].values.test/error: a number",
+    "tables.0.rows.0.values={test/error: true}": "tables[0].rows[0].values.test/error: a number",
+    "tables.0.rows.0.printed={test/error: {}}": "tables[0].rows[0].printed.test/error: a text",
+    "tables.0.rows.0.match={seed: [1]}": "tables[0].rows[0].match.seed: a name, a number",
+    "tables.0.rows.0.match={1: 2}": "tables[0].rows[0].match.1: a text is needed as the key",
+    "tables.0.rows.0.match={model: resnet21}": "tables[0].rows[0].match.model=resnet21: no such model",
+    "tables.0.rows.0.match={data: cifar11}": "tables[0].rows[0].match.data=cifar11: no such data",
     "tables.0.rows.1.match={model: resnet20}": "tables[0].rows[1].match: the same run",
-    "tables.0.columns={speed: {title: fast}}": "tables[0].columns.speed",
+    "tables.0.rows.2={values: {}}": "tables[0].rows[2].label: is missing",
+    "tables.0.rows.2=3": "tables[0].rows[2]: a mapping",
+    "tables.0.notes=[{a: 1}]": "tables[0].notes[0]: a text",
+    "tables.0.columns={speed: {title: fast}}": "tables[0].columns.speed: speed is none of",
+    "tables.0.columns={test/error: {title: a, metric: b}}": "tables[0].columns.test/error.metric: no such key",
+    "tables.0.columns={test/error: {title: a, digits: few}}": "tables[0].columns.test/error.digits: a whole number",
+    "tables.0.columns=[1]": "tables[0].columns: a mapping",
     "tables.0.columns={test/error: {title: a, better: up}}": "tables[0].columns.test/error.better: up",
     "tables.0.rows=3": "tables[0].rows: a list",
     "claims=[{text: a, metric: test/error}]": "claims[0]: metric, higher and lower go together",
+    "claims=[{text: a, metric: speed, higher: {}, lower: {}}]": "claims[0].metric: speed is none of",
+    "experiment=mine": "experiment: no such key",
     "figures=[pie]": "figures: pie",
     "protocol=[1]": "protocol: a mapping",
 }
 
 
-@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize("name", list_published())
 def test_every_file_reads(name: str) -> None:
     published = read_published(name)
     assert published.experiment == name and published.title and published.source
@@ -75,7 +88,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: str) -> None:
     node: Any = content
     for part in parents:
         node = node[int(part) if part.isdigit() else part]
-    node[last] = OmegaConf.create(f"x: {value}")["x"]
+    node[int(last) if last.isdigit() else last] = OmegaConf.create(f"x: {value}")["x"]
     path = tmp_path / "study.yaml"
     OmegaConf.save(content, path)
     with pytest.raises(UserError) as error:

@@ -16,9 +16,9 @@ from src.files import read_json, write_atomic, write_json
 from src.runs.directory import Run
 from src.runs.identity import config_hash, identity, plain
 from src.runs.stored import restored
-from src.training.keeper import InterruptedAtOnce, RunKeeper
 from src.training.messages import farewell
-from src.training.settle import settle, settle_weights
+from src.training.settle import settle_machine, settle_weights
+from src.training.stopping import InterruptedAtOnce, Stopping
 from src.zoo.resnet import CifarResNet, ImageNetResNet
 
 FIXED = ("trainer.precision=fp32",)  # what "auto" would read off this machine
@@ -40,8 +40,7 @@ GOLDEN = {
 def test_golden_hashes(overrides: tuple[str, ...]) -> None:
     """A changed hash loses every user's finished runs: change one only together with the meaning of a setting."""
     config = compose(*overrides, "trainer=cpu", *(() if "trainer.precision=bf16" in overrides else FIXED))
-    settle_weights(config)
-    settle(config)
+    config = settle_machine(settle_weights(config))
     assert config_hash(config, "content") == GOLDEN[overrides]
 
 
@@ -51,7 +50,7 @@ def test_only_identity_leaves_that_differ_are_hashed() -> None:
         "logger=wandb",
         "trainer.progress=false",
         "output_root=/tmp/x",
-        "data.root=/y",
+        "data.eval_batch_size=100",
         "fresh=true",
         "debug=true",
     ):
@@ -92,7 +91,7 @@ def test_a_lock_keeps_a_second_process_out_and_empty_directories_go(tmp_path: Pa
         pass
     assert not path.exists()
     with Run(path, "x").hold():
-        (path / "run.json").touch()
+        write_json(path / "run.json", {"config_hash": "x", "code_hash": "y"})
     assert sorted(p.name for p in path.iterdir()) == [".lock", "run.json"]
     with Run(path, "x").hold():
         Run(path, "x").clear()
@@ -216,11 +215,11 @@ def test_the_last_words_say_what_was_saved(tmp_path: Path) -> None:
     run.start(compose(), "python …")
     run.last.touch()
     assert "holds what was saved before" in farewell(compose(), run, at_once=True)
-    keeper = RunKeeper(run=run, minutes=1, batch_size=1, draw=False, carried={})
-    keeper._stop(signal.SIGTERM, None)
-    keeper._stop(signal.SIGTERM, None)  # a system only repeats itself
+    stopping = Stopping()
+    stopping.request(signal.SIGTERM, None)
+    stopping.request(signal.SIGTERM, None)  # a system only repeats itself
     with pytest.raises(InterruptedAtOnce):
-        keeper._stop(signal.SIGINT, None)
+        stopping.request(signal.SIGINT, None)
 
 
 def test_json_of_what_is_no_number(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from helpers import TINY, compose
 
 from src.errors import UserError
 from src.files import write_json
-from src.machine.hardware import NODE_GPUS, resolve
+from src.machine.ranks import NODE_GPUS, resolve
 from src.runs.directory import Run
 from src.sweep import slurm
 from src.sweep.jobs import Job

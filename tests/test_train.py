@@ -31,7 +31,7 @@ from lightning import Trainer
 
 from src.evaluate import evaluate
 from src.report.published import read_published
-from src.report.render.dashboard import workspace
+from src.report.render.dashboard import build_workspace
 
 RESULT_KEYS = {
     "run", "command", "status", "config_hash", "code_hash", "model", "data", "data_fingerprint", "n_train", "n_val",
@@ -150,7 +150,7 @@ def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, ex
     process.kill()
     process.communicate()
     cut_short = torch.load(last, weights_only=True)
-    step, kept = cut_short["global_step"], cut_short["callbacks"]["RunKeeper"]
+    step, kept = cut_short["global_step"], cut_short["callbacks"]["History"]
     assert 16 < step < 64 and step % 16 == kept["epoch_batches"] > 0
     done = train(killed, *words)
     assert done.returncode == 0 and "Resuming" in done.stderr, done.stderr
@@ -305,7 +305,7 @@ def test_wandb_offline_keeps_its_id_and_the_newest_folder_holds_all_that_a_dashb
     epochs = [row for row in rows if "epoch" in row]
     assert [row["epoch"] for row in epochs] == ["1", "2"]
     assert [float(row["val/loss"]) for row in epochs] == [float(row["val/loss"]) for row in table(path / "metrics.csv")]
-    shown = json.dumps(workspace("me", "mine", study)._to_model().model_dump(mode="json", by_alias=True))
+    shown = json.dumps(build_workspace("me", "mine", study)._to_model().model_dump(mode="json", by_alias=True))
     logged = {item.key: item.value_json for item in config.config.update}
     assert re.findall(r'"summary:([^"]+)"', shown) and set(re.findall(r'"summary:([^"]+)"', shown)) <= summary
     assert set(re.findall(r'"metrics": \["([^"]+)"\]', shown)) <= summary | set(epochs[0])

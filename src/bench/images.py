@@ -5,24 +5,19 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..config.data import DataConfig
 from ..config.run import TrainConfig
-from ..data.info import CIFAR10
 from ..data.normalization import normalization_of
 from ..data.raw import Raw, Split
 from ..data.resident.module import ImageData
-from ..data.sets.table import source
+from ..data.sets.cifar import CIFAR10
 from ..data.transforms import preset
 from ..errors import UserError
 
 
 def cifar(root: str) -> tuple[Raw, str]:
     """The set, and a note that says which images these are."""
-    config = DataConfig(name="cifar10", root=root, download=False)
-    load = source("cifar10").load
-    assert load is not None
     try:
-        return load(config), "real CIFAR-10 images"
+        return CIFAR10.load(root, download=False), "real CIFAR-10 images"
     except UserError:
         return made(), f"CIFAR-10 is not in data.root={root}, so these are made images of its shape"
 
@@ -40,7 +35,7 @@ def made(train: int = 50_000, test: int = 10_000, size: int = 32) -> Raw:
             image[:] = (patterns[label] / 2 + random.randint(128, size=image.shape)).astype(np.uint8)
         return Split(images, labels)
 
-    return Raw(replace(CIFAR10, image_size=size), split(train), split(test))
+    return Raw(replace(CIFAR10.info, image_size=size), split(train), split(test))
 
 
 def image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) -> ImageData:

@@ -13,15 +13,13 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 
-from ..config.run import TrainConfig
 from ..data.raw import Raw
 from ..runs.directory import Run
-from ..tasks.build import build_network, build_task
 from ..tasks.classification import ClassificationTask
-from ..training.assemble import arrange, count
-from ..training.fit import describe, prepare
-from ..training.keeper import Interrupted
-from ..training.settle import settle
+from ..training.assemble import arrange, assemble
+from ..training.fit import begin_session
+from ..training.settle import Settled, settle
+from ..training.stopping import Interrupted
 from ..training.trainer import build_trainer
 from .images import image_data
 from .rounds import as_torch_starts
@@ -97,20 +95,16 @@ def terminal() -> Iterator[None]:
         yield
 
 
-def compose(*overrides: str) -> TrainConfig:
-    """The typed configuration that ``python -m src.train <overrides>`` would run, its "auto"s settled."""
+def compose(*overrides: str) -> Settled:
+    """Compose and settle the configuration that ``python -m src.train <overrides>`` would run."""
     from hydra import compose, initialize_config_dir
 
     from ..cli.compose import CONF, store_schema, typed
-    from ..zoo.registry import store_models
 
     store_schema()
-    store_models()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = typed(compose("train", list(overrides)))
-    config.data.normalize = "dataset"
-    settle(config)
-    return config
+    return settle(config)
 
 
 class Training:
@@ -118,25 +112,21 @@ class Training:
 
     def __init__(self, raw: Raw, *overrides: str, model: str, images: int, val: int = 0) -> None:
         without = () if val else ("data.val_fraction=0",)
-        self.config = compose(
-            "data=cifar10", f"model={model}", "trainer=cpu", "trainer.max_epochs=1", *without, *overrides
-        )
+        settled = compose("data=cifar10", f"model={model}", "trainer=cpu", "trainer.max_epochs=1", *without, *overrides)
+        self.config = settled.config
         seed_everything(self.config.seed, verbose=False)
-        self.data = image_data(raw, self.config, images=images, val=val)
-        self.model = build_network(self.config, self.data.info, self.data.normalization)
+        self.assembly = assemble(settled, data=image_data(raw, self.config, images=images, val=val))
+        self.data, self.model, self.task = self.assembly.data, self.assembly.network, self.assembly.task
         self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
         arrange(self.config, self.model)
-        self.task = build_task(self.config, self.model, self.data.info)
-        self.data.monitored = self.task.monitored
-        self.macs = count(self.config, self.model, self.data.info)
+        self.macs: int = self.assembly.facts["macs"]
 
     def epoch(self, clock: Clock | None = None) -> Clock:
         """Train an epoch, from where the weights stand, in a run directory that is thrown away."""
         clock = clock or Clock()
         with tempfile.TemporaryDirectory() as folder, terminal():
             run = Run(Path(folder), "bench")
-            facts = describe(self.config, run, "", self.model, self.data.sizes) | {"macs": self.macs}
-            trainer = prepare(self.config, run, facts, self.data.info, self.data.normalization)
+            trainer = begin_session(self.assembly, run).trainer
             trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
             run.start(self.config, "bench")
             try:
@@ -148,7 +138,7 @@ class Training:
     def validate(self) -> Clock:
         """A validation as at the end of each epoch."""
         clock = Clock()
-        trainer = build_trainer(self.config, keeper=None, loggers=[])
+        trainer = build_trainer(self.config)
         trainer.callbacks.append(clock)  # type: ignore[attr-defined]
         trainer.validate(self.task, self.data.eval_loader("val"), verbose=False)
         return clock

@@ -60,7 +60,7 @@ def own_run(options: argparse.Namespace, seed: int, *words: str) -> dict[str, An
     """One training by the ordinary path, in a run directory that is thrown away."""
     torch.backends.cudnn.benchmark = False  # airbench switches it on for the whole process
     given = ("trainer.graph=full", f"seed={seed}", f"data.root={options.root}", *options.words, *words)
-    config = compose("experiment=cifar10_speedrun96", *given)
+    config = compose("experiment=cifar10_speedrun96", *given).config
     with tempfile.TemporaryDirectory() as folder:
         with terminal():
             found = train(config, Path(folder))

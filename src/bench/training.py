@@ -40,7 +40,7 @@ def against_template(settings: Settings) -> list[Comparison]:
 def best_template(ours: Training, workers: Iterable[int] = range(3)) -> tuple[Callable[[], Clock], str]:
     """An epoch of the template with the number of workers that is best here, and what was tried."""
     info, optim = ours.data.info, ours.config.optim
-    rates = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
+    rates = {"lr": optim.lr, "momentum": getattr(optim, "momentum", 0.9), "weight_decay": optim.weight_decay}
     module = template.Classifier(ours.fresh, classes=info.num_classes, **rates)
     train = template.Images(*pixels(ours, "train"), template.train_transform(info.mean, info.std, info.image_size))
     val = template.Images(*pixels(ours, "val"), template.test_transform(info.mean, info.std))

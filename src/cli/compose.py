@@ -1,51 +1,56 @@
 """Compose ``conf/train.yaml`` with the command line into typed configurations, by Hydra."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
+from ..config.task import tasks_for
 from ..errors import UserError
 from ..text import natural, unknown
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, variable
+from .plugins import load_plugins, named_plugins
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
 def compose_and_run(job: Callable[[Any], Any]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
-    from ..zoo.registry import store_models
-
+    load_plugins(named_plugins(sys.argv[1:]))
     store_schema()
-    store_models()
 
     def run(config: Any) -> Any:
         with variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
     check_grids(sys.argv[1:])
-    sys.argv[1:] = with_task(sys.argv[1:])
+    sys.argv[1:] = complete(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
     with variable("HYDRA_FULL_ERROR", "1"):
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
 
 
-def with_task(words: list[str]) -> list[str]:
-    """The overrides with the task that the data set is first of all for, unless a task is typed or the experiment's
-    is one of the data set's: Hydra cannot let one group's choice be the default of another's."""
+def complete(words: list[str]) -> list[str]:
+    """Complete overrides for Hydra: W&B's settings by their whole names, and the task that the data set is for.
+
+    The task is added unless one is typed or the experiment's is one of the data set's: Hydra cannot let one group's
+    choice be the default of another's.
+    """
+    words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     chosen = choices_of(typed.get("experiment", "")) | typed
-    if "data" not in chosen or "task" in typed:
+    if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
-    from ..data.sets.table import SETS
-
-    tasks = list(SETS[chosen["data"]].builders) if chosen["data"] in SETS else ["multiclass"]
+    tasks = tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
     return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
 
 
@@ -76,10 +81,23 @@ def check_grids(words: list[str]) -> None:
 
 
 def store_schema() -> None:
-    """Give Hydra the typed schema, so that every key and every value is checked."""
+    """Give Hydra the typed schema, the networks and all choices, so that every key and every value is checked."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(name="schema", node=TrainConfig)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=TrainConfig)
+    for name, node in rows().items():
+        store.store(group="model", name=name, node=node)
+    for name, recipe in RECIPES.items():
+        store.store(group="recipe", name=name, node=recipe, package="_global_")
+    for group, kinds in CHOICES.items():
+        for name, kind in kinds.items():
+            if group == "logger":
+                store.store(group=group, name=name, node=kind, package=f"logger.{name}")
+                continue
+            store.store(group=group, name=f"base_{name}", node=kind)
+            if not choice_files(group, name):
+                store.store(group=group, name=name, node=kind)
 
 
 def typed(config: Any) -> TrainConfig:
@@ -92,6 +110,25 @@ def typed(config: Any) -> TrainConfig:
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)
     return result
+
+
+def choice_files(group: str, kind: str) -> list[str]:
+    """Return the names of a group that are files of conf/, built on the choice of this kind."""
+    found = (CONF / group).glob("*.yaml")
+    return sorted(path.stem for path in found if f"base_{kind}," in path.read_text())
+
+
+def load_choice(group: str, name: str) -> Any:
+    """Return the settings that ``group=name`` stands for, on the dataclass of their choice where the group has such."""
+    from omegaconf import OmegaConf
+
+    file = CONF / group / f"{name}.yaml"
+    if not file.exists():
+        return OmegaConf.structured(find_choice(group, name))
+    content: Any = OmegaConf.load(file)
+    bases = content.pop("defaults", [])
+    kinds = [find_choice(group, base.removeprefix("base_")) for base in bases if base.startswith("base_")]
+    return OmegaConf.merge(*map(OmegaConf.structured, kinds), content)
 
 
 def changed(config: Any, overrides: list[str]) -> Any:
@@ -115,8 +152,9 @@ def changed(config: Any, overrides: list[str]) -> Any:
         elif value not in group_choices(key):
             raise UserError(unknown(key, value, group_choices(key)))
         else:
-            node = OmegaConf.structured(OmegaConf.get_type(config[key])) if key == "data" else config[key]
-            config[key] = OmegaConf.merge(node, OmegaConf.load(CONF / key / f"{value}.yaml"))
+            named = load_choice(key, value)
+            alike = OmegaConf.get_type(named) in (dict, OmegaConf.get_type(config[key])) and key != "data"
+            config[key] = OmegaConf.merge(config[key], named) if alike else named
     for override in values:
         with open_dict(config) if override.is_add() else contextlib.nullcontext():
             OmegaConf.update(config, override.key_or_group, override.value())
@@ -140,4 +178,10 @@ def unread(config: Any, prefix: str = "") -> list[str]:
 def group_choices(group: str) -> list[str]:
     """The names that a config group offers: its files in conf/ and, for models, the registry."""
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
-    return sorted(names | set(rows()) if group == "model" else names, key=natural)
+    if group == "model":
+        names |= set(rows())
+    elif group == "recipe":
+        names |= set(RECIPES)
+    elif group in CHOICES:
+        names |= {name for name in CHOICES[group] if not choice_files(group, name)}
+    return sorted(names, key=natural)

@@ -3,6 +3,7 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from ..config.choices import CHOICES, group_fields
 from ..config.fields import default_of
 from ..config.run import TrainConfig
 from ..config.search import HpoConfig
@@ -38,7 +39,10 @@ def help_text() -> str:
             own = {inner.name: inner for row in rows().values() for inner in fields(row) if inner.name != "name"}
             out += [_setting("model.", inner) for inner in own.values()]
         elif is_dataclass(f.type):
-            out += [_setting(f"{f.name}.", inner) for inner in fields(f.type) if inner.name != "name"]
+            found = group_fields(f.name) if f.name in CHOICES else {inner.name: inner for inner in fields(f.type)}
+            out += [_setting(f"{f.name}.", inner) for name, inner in found.items() if name != "name"]
+        elif f.name == "logger":
+            out += [_setting("logger.", inner) for inner in group_fields("logger").values()]
         elif f.name == "hpo":
             out += [_setting("hpo.", inner) for inner in fields(HpoConfig)]
         else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from ..config.choices import CHOICES
 from ..errors import UserError
 from ..text import clipped, first_line, unknown
 from .compose import CONF, group_choices
@@ -70,6 +71,16 @@ def missing_choice(path: str) -> str:
     return unknown(group, name, group_choices(group)) + hint
 
 
+def other_choices(key: str, kind: Any, leaf: str) -> str:
+    """Return the sentence for a setting that only other choices of its group have; "" where none has it."""
+    if key == "logger.wandb":
+        typed_words = [word.partition("=")[0] for word in sys.argv[1:] if ".wandb." in word]
+        return f"{(typed_words or [key])[0].replace('.wandb.', '.')}: a setting of logger=wandb; add that"
+    group = getattr(kind, "config_group", "")
+    owners = [name for name, other in CHOICES.get(group, {}).items() if leaf in {f.name for f in fields(other)}]  # type: ignore[arg-type]
+    return f"{key}: a setting of {group}={' or '.join(owners)}; {group}={kind.choice} has none" if owners else ""
+
+
 def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     """The sentence for a key that does not exist or a value of the wrong type."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
@@ -85,11 +96,13 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
             "+ it changes one that the file in conf/hpo has"
         )
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        parent, _, _ = key.rpartition(".")
+        parent, _, leaf = key.rpartition(".")
         kind = cause.object_type if is_dataclass(cause.object_type) else None
+        if elsewhere := other_choices(key, kind, leaf):
+            return elsewhere
         known = [f.name for f in fields(kind)] if kind else []
         stem = f"{parent}." if parent else ""
-        near = difflib.get_close_matches(key.rpartition(".")[2], known, n=3)
+        near = difflib.get_close_matches(leaf, known, n=3)
         if near:
             return f"{key}: no such setting; did you mean {', '.join(stem + n for n in near)}?"
         return f"{key}: no such setting; {parent or 'the top level'} has: {', '.join(known)}"

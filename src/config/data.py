@@ -1,72 +1,48 @@
 """The choice of a data set."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
+from .choices import Choice, check_name, register_choice
 from .fields import check_choices, require, setting
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Choice):
+    """What every data set has."""
+
     name: str = setting("", "the data set")
-    root: str = setting("data", "the folder that holds the data sets", identity=False)
-    download: bool = setting(True, "fetch a missing official set", identity=False)
     batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")
     eval_batch_size: int = setting(512, "images a validation or test batch, over all devices", identity=False)
-    val_fraction: float = setting(0.1, "share of the training set held out for validation, in [0, 1)")
-    split_seed: int = setting(0, "seed of the validation cut and of limit_train")
+    val_fraction: float = setting(0.1, "fraction of the training set held out for validation, in [0, 1)")
+    split_seed: int = setting(0, "seed of the validation split and of limit_train")
     limit_train: float | None = setting(
-        None, "train on a class-balanced subset: a share (at most 1) or a number of images (above 1)"
+        None, "train on a class-balanced subset: a fraction (at most 1) or a number of images (above 1)"
     )
-    classes: list[str] | None = field(
-        default=None,
-        metadata={"help": "keep only these classes, by name or number, in this order", "identity": True},
-    )
+    classes: list[str] | None = setting(None, "keep only these classes, by name or number, in this order")
     image_size: int | None = setting(None, "side of the square images; the set's own by default [pixels]")
     channels: int | None = setting(None, "1 or 3; the set's own by default")
     normalize: str = setting(
-        "dataset",
-        "how pixels are scaled; half: to [-1, 1], weights: as for the initial weights",
+        "auto",
+        "how pixels are scaled; auto: as the initial weights expect, else dataset; half: to [-1, 1]",
         choices=("auto", "dataset", "imagenet", "half", "per_pixel_mean", "none", "weights"),
+        neutral="dataset",
     )
     augment: str = setting("none", "the training augmentation preset, by name (src/data/transforms.py)")
-    skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
-    test_size: int | None = setting(
-        None, "photos: side of validation and test images; by default the preset's, or data.image_size [pixels]"
-    )
-    train_sizes: list[int] = setting(
-        [],
-        "photos: sides of the training images, each for an equal part of the epochs (progressive resizing); "
-        "detection: their shorter sides, drawn by the image [pixels]",
-    )
-    train_sizes_ramp: list[float] = setting(
-        [], "photos: [from, to], shares of the epochs between which the side rises from the first to the last of them"
-    )
-    mixup: float | None = setting(None, "photos: parameter of mixup's Beta law; by default the preset's; 0: none")
-    cutmix: float | None = setting(None, "photos: parameter of CutMix's Beta law; by default the preset's; 0: none")
-    ten_crop: bool = setting(False, "photos: test on corners, centre and their mirror images, averaged")
-    workers: int | None = setting(
-        None, "processes that read data, a device; by default the cores less one", identity=False
-    )
-    max_size: int | None = setting(
-        None, "detection: the most that the longer side becomes; by default 5/3 of the shorter one's [pixels]"
-    )
-    train_json: str | None = setting(None, "data=coco: your own training annotations", identity=False)
-    train_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
-    val_json: str | None = setting(
-        None, "your own validation annotations; without test_json, the test's", identity=False
-    )
-    val_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
-    test_json: str | None = setting(None, "your own test annotations", identity=False)
-    test_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+
+    config_group: ClassVar[str] = "data"
+    targets: ClassVar[tuple[str, ...]] = ("class",)  # what its images come with; the first chooses the default task
+    fewest_classes: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        check_name(self)
         check_choices(self, "data")
         require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: at least 1 image")
         require(self.eval_batch_size >= 1, f"data.eval_batch_size={self.eval_batch_size}: at least 1 image")
         require(0 <= self.val_fraction < 1, f"data.val_fraction={self.val_fraction}: from 0 up to, but not, 1")
         require(
             self.limit_train is None or self.limit_train > 0,
-            f"data.limit_train={self.limit_train}: a share in (0, 1] or a number of images above 1",
+            f"data.limit_train={self.limit_train}: a fraction in (0, 1] or a number of images above 1",
         )
         require(self.channels in (None, 1, 3), f"data.channels={self.channels}: 1 or 3")
         require(
@@ -74,24 +50,97 @@ class DataConfig:
             f"data.image_size={self.image_size}: from 4 to 2048 pixels",
         )
         require(
-            self.classes is None or len(self.classes) >= (1 if self.name == "coco" else 2),
+            self.classes is None or len(self.classes) >= self.fewest_classes,
             f"data.classes={self.classes}: at least two classes",
         )
-        require(self.workers is None or self.workers >= 0, f"data.workers={self.workers}: at least 0")
-        self._check_photos()
+        self.check()
 
-    def _check_photos(self) -> None:
-        for name in ("mixup", "cutmix"):
-            value = getattr(self, name)
-            require(value is None or value >= 0, f"data.{name}={value}: above 0, or 0 for none")
+    def check(self) -> None:
+        """Raise UserError where the settings of this choice alone are wrong."""
+
+
+@register_choice
+@dataclass
+class Digits(DataConfig):
+    """scikit-learn's digits; they come with the library."""
+
+    name: str = setting("digits", "the data set", neutral="")
+
+    choice: ClassVar[str] = "digits"
+
+
+@dataclass
+class Official(DataConfig):
+    """A set that is published as archives."""
+
+    root: str = setting("data", "the folder that holds the data sets", identity=False)
+    download: bool = setting(True, "fetch a missing official set", identity=False)
+
+
+@register_choice
+@dataclass
+class Cifar10(Official):
+    name: str = setting("cifar10", "the data set", neutral="")
+
+    choice: ClassVar[str] = "cifar10"
+
+
+@register_choice
+@dataclass
+class Cifar100(Official):
+    name: str = setting("cifar100", "the data set", neutral="")
+
+    choice: ClassVar[str] = "cifar100"
+
+
+@register_choice
+@dataclass
+class FashionMNIST(Official):
+    name: str = setting("fashion_mnist", "the data set", neutral="")
+
+    choice: ClassVar[str] = "fashion_mnist"
+
+
+@register_choice
+@dataclass
+class Folder(DataConfig):
+    """Images of your own in class folders, decoded once."""
+
+    name: str = setting("folder", "the data set", neutral="")
+    root: str = setting("data", "the folder that holds train, val and test", identity=False)
+    skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
+
+    choice: ClassVar[str] = "folder"
+
+
+@dataclass
+class Photos(DataConfig):
+    """Photos of many sizes, decoded while training."""
+
+    root: str = setting("data", "the folder that holds the photos", identity=False)
+    skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
+    test_size: int | None = setting(
+        None, "photos: side of validation and test images; by default the preset's, or data.image_size [pixels]"
+    )
+    train_sizes: list[int] = setting(
+        [],
+        "photos: sides of the training images, each for an equal part of the epochs (progressive resizing); "
+        "detection: their shorter sides, drawn for each image [pixels]",
+    )
+    train_sizes_ramp: list[float] = setting(
+        [],
+        "photos: [from, to], fractions of the epochs between which the side rises from the first to the last of them",
+    )
+    workers: int | None = setting(
+        None, "processes that read data, a device; by default the cores less one", identity=False
+    )
+
+    def check(self) -> None:
         require(
             self.test_size is None or 4 <= self.test_size <= 2048,
             f"data.test_size={self.test_size}: from 4 to 2048 pixels",
         )
-        require(
-            self.max_size is None or self.max_size >= max(self.test_size or self.image_size or 4, *self.train_sizes, 4),
-            f"data.max_size={self.max_size}: the longer side is at least as long as the shorter one",
-        )
+        require(self.workers is None or self.workers >= 0, f"data.workers={self.workers}: at least 0")
         sizes, ramp = self.train_sizes, self.train_sizes_ramp
         require(all(4 <= size <= 2048 for size in sizes), f"data.train_sizes={sizes}: each from 4 to 2048 pixels")
         require(
@@ -100,5 +149,54 @@ class DataConfig:
         )
         require(
             not ramp or (len(ramp) == 2 and 0 <= ramp[0] < ramp[1] <= 1 and len(sizes) == 2),
-            f"data.train_sizes_ramp={ramp}: two rising shares of the epochs, between two data.train_sizes",
+            f"data.train_sizes_ramp={ramp}: two rising fractions of the epochs, between two data.train_sizes",
+        )
+
+
+@register_choice
+@dataclass
+class ImageNet(Photos):
+    """Photos in class folders."""
+
+    name: str = setting("imagenet", "the data set", neutral="")
+    mixup: float | None = setting(None, "parameter of mixup's Beta distribution; by default the preset's; 0: none")
+    cutmix: float | None = setting(None, "parameter of CutMix's Beta distribution; by default the preset's; 0: none")
+    ten_crop: bool = setting(False, "test on corners, centre and their mirror images, averaged")
+
+    choice: ClassVar[str] = "imagenet"
+
+    def check(self) -> None:
+        super().check()
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"data.{name}={value}: above 0, or 0 for none")
+
+
+@register_choice
+@dataclass
+class Coco(Photos):
+    """Photos with annotations in COCO's format."""
+
+    name: str = setting("coco", "the data set", neutral="")
+    max_size: int | None = setting(
+        None, "detection: the most that the longer side becomes; by default 5/3 of the shorter one's [pixels]"
+    )
+    train_json: str | None = setting(None, "your own training annotations", identity=False)
+    train_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    val_json: str | None = setting(
+        None, "your own validation annotations; without test_json, the test's", identity=False
+    )
+    val_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+    test_json: str | None = setting(None, "your own test annotations", identity=False)
+    test_images: str | None = setting(None, "the folder of their images; beside them by default", identity=False)
+
+    choice: ClassVar[str] = "coco"
+    targets: ClassVar[tuple[str, ...]] = ("labels", "boxes", "masks")
+    fewest_classes: ClassVar[int] = 1
+
+    def check(self) -> None:
+        super().check()
+        require(
+            self.max_size is None or self.max_size >= max(self.test_size or self.image_size or 4, *self.train_sizes, 4),
+            f"data.max_size={self.max_size}: the longer side is at least as long as the shorter one",
         )

@@ -1,22 +1,37 @@
-"""Fields of the typed schema, and the checks that every part of it uses."""
+"""Fields of the typed configuration, and the checks that every part of it uses."""
 
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
 from ..errors import UserError
 
+SAME: Any = object()
 
-def setting(default: Any, help: str, *, identity: bool = True, choices: tuple[str, ...] = ()) -> Any:
-    """A configuration field with its default, one line of help, and whether it is part of a run's identity."""
+
+def setting(
+    default: Any, help: str, *, identity: bool = True, choices: tuple[str, ...] = (), neutral: Any = SAME
+) -> Any:
+    """Make a configuration field with its default and one line of help.
+
+    `identity` says whether it is part of a run's identity. It is then hashed where it differs from `neutral`, which is
+    the default unless that was changed after runs had been named by it.
+    """
     metadata = {"help": help, "identity": identity, "choices": choices}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if neutral is not SAME:
+        metadata["neutral"] = neutral
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def default_of(f: "Field[Any]") -> Any:
-    """The neutral default of a dataclass field."""
+    """Return the default of a dataclass field."""
     return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def neutral_of(f: "Field[Any]") -> Any:
+    """Return the value of a dataclass field that leaves no trace in a run's identity."""
+    return f.metadata.get("neutral", default_of(f))
 
 
 def check_choices(config: Any, group: str) -> None:

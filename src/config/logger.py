@@ -1,24 +1,46 @@
-"""What is written beside metrics.csv."""
+"""The choice of what is written beside metrics.csv, as a list: ``logger=[tensorboard,wandb]``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
+from .choices import Choice, register_choice
 from .fields import check_choices, setting
 
 
 @dataclass
-class LoggerConfig:
-    name: str = setting("csv", "beside metrics.csv", identity=False, choices=("csv", "tensorboard", "wandb"))
+class LoggerConfig(Choice):
+    config_group: ClassVar[str] = "logger"
+
+    def __post_init__(self) -> None:
+        check_choices(self, f"logger.{self.choice}")
+
+
+@register_choice
+@dataclass
+class Csv(LoggerConfig):
+    """Nothing but metrics.csv, which is always written."""
+
+    choice: ClassVar[str] = "csv"
+
+
+@register_choice
+@dataclass
+class TensorBoard(LoggerConfig):
+    choice: ClassVar[str] = "tensorboard"
+
+
+@register_choice
+@dataclass
+class Wandb(LoggerConfig):
+    """Weights & Biases; its settings are also known as logger.project and so on."""
+
     project: str = setting("deep-residual-learning", "W&B's project", identity=False)
     entity: str | None = setting(None, "W&B's team or user", identity=False)
     group: str | None = setting(None, "W&B's group; the experiment's name by default", identity=False)
     job_type: str = setting("train", "W&B's job type", identity=False)
-    tags: list[str] = field(
-        default_factory=list,
-        metadata={"help": "W&B's tags, beside experiment, model, data and task", "identity": False},
-    )
+    tags: list[str] = setting([], "W&B's tags, beside experiment, model, data and task", identity=False)
     mode: str = setting(
         "auto", "W&B: auto is online with a key, else offline", identity=False, choices=("auto", "online", "offline")
     )
 
-    def __post_init__(self) -> None:
-        check_choices(self, "logger")
+    choice: ClassVar[str] = "wandb"

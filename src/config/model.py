@@ -19,7 +19,6 @@ class ModelConfig:
     weights_sha256: str = setting("", "the content of that file; filled in, or given to insist on it")
 
     family: ClassVar[str] = ""  # the name of the family's own row, which has the dials
-    builder: ClassVar[str] = ""  # the function that builds the network: "module:function"
 
     @property
     def source(self) -> str:

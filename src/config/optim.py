@@ -1,63 +1,59 @@
-"""The choice of the optimizer and the learning rate's course."""
+"""The choice of the optimizer, the learning rate's schedule, and what of a network learns."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from .choices import Choice, check_name, register_choice
 from .fields import check_choices, require, setting
 
 
 @dataclass
-class OptimConfig:
-    """The optimizer and the rate's course. Points in time are shares of the whole training, so that they scale."""
+class OptimConfig(Choice):
+    """What every optimizer has. Points in time are fractions of the whole training, so that they scale."""
 
-    name: str = setting("sgd", "the update rule", choices=("sgd", "muon", "adam", "adamw"))
+    name: str = setting("sgd", "the update rule")
     lr: float = setting(0.1, "peak learning rate, for the global batch")
-    momentum: float = setting(0.9, "momentum of SGD and Muon; Adam's first beta")
-    nesterov: bool = setting(False, "Nesterov's momentum (SGD)")
     weight_decay: float = setting(0.0, "L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon)")
-    sgd_lr: float = setting(0.1, "Muon: peak rate of SGD, by which all learn that are no kernels")
-    sgd_momentum: float = setting(0.9, "Muon: Nesterov's momentum of that SGD")
-    newton_schulz: int = setting(5, "Muon: iterations that make a step orthogonal")
-    unit_norm: bool = setting(
-        False, "Muon: keep each kernel at norm sqrt(channels out); for those with a normalisation behind them"
+    bias_lr: float = setting(
+        1.0, "learning rate of the biases, those of normalisations too, as a multiple of their own"
     )
-    bias_lr: float = setting(1.0, "rate of the biases, those of normalisations too, as a multiple of their own")
     decay_norm_and_bias: bool = setting(True, "weight decay on normalisation parameters and biases too")
     schedule: str = setting(
         "constant",
-        "the rate's course",
+        "the learning rate's schedule",
         choices=("constant", "cosine", "multistep", "onecycle", "plateau"),
     )
     warmup: float | None = setting(
-        None, "share of training with a lower rate at its start; by default what the network's paper asks for"
+        None,
+        "fraction of training with a lower learning rate at its start; by default what the network's paper asks for",
     )
-    warmup_start: float = setting(0.1, "rate at the start of the warm-up, as a share of lr")
+    warmup_start: float = setting(0.1, "learning rate at the start of the warm-up, as a fraction of lr")
     warmup_shape: str = setting("linear", "how the warm-up rises to lr", choices=("linear", "constant"))
-    milestones: list[float] = setting([], "shares of training at which the rate falls by gamma (multistep)")
+    milestones: list[float] = setting([], "fractions of training at which the learning rate falls by gamma (multistep)")
     gamma: float = setting(0.1, "factor of a fall (multistep, plateau)")
-    patience: int = setting(5, "epochs without a better validation loss before the rate falls (plateau)")
-    final: float = setting(0.0, "rate at the end, as a share of lr (cosine, onecycle) or its floor (plateau)")
+    patience: int = setting(5, "epochs without a better validation loss before the learning rate falls (plateau)")
+    final: float = setting(
+        0.0, "learning rate at the end, as a fraction of lr (cosine, onecycle) or its floor (plateau)"
+    )
     clip_norm: float = setting(0.0, "largest gradient norm; 0 leaves gradients alone")
     ema: float = setting(0.0, "decay a step of the weights' exponential moving average; 0 keeps none")
 
+    config_group: ClassVar[str] = "optim"
+    states: ClassVar[int] = 1  # values that the optimizer keeps for each weight
+
     def __post_init__(self) -> None:
+        check_name(self)
         check_choices(self, "optim")
         require(self.lr > 0, f"optim.lr={self.lr}: above 0")
         require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay}: at least 0")
-        require(0 <= self.momentum < 1, f"optim.momentum={self.momentum}: from 0 up to, but not, 1")
-        require(
-            not self.nesterov or (self.name == "sgd" and self.momentum > 0),
-            "optim.nesterov=true: needs optim.name=sgd and optim.momentum above 0",
-        )
-        require(self.sgd_lr > 0, f"optim.sgd_lr={self.sgd_lr}: above 0")
-        require(0 <= self.sgd_momentum < 1, f"optim.sgd_momentum={self.sgd_momentum}: from 0 up to, but not, 1")
-        require(self.newton_schulz >= 1, f"optim.newton_schulz={self.newton_schulz}: at least 1 iteration")
         require(self.bias_lr > 0, f"optim.bias_lr={self.bias_lr}: above 0")
         require(
-            self.warmup is None or 0 <= self.warmup < 1, f"optim.warmup={self.warmup}: a share of training in [0, 1)"
+            self.warmup is None or 0 <= self.warmup < 1,
+            f"optim.warmup={self.warmup}: a fraction of training in [0, 1)",
         )
         require(
             all(0 < m < 1 for m in self.milestones) and self.milestones == sorted(self.milestones),
-            f"optim.milestones={self.milestones}: rising shares of training between 0 and 1",
+            f"optim.milestones={self.milestones}: rising fractions of training between 0 and 1",
         )
         require(0 <= self.ema < 1, f"optim.ema={self.ema}: a decay from 0 up to, but not, 1")
         require(self.clip_norm >= 0, f"optim.clip_norm={self.clip_norm}: at least 0")
@@ -69,12 +65,78 @@ class OptimConfig:
         )
         require(0 <= self.warmup_start <= 1, f"optim.warmup_start={self.warmup_start}: from 0 to 1")
         require(self.patience >= 0, f"optim.patience={self.patience}: at least 0")
+        self.check()
+
+    def check(self) -> None:
+        """Raise UserError where the settings of this choice alone are wrong."""
+
+
+def check_momentum(name: str, value: float) -> None:
+    """Refuse a momentum outside of [0, 1)."""
+    require(0 <= value < 1, f"optim.{name}={value}: from 0 up to, but not, 1")
+
+
+@register_choice
+@dataclass
+class SGD(OptimConfig):
+    momentum: float = setting(0.9, "of the gradients")
+    nesterov: bool = setting(False, "Nesterov's momentum")
+
+    choice: ClassVar[str] = "sgd"
+
+    def check(self) -> None:
+        check_momentum("momentum", self.momentum)
+        require(not self.nesterov or self.momentum > 0, "optim.nesterov=true: needs optim.momentum above 0")
+
+
+@register_choice
+@dataclass
+class Muon(OptimConfig):
+    """Jordan et al. 2024; what is no kernel learns by SGD."""
+
+    name: str = setting("muon", "the update rule", neutral="sgd")
+    momentum: float = setting(0.9, "of the kernels' gradients")
+    sgd_lr: float = setting(0.1, "peak learning rate of SGD, by which all learn that are no kernels")
+    sgd_momentum: float = setting(0.9, "Nesterov's momentum of that SGD")
+    newton_schulz: int = setting(5, "iterations that make a step orthogonal")
+    unit_norm: bool = setting(
+        False, "keep each kernel at norm sqrt(channels out); for those with a normalisation behind them"
+    )
+
+    choice: ClassVar[str] = "muon"
+
+    def check(self) -> None:
+        check_momentum("momentum", self.momentum)
+        check_momentum("sgd_momentum", self.sgd_momentum)
+        require(self.sgd_lr > 0, f"optim.sgd_lr={self.sgd_lr}: above 0")
+        require(self.newton_schulz >= 1, f"optim.newton_schulz={self.newton_schulz}: at least 1 iteration")
+
+
+@register_choice
+@dataclass
+class Adam(OptimConfig):
+    name: str = setting("adam", "the update rule", neutral="sgd")
+    momentum: float = setting(0.9, "the first beta")
+
+    choice: ClassVar[str] = "adam"
+    states: ClassVar[int] = 2
+
+    def check(self) -> None:
+        check_momentum("momentum", self.momentum)
+
+
+@register_choice
+@dataclass
+class AdamW(Adam):
+    name: str = setting("adamw", "the update rule", neutral="sgd")
+
+    choice: ClassVar[str] = "adamw"
 
 
 @dataclass
 class FinetuneConfig:
     name: str = setting("full", "which parts of the network learn", choices=("full", "head", "gradual"))
-    backbone_lr: float = setting(1.0, "the backbone's rate, as a share of the head's")
+    backbone_lr: float = setting(1.0, "the backbone's learning rate, as a fraction of the head's")
     freeze_batchnorm: bool = setting(False, "keep the backbone's BatchNorm as the weights have it")
 
     def __post_init__(self) -> None:

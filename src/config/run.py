@@ -13,7 +13,7 @@ from .logger import LoggerConfig
 from .model import ModelConfig
 from .optim import FinetuneConfig, OptimConfig
 from .search import HpoConfig
-from .task import DETECTION, TaskConfig
+from .task import FindsObjects, TaskConfig, tasks_for
 from .trainer import TrainerConfig
 
 
@@ -27,7 +27,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    logger: dict[str, LoggerConfig] = setting({}, "what is written beside metrics.csv, by name", identity=False)
     seed: int = setting(0, "seed of the initial weights, the order and the augmentation")
     protocol: str = setting("last", "which weights the test sees: last or best_val", choices=("last", "best_val"))
     test: bool = setting(
@@ -36,6 +36,8 @@ class TrainConfig:
     monitor_test: bool = setting(False, "also draw test curves for a figure; they never select anything")
     experiment_name: str = setting("", "the experiment's name, for groups and reports", identity=False)
     output_root: str = setting("outputs", "the folder of the run directories", identity=False)
+    plugins: list[str] = setting([], "your own files or modules that add networks, sets, tasks …", identity=False)
+    plugins_sha256: list[str] = setting([], "their content; filled in")
     fresh: bool = setting(False, "start over: delete what the run directory holds", identity=False)
     resume: str | None = setting(None, "continue this run directory under changed devices or epochs", identity=False)
     resume_anyway: bool = setting(False, "resume although the code has changed since", identity=False)
@@ -74,8 +76,12 @@ class TrainConfig:
             self.model.weights is not None or not self.model.weights_sha256,
             "model.weights_sha256: of which file? model.weights=… says it",
         )
-        if self.task.name in DETECTION:
-            self._check_detection()
+        require(
+            self.task.target in self.data.targets,
+            f"task={self.task.name}: data={self.data.name} is for task={', '.join(tasks_for(self.data.targets))}",
+        )
+        if isinstance(self.task, FindsObjects):
+            self._check_detection(self.task)
         require(
             not (self.trainer.compile and getattr(self.model, "checkpoint_activations", False)),
             "trainer.compile=true: torch cannot compile a network that recomputes its blocks as "
@@ -83,7 +89,7 @@ class TrainConfig:
         )
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
 
-    def _check_detection(self) -> None:
+    def _check_detection(self, task: FindsObjects) -> None:
         require(
             self.optim.schedule != "plateau",
             "optim.schedule=plateau watches the validation loss, and detectors have none; use optim=sgd_multistep",
@@ -92,9 +98,4 @@ class TrainConfig:
             self.finetune == FinetuneConfig(),
             "finetune: of a detector, task.trainable_stages and task.freeze_batchnorm say what learns",
         )
-        for name in ("freeze_batchnorm", "trainable_stages"):
-            value = getattr(self.task, name)
-            require(
-                self.model.weights is not None or value is None or value is False,
-                f"task.{name}={value}: it would fix a random backbone; say what to start from: model.weights=…",
-            )
+        task.check_weights(given=self.model.weights is not None)

@@ -44,6 +44,11 @@ class DataModule(LightningDataModule):
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
 
+    @property
+    def sides(self) -> list[int]:
+        """The sides of the images that a network sees, the test's last [pixels]."""
+        return [self.info.image_size]
+
     def train_loader(
         self,
         device: torch.device | str = "cpu",

@@ -12,6 +12,7 @@ import torch
 from ..config.trainer import TrainerConfig
 from ..errors import UserError
 from . import ranks
+from .ranks import NODE_GPUS
 
 
 def resolve(trainer: TrainerConfig) -> tuple[str, int, str]:
@@ -119,6 +120,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-NODE_GPUS = "TRAIN_NODE_GPUS"  # where jobs are for other machines than this one: the GPUs of each of those

@@ -21,9 +21,6 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import UserError
 
-OPTIMIZER_STATES = {"sgd": 1, "muon": 1, "adam": 2, "adamw": 2}  # values a weight: the momentum, or Adam's two moments
-
-
 # What the allocator holds without using it, as a share of what the forward pass asks for. glibc fills the holes that
 # freed maps leave badly: 0.3 to 0.65 were measured, with and without activation checkpointing (glibc 2.36; close to
 # none under MALLOC_MMAP_THRESHOLD_=1048576). For the GPU's cache and cuDNN's workspaces the share is an assumption.
@@ -54,13 +51,13 @@ def step_bytes(
     *,
     images: tuple[int, int, int, int],
     precision: str,
-    optimizer: str,
+    optimizer_states: int,
     ema: bool,
     accelerator: str,
 ) -> Estimate:
     """The memory for a step on images (B, C, H, W), the part of the batch that one device computes at once."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = sum(map(nbytes, trained)) * (1 + OPTIMIZER_STATES[optimizer])
+    weights = sum(map(nbytes, trained)) * (1 + optimizer_states)
     if ema:
         weights += sum(map(nbytes, model.state_dict().values()))
     if precision == "bf16":  # autocast keeps a copy of what it multiplies with

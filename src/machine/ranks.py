@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+NODE_GPUS = "TRAIN_NODE_GPUS"  # where jobs are for other machines than this one: the GPUs of each of those
 PATIENCE = timedelta(days=1)  # rank 0 may have a data set to download first
 
 

@@ -1,4 +1,4 @@
-"""``python -m src.models [GLOB…] [--json]``: the registered networks, their sizes and where they are from."""
+"""``python -m src.models [GLOB…] [--json]`` lists the registered networks, their sizes and where they are from."""
 
 import argparse
 import json
@@ -23,8 +23,8 @@ TEN_CLASSES = DatasetInfo(
 )
 
 
-def select(globs: Sequence[str]) -> list[ModelConfig]:
-    """The rows whose names match one of the globs, or all rows; UserError for a glob that matches none."""
+def select_rows(globs: Sequence[str]) -> list[ModelConfig]:
+    """Return the rows whose names match one of the globs, or all rows; UserError for a glob that matches none."""
     known = rows()
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in known):
@@ -32,8 +32,8 @@ def select(globs: Sequence[str]) -> list[ModelConfig]:
     return [row for name, row in known.items() if not globs or any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def measure(row: ModelConfig) -> tuple[int, int]:
-    """Parameters and multiply-adds of the row's network for ten classes, at its native size."""
+def measure_network(row: ModelConfig) -> tuple[int, int]:
+    """Return the parameters and multiply-adds of the row's network for ten classes, at its native size."""
     import torch
 
     from .complexity import count_macs, count_parameters
@@ -43,34 +43,34 @@ def measure(row: ModelConfig) -> tuple[int, int]:
     return count_parameters(model), count_macs(model, TEN_CLASSES.channels, row.native_size)
 
 
-def as_table(selected: Sequence[ModelConfig]) -> Iterator[str]:
-    """The rows in aligned columns, each as soon as it is measured."""
+def format_table(selected: Sequence[ModelConfig]) -> Iterator[str]:
+    """Iterate over the lines of a table of these rows, each as soon as it is measured."""
     head = ["name", "family", "source", "depth", " parameters", " multiply-adds"]
     known = [[row.name, row.family, row.source, str(getattr(row, "depth", ""))] for row in selected]
     widths = [max(map(len, column)) for column in zip(head, *([*cells, "", ""] for cells in known), strict=True)]
 
-    def line(cells: Sequence[str]) -> str:
+    def align(cells: Sequence[str]) -> str:
         sides = (str.ljust,) * 3 + (str.rjust,) * 3
         return "  ".join(side(cell, width) for side, cell, width in zip(sides, cells, widths, strict=True))
 
-    yield line(head)
-    yield "-" * len(line(head))
+    yield align(head)
+    yield "-" * len(align(head))
     for row, cells in zip(selected, known, strict=True):
-        yield line([*cells, *(f"{size:,}" for size in measure(row))])
+        yield align([*cells, *(f"{size:,}" for size in measure_network(row))])
 
 
-def as_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
-    """The rows as a list of objects, one a line."""
+def format_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
+    """Iterate over the lines of a JSON list of these rows, an object a line."""
     yield "["
     for row in selected:
-        params, macs = measure(row)
+        params, macs = measure_network(row)
         each = {"name": row.name, "params": params, "macs": macs, "family": row.family}
         yield json.dumps(each) + ("," if row is not selected[-1] else "")
     yield "]"
 
 
-def story() -> int:
-    """Print the table of the networks that the command line names."""
+def list_models() -> int:
+    """Print the networks that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m src.models",
         description="List the registered networks; sizes are for ten classes at the native image size.",
@@ -78,11 +78,11 @@ def story() -> int:
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
     options = parser.parse_args()
-    selected = select(options.globs)
-    for line in (as_json if options.json else as_table)(selected):
+    selected = select_rows(options.globs)
+    for line in (format_json if options.json else format_table)(selected):
         print(line, flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    main(story)
+    main(list_models)

@@ -1,4 +1,4 @@
-"""Networks without shortcuts, the baselines: AlexNet, VGG and a small one. Convolutions and max-pools in a row.
+"""The baselines without shortcuts: AlexNet, VGG and a small one; convolutions and max-pools in a row.
 
 AlexNet and VGG are torchvision's; for images of 32 pixels they get the smallest change that makes them fit.
 """
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .heads import HEADS, Classifier, PooledHead
-from .layers import ACTIVATIONS, he_init
+from .heads import Classifier, PooledHead, make_classifier
+from .layers import ACTIVATIONS, init_weights
 
 
 class ConvNet(nn.Module):
@@ -21,7 +21,7 @@ class ConvNet(nn.Module):
         self.feature_strides = list(strides)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """One map a stage: (N, feature_channels[i], H / feature_strides[i], W / feature_strides[i]).
+        """Return one map a stage: (N, feature_channels[i], H / feature_strides[i], W / feature_strides[i]).
 
         AlexNet does not pad everywhere: its maps have a pixel or two less.
         """
@@ -46,35 +46,38 @@ class ConvNet(nn.Module):
         return self.forward_features(x)[-1]
 
 
-def first_conv(features: nn.Sequential, in_channels: int) -> None:
-    """Let a torchvision network begin with images of other than three channels."""
+def set_in_channels(features: nn.Sequential, in_channels: int) -> None:
+    """Replace the first convolution of a torchvision network where images have other than three channels."""
     conv = features[0]
     assert isinstance(conv, nn.Conv2d)
     if conv.in_channels != in_channels:
         features[0] = nn.Conv2d(in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)  # type: ignore[arg-type]
 
 
-def vgg(*, in_channels: int, num_classes: int, depth: int, batch_norm: bool, head: str, dropout: float) -> Classifier:
-    """Simonyan & Zisserman 2015; its head "mlp" takes 7x7 maps to two layers of 4,096."""
+def build_vgg(
+    *, in_channels: int, num_classes: int, depth: int, batch_norm: bool, head: str, dropout: float
+) -> Classifier:
+    """Build a VGG (Simonyan & Zisserman 2015); its head "mlp" is two layers of 4,096 on maps of 7x7."""
     from torchvision.models.vgg import VGG, cfgs, make_layers
 
     features = make_layers(cfgs[{11: "A", 13: "B", 16: "D", 19: "E"}[depth]], batch_norm=batch_norm)
-    first_conv(features, in_channels)
+    set_in_channels(features, in_channels)
     backbone = ConvNet(features=features, channels=(64, 128, 256, 512, 512), strides=(2, 4, 8, 16, 32))
     if head == "mlp":
         published = VGG(features, num_classes=num_classes, init_weights=True, dropout=dropout)
         return Classifier(backbone=backbone, head=PooledHead(size=7, layers=published.classifier))
-    model = Classifier(backbone=backbone, head=HEADS[head](in_channels=512, num_classes=num_classes))
-    he_init(model)
-    return model
+    return make_classifier(backbone, head=head, num_classes=num_classes)
 
 
-def alexnet(*, in_channels: int, num_classes: int, dropout: float, first_stride: int = 4) -> Classifier:
-    """Krizhevsky 2014 ("One weird trick …"), as torchvision has it: five convolutions, three linear layers."""
+def build_alexnet(*, in_channels: int, num_classes: int, dropout: float, first_stride: int = 4) -> Classifier:
+    """Build AlexNet (Krizhevsky 2014, "One weird trick …") as torchvision has it: five convolutions, three linear.
+
+    With ``first_stride`` 1 an image of 32 pixels is large enough for the three pools.
+    """
     from torchvision.models import AlexNet
 
     published = AlexNet(num_classes=num_classes, dropout=dropout)
-    first_conv(published.features, in_channels)
+    set_in_channels(published.features, in_channels)
     conv = published.features[0]
     assert isinstance(conv, nn.Conv2d)
     if first_stride == 1:
@@ -87,13 +90,8 @@ def alexnet(*, in_channels: int, num_classes: int, dropout: float, first_stride:
     return Classifier(backbone=backbone, head=PooledHead(size=6, layers=published.classifier))
 
 
-def alexnet_cifar(*, in_channels: int, num_classes: int, dropout: float) -> Classifier:
-    """AlexNet whose first convolution has stride 1, so that an image of 32 pixels lasts through three pools."""
-    return alexnet(in_channels=in_channels, num_classes=num_classes, dropout=dropout, first_stride=1)
-
-
-def small_cnn(*, in_channels: int, num_classes: int, width: int, activation: str, dropout: float) -> Classifier:
-    """Two 3x3 convolutions, max-pool, two of twice the width, max-pool, 8x8 maps, dense 512, linear."""
+def build_small_cnn(*, in_channels: int, num_classes: int, width: int, activation: str, dropout: float) -> Classifier:
+    """Build two 3x3 convolutions, max-pool, two of twice the width, max-pool, 8x8 maps, dense 512, linear."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((in_channels, width), (width, 2 * width)):
         for channels in (inputs, outputs):
@@ -107,5 +105,5 @@ def small_cnn(*, in_channels: int, num_classes: int, width: int, activation: str
         nn.Linear(512, num_classes),
     )
     model = Classifier(backbone=backbone, head=PooledHead(size=8, layers=dense))
-    he_init(model)
+    init_weights(model)
     return model

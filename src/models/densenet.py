@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import densenet as published
 
-from .heads import Classifier
-from .layers import run
-from .resnet import classifier
+from .heads import Classifier, make_classifier
+from .layers import run_module
 
 
 class DenseNet(nn.Module):
     """Dense blocks with transitions (1x1 to half of the channels, 2x2 average pool) between them.
 
-    ``features`` are those of torchvision's DenseNet. ``checkpoint_activations`` keeps only the layers' inputs.
+    ``features`` are those of torchvision's DenseNet. With ``checkpoint_activations`` only the inputs of the layers are
+    kept for the backward pass.
     """
 
     def __init__(self, *, features: nn.Sequential, stem_stride: int, checkpoint_activations: bool = False) -> None:
@@ -33,13 +33,13 @@ class DenseNet(nn.Module):
         self.feature_strides = [stem_stride * 2**i for i in range(len(self.feature_channels))]
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """One map a dense block, the last after BN, relu: (N, feature_channels[i], H / feature_strides[i], …)."""
+        """Return one map a block, the last behind BN, relu: (N, feature_channels[i], H / feature_strides[i], …)."""
         maps = []
         for layer in self.features:
             if isinstance(layer, published._DenseBlock):
                 collected = [x]
                 for dense in layer.values():
-                    collected.append(run(dense, list(collected), recompute=self.checkpoint_activations))
+                    collected.append(run_module(dense, list(collected), recompute=self.checkpoint_activations))
                 x = torch.cat(collected, 1)
                 maps.append(x)
             else:
@@ -61,7 +61,7 @@ class DenseNet(nn.Module):
         return self.forward_features(x)[-1]
 
 
-IMAGENET_BLOCKS = {  # Table 1: growth, layers of each block, channels of the stem
+IMAGENET_NETWORKS = {  # Table 1: growth, layers of each block, channels of the stem
     121: (32, (6, 12, 24, 16), 64),
     161: (48, (6, 12, 36, 24), 96),
     169: (32, (6, 12, 32, 32), 64),
@@ -69,7 +69,7 @@ IMAGENET_BLOCKS = {  # Table 1: growth, layers of each block, channels of the st
 }
 
 
-def build(
+def build_from_features(
     *,
     in_channels: int,
     num_classes: int,
@@ -81,7 +81,7 @@ def build(
     head: str,
     checkpoint_activations: bool,
 ) -> Classifier:
-    """torchvision's network with this stem ("imagenet" or "cifar") and head."""
+    """Build torchvision's network with this stem ("imagenet" or "cifar") and head."""
     features = published.DenseNet(
         growth_rate=growth,
         block_config=tuple(blocks),
@@ -99,15 +99,15 @@ def build(
         stem_stride=4 if stem == "imagenet" else 1,
         checkpoint_activations=checkpoint_activations,
     )
-    return classifier(backbone, head, num_classes)
+    return make_classifier(backbone, head=head, num_classes=num_classes)
 
 
-def densenet(
+def build_imagenet_densenet(
     *, in_channels: int, num_classes: int, depth: int, dropout: float, head: str, checkpoint_activations: bool
 ) -> Classifier:
-    """The networks of Table 1."""
-    growth, blocks, stem_channels = IMAGENET_BLOCKS[depth]
-    return build(
+    """Build a network of Table 1, for images of about 224 pixels."""
+    growth, blocks, stem_channels = IMAGENET_NETWORKS[depth]
+    return build_from_features(
         in_channels=in_channels,
         num_classes=num_classes,
         growth=growth,
@@ -120,7 +120,7 @@ def densenet(
     )
 
 
-def cifar_densenet(
+def build_cifar_densenet(
     *,
     in_channels: int,
     num_classes: int,
@@ -130,9 +130,9 @@ def cifar_densenet(
     head: str,
     checkpoint_activations: bool,
 ) -> Classifier:
-    """DenseNet-BC with 6n + 4 layers: a 3x3 convolution to twice the growth, three blocks of n layers."""
+    """Build DenseNet-BC with 6n + 4 layers: a 3x3 convolution to twice the growth, three blocks of n layers."""
     n = (depth - 4) // 6
-    return build(
+    return build_from_features(
         in_channels=in_channels,
         num_classes=num_classes,
         growth=growth,

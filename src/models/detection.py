@@ -1,11 +1,10 @@
 """Detectors: torchvision's Faster R-CNN, RetinaNet and Mask R-CNN on the backbones of this registry.
 
-What is between is a feature pyramid that knows of a backbone only its ``feature_channels``, ``feature_strides`` and
-``forward_features``. With a ResNet-50 these are torchvision's networks, to the last parameter.
+Between the two stands a feature pyramid, which knows of a network no more than ``Backbone`` promises. With a ResNet-50
+these are torchvision's networks, to the last parameter.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +19,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from ..config.data import DataConfig
-from ..config.model import ModelConfig
-from ..config.task import TaskConfig
-from ..data.info import DatasetInfo
 from ..errors import UserError
-from .build import build_model
+from .backbone import Backbone
 
 CHANNELS = 256  # of every level of the pyramid
 
@@ -33,20 +28,14 @@ CHANNELS = 256  # of every level of the pyramid
 LEVELS = (4, 8, 16, 32)  # the strides of a pyramid's levels [pixels]
 
 
-NEEDED = LEVELS[1:]
-
-
-ALL = 1000  # more parts than any backbone has
-
-
-LONGER = 1333 / 800  # how much longer the longer side becomes at most, where data.max_size says nothing
+REQUIRED_LEVELS = LEVELS[1:]
 
 
 RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors
 
 
 class FrozenBatchNorm(FrozenBatchNorm2d):
-    """torchvision's fixed BatchNorm, whose values are no parameters; here half precision stays half precision."""
+    """torchvision's fixed BatchNorm, whose values are buffers; in half precision its output stays in that type."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
@@ -61,14 +50,14 @@ class Pyramid(nn.Module):
     A level stands on the last of the maps that have its stride; ``strides`` are those of all maps that come out. The
     maps are float32 under autocast too: anchors and boxes inherit their type, and bf16 cannot tell pixel 1000 from
     1003. ``last_pool`` adds a level by subsampling the last one (Faster R-CNN); without it two are added by strided
-    convolutions, and the finest is left out (RetinaNet).
+    convolutions, and the finest is left out (RetinaNet). Raises UserError where the maps of the backbone, the network
+    ``name``, have other strides.
     """
 
-    def __init__(self, body: nn.Module, *, name: str, last_pool: bool) -> None:
+    def __init__(self, body: Backbone, *, name: str, last_pool: bool) -> None:
         super().__init__()
-        channels: list[int] = body.feature_channels  # type: ignore[assignment]
-        strides: list[int] = body.feature_strides  # type: ignore[assignment]
-        self.levels = pyramid_levels(strides, name=name, wanted=LEVELS if last_pool else NEEDED)
+        channels, strides = body.feature_channels, body.feature_strides
+        self.levels = choose_levels(strides, name=name, wanted=LEVELS if last_pool else REQUIRED_LEVELS)
         own = [strides[level] for level in self.levels]
         self.strides = [*own, 64] if last_pool else [*own, 64, 128]
         self.out_channels = CHANNELS
@@ -80,29 +69,30 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        maps = self.body.forward_features(images)  # type: ignore[operator]
+        maps = self.body.forward_features(images)
         pyramid: dict[str, Tensor] = self.fpn({str(i): maps[level] for i, level in enumerate(self.levels)})
-        return {name: single(level) for name, level in pyramid.items()}
+        return {name: widen_to_float32(level) for name, level in pyramid.items()}
 
 
-def pyramid_levels(strides: Sequence[int], *, name: str, wanted: Sequence[int]) -> list[int]:
-    """Which of the maps, of these strides, a pyramid stands on: the last of each wanted stride.
+def choose_levels(strides: Sequence[int], *, name: str, wanted: Sequence[int]) -> list[int]:
+    """Return the indices of the maps that a pyramid stands on: of maps with these strides, the last of each wanted one.
 
     Raises UserError for a backbone that lacks stride 8, 16 or 32, such as one for images of 32 pixels.
     """
     last = {stride: i for i, stride in enumerate(strides)}
-    if not all(stride in last for stride in NEEDED):
+    if not all(stride in last for stride in REQUIRED_LEVELS):
         raise UserError(
             f"model={name}: its maps have strides {', '.join(map(str, strides))}, and a detector needs "
-            f"{', '.join(map(str, NEEDED))}; take a network for ImageNet's images, such as resnet50"
+            f"{', '.join(map(str, REQUIRED_LEVELS))}; take a network for ImageNet's images, such as resnet50"
         )
     return [last[stride] for stride in wanted if stride in last]
 
 
 class Resize(GeneralizedRCNNTransform):
-    """Scales pixels and sizes inside the network: bytes, or floats in [0, 1], of any size; torchvision's arithmetic.
+    """Normalise and resize images inside the network: bytes, or floats in [0, 1], of any size.
 
-    In training a target's ``side`` says how long the image's shorter side becomes.
+    The arithmetic is torchvision's. In training the entry ``side`` of a target, if it has one, is the length of the
+    shorter side that its image is resized to [pixels].
     """
 
     side: int | None = None
@@ -111,25 +101,25 @@ class Resize(GeneralizedRCNNTransform):
         scaled: Tensor = super().normalize(image if image.is_floating_point() else image.float() / 255)
         return scaled
 
-    def resize(self, image: Tensor, target: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any] | None]:
-        self.side = target.get("side") if target else None
-        resized: tuple[Tensor, dict[str, Any] | None] = super().resize(image, target)
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        self.side = int(target["side"]) if target and "side" in target else None
+        resized: tuple[Tensor, dict[str, Tensor] | None] = super().resize(image, target)
         return resized
 
     def torch_choice(self, k: list[int]) -> int:
         return self.side or int(super().torch_choice(k))
 
 
-def freeze(backbone: nn.Module, *, freeze_batchnorm: bool, trainable_stages: int) -> None:
-    """Fix the parts of a backbone before its last ``trainable_stages``, and on request every BatchNorm.
+def freeze_parts(backbone: Backbone, *, freeze_batchnorm: bool, trainable_stages: int) -> None:
+    """Freeze all parts of a backbone but the last ``trainable_stages``, and on request every BatchNorm.
 
-    The stem counts as a stage, as in torchvision. What is fixed keeps the statistics of its BatchNorm too.
+    The stem counts as a stage, as in torchvision. Frozen parts keep the statistics of their BatchNorm too.
     """
-    parts: list[list[nn.Module]] = backbone.parts  # type: ignore[assignment]
+    parts = backbone.parts
     fixed = [module for part in parts[: max(len(parts) - trainable_stages, 0)] for module in part]
     for module in fixed:
         module.requires_grad_(False)
-    still = {norm for top in ([backbone] if freeze_batchnorm else fixed) for norm in top.modules()}
+    still = set(backbone.modules()) if freeze_batchnorm else {norm for top in fixed for norm in top.modules()}
     for parent in list(backbone.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.BatchNorm2d) and child in still:
@@ -138,36 +128,9 @@ def freeze(backbone: nn.Module, *, freeze_batchnorm: bool, trainable_stages: int
                 setattr(parent, name, norm)
 
 
-def build(
-    model: ModelConfig, task: TaskConfig, data: DataConfig, info: DatasetInfo, normalization: dict[str, Any]
-) -> nn.Module:
-    """The detector of these configurations, freshly initialised, on the backbone of ``model``.
-
-    Unless the task says otherwise, a backbone that comes with weights keeps its BatchNorm and its first two parts, as
-    in torchvision; any other learns as a whole. Raises UserError for a backbone that gives no pyramid.
-    """
-    backbone = build_model(model, info).get_submodule("backbone")
-    pretrained = model.weights is not None
-    stages = task.trainable_stages if task.trainable_stages is not None else (3 if pretrained else ALL)
-    return detector(
-        backbone=backbone,
-        name=model.name,
-        kind=task.detector,
-        num_classes=info.num_classes + 1,
-        freeze_batchnorm=pretrained if task.freeze_batchnorm is None else task.freeze_batchnorm,
-        trainable_stages=stages,
-        image_size=info.image_size,
-        max_size=data.max_size or round(info.image_size * LONGER),
-        mean=normalization["mean"],
-        std=normalization["std"],
-        score_threshold=task.score_threshold,
-        box_samples=task.box_samples,
-    )
-
-
-def detector(
+def make_detector(
     *,
-    backbone: nn.Module,
+    backbone: Backbone,
     name: str,
     kind: str,
     num_classes: int,
@@ -182,22 +145,24 @@ def detector(
     detections: int = 100,
     box_samples: int = 512,
 ) -> FasterRCNN | RetinaNet:
-    """The detector of this kind (faster_rcnn, mask_rcnn or retinanet); called as torchvision's are.
+    """Return a detector of this kind (faster_rcnn, mask_rcnn or retinanet); it is called as torchvision's are.
 
     ``num_classes`` counts the background, which is 0. Images are resized to ``image_size`` pixels on the shorter side
-    and at most ``max_size`` on the longer one. At most ``detections`` of an image come out.
+    and at most ``max_size`` on the longer one. At most ``detections`` boxes of an image are returned.
     """
-    freeze(backbone, freeze_batchnorm=freeze_batchnorm, trainable_stages=trainable_stages)
+    freeze_parts(backbone, freeze_batchnorm=freeze_batchnorm, trainable_stages=trainable_stages)
     pyramid = Pyramid(backbone, name=name, last_pool=kind != "retinanet")
     if kind == "retinanet":
         limits = {"score_thresh": score_threshold, "nms_thresh": nms_threshold, "detections_per_img": detections}
-        model = RetinaNet(pyramid, num_classes, anchor_generator=retinanet_anchors(pyramid), **limits)
-    else:
-        stages = two_stages(pyramid, masks=kind == "mask_rcnn")
-        model = (MaskRCNN if kind == "mask_rcnn" else FasterRCNN)(
+        model = RetinaNet(pyramid, num_classes, anchor_generator=make_retinanet_anchors(pyramid), **limits)
+    else:  # Mask R-CNN (He et al. 2017) is Faster R-CNN with a third head
+        masks = {"mask_roi_pool": make_roi_align(pyramid, 14)} if kind == "mask_rcnn" else {}
+        model = (MaskRCNN if masks else FasterRCNN)(
             pyramid,
             num_classes,
-            **stages,
+            rpn_anchor_generator=make_two_stage_anchors(pyramid),
+            box_roi_pool=make_roi_align(pyramid, 7),
+            **masks,
             box_batch_size_per_image=box_samples,
             box_score_thresh=score_threshold,
             box_nms_thresh=nms_threshold,
@@ -206,78 +171,52 @@ def detector(
     model.transform = Resize(image_size, max_size, list(mean), list(std))
     for part in model.modules():
         if isinstance(part, RPNHead | FastRCNNPredictor | MaskRCNNPredictor | RetinaNetHead):
-            part.register_forward_hook(as_float)
+            part.register_forward_hook(cast_outputs)
     return model
 
 
-def two_stages(pyramid: Pyramid, *, masks: bool) -> dict[str, Any]:
-    """What Faster R-CNN (Ren et al. 2015) and Mask R-CNN (He et al. 2017) take from the pyramid: anchors of 8 strides,
-    and for boxes and masks the cells of the level that suits their size; the pooled level serves anchors alone."""
-    names, count = [str(i) for i in range(len(pyramid.levels))], len(pyramid.strides)
-    sizes = tuple((8 * stride,) for stride in pyramid.strides)
-    stages: dict[str, Any] = {
-        "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * count),
-        "box_roi_pool": NativeRoIAlign(names, output_size=7, sampling_ratio=2),
-    }
-    return stages | ({"mask_roi_pool": NativeRoIAlign(names, output_size=14, sampling_ratio=2)} if masks else {})
+def make_two_stage_anchors(pyramid: Pyramid) -> AnchorGenerator:
+    """Return the anchors of Faster R-CNN (Ren et al. 2015): at every level, the pooled one too, of 8 strides."""
+    return AnchorGenerator(tuple((8 * stride,) for stride in pyramid.strides), (RATIOS,) * len(pyramid.strides))
 
 
-def retinanet_anchors(pyramid: Pyramid) -> AnchorGenerator:
-    """Lin et al. 2017b: anchors of 4 strides, and of 1/3 and 2/3 of an octave more."""
+def make_retinanet_anchors(pyramid: Pyramid) -> AnchorGenerator:
+    """Return the anchors of Lin et al. 2017b: of 4 strides, and of 1/3 and 2/3 of an octave more."""
     sizes = tuple(tuple(int(4 * stride * 2 ** (third / 3)) for third in range(3)) for stride in pyramid.strides)
     return AnchorGenerator(sizes, (RATIOS,) * len(sizes))
 
 
-class NativeRoIAlign(MultiScaleRoIAlign):
-    """torchvision's kernel also where deterministic algorithms are preferred, for which it has, on a GPU, a Python
-    function that takes gigabytes."""
+def make_roi_align(pyramid: Pyramid, size: int) -> MultiScaleRoIAlign:
+    """Return the layer that cuts ``size`` x ``size`` cells for a box, from the level that suits the size of the box."""
+    return NativeRoIAlign([str(i) for i in range(len(pyramid.levels))], output_size=size, sampling_ratio=2)
 
-    def forward(self, *args: Any) -> Tensor:
+
+class NativeRoIAlign(MultiScaleRoIAlign):
+    """torchvision's kernel also where deterministic algorithms are preferred.
+
+    On a GPU torchvision would then call a Python function that takes gigabytes.
+    """
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         before = torch.get_deterministic_debug_mode()
         torch.set_deterministic_debug_mode("default")
         try:
-            cells: Tensor = super().forward(*args)
+            cells: Tensor = super().forward(x, boxes, image_shapes)
         finally:
             torch.set_deterministic_debug_mode(before)
         return cells
 
 
-def as_float(module: nn.Module, inputs: Any, outputs: Any) -> Any:
-    """A forward hook: what a head predicts, in float32 under autocast too, for boxes are decoded in that type."""
+def cast_outputs(module: nn.Module, inputs: object, outputs: object) -> object:
+    """Return what a head predicts in float32, under autocast too, for boxes are decoded in that type (forward hook)."""
     if isinstance(outputs, Tensor):
-        return single(outputs)
+        return widen_to_float32(outputs)
     if isinstance(outputs, dict):
-        return {name: as_float(module, inputs, value) for name, value in outputs.items()}
-    return type(outputs)(as_float(module, inputs, value) for value in outputs)
+        return {name: cast_outputs(module, inputs, value) for name, value in outputs.items()}
+    assert isinstance(outputs, list | tuple)
+    return type(outputs)(cast_outputs(module, inputs, value) for value in outputs)
 
 
-def single(x: Tensor) -> Tensor:
-    """Half precision as float32; anything else as it is."""
+def widen_to_float32(x: Tensor) -> Tensor:
+    """Return half precision as float32, and anything else as it is."""
     return x.float() if x.dtype.itemsize < 4 else x
-
-
-class Work(nn.Module):
-    """A detector's arithmetic, for counting: shapes are enough for it, because no box is chosen.
-
-    In training the second stage takes as many boxes of an image as it learns from, and masks of a quarter of them; in
-    evaluation the 1,000 that are proposed, and masks of the 100 that are found at most.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> list[Any]:
-        maps = list(self.model.backbone(images).values())  # type: ignore[operator]
-        if isinstance(self.model, RetinaNet):
-            return [self.model.head(maps)]
-        heads: Any = self.model.roi_heads
-        learned = heads.fg_bg_sampler.batch_size_per_image
-        boxes, masks = (learned, learned // 4) if self.training else (1000, heads.detections_per_img)
-        found = [maps, self.model.rpn.head(maps)]  # type: ignore[union-attr, operator]
-        cells = images.new_empty(len(images) * boxes, CHANNELS, 7, 7)
-        found.append(heads.box_predictor(heads.box_head(cells)))
-        if heads.has_mask():
-            cells = images.new_empty(len(images) * masks, CHANNELS, 14, 14)
-            found.append(heads.mask_predictor(heads.mask_head(cells)))
-        return found

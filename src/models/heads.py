@@ -1,6 +1,12 @@
-"""What turns a backbone's maps into an answer; heads know of a backbone only its ``feature_channels``."""
+"""Heads: modules that turn the last map of a backbone into logits. They know only its number of channels."""
+
+from collections.abc import Mapping
+from typing import Protocol
 
 from torch import Tensor, nn
+
+from .backbone import Backbone
+from .layers import init_weights
 
 
 class LinearHead(nn.Module):
@@ -17,14 +23,14 @@ class LinearHead(nn.Module):
 
 
 class MaxHead(nn.Module):
-    """Global max pool, linear: (N, C, H, W) -> logits (N, classes); a small object speaks as loudly as a large one."""
+    """Global max pool, linear: (N, C, H, W) -> logits (N, classes); a small object counts as much as a large one."""
 
     def __init__(self, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(in_channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # amax shares a gradient among equal maxima, always alike; on a GPU, max-pooling has no deterministic backward
+        # amax always divides a gradient among equal maxima; on a GPU, max-pooling has no deterministic backward pass
         logits: Tensor = self.linear(x.amax(dim=(2, 3)))
         return logits
 
@@ -53,7 +59,7 @@ class ConvHead(nn.Module):
             nn.Flatten(),
             nn.Linear(64, 512),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),  # the share is not stated
+            nn.Dropout(0.5),  # they don't state the probability
             nn.Linear(512, num_classes),
         )
 
@@ -75,13 +81,19 @@ class PooledHead(nn.Module):
         return logits
 
 
-HEADS = {"linear": LinearHead, "max": MaxHead, "conv": ConvHead}
+class MakeHead(Protocol):
+    """A class of heads that needs no more than the numbers of channels and classes."""
+
+    def __call__(self, *, in_channels: int, num_classes: int) -> nn.Module: ...
+
+
+HEADS: Mapping[str, MakeHead] = {"linear": LinearHead, "max": MaxHead, "conv": ConvHead}
 
 
 class Classifier(nn.Module):
     """A backbone and the head on its last map: images (N, C, H, W) -> logits (N, classes)."""
 
-    def __init__(self, *, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, *, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -89,3 +101,11 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(images))
         return logits
+
+
+def make_classifier(backbone: Backbone, *, head: str, num_classes: int) -> Classifier:
+    """Return the backbone with the head of this name on its last map, freshly initialised."""
+    channels = backbone.feature_channels[-1]
+    model = Classifier(backbone=backbone, head=HEADS[head](in_channels=channels, num_classes=num_classes))
+    init_weights(model)
+    return model

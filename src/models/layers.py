@@ -1,8 +1,8 @@
-"""The pieces of a residual network: convolution with normalisation, shortcuts, and what goes into a block."""
+"""The pieces of a residual network: convolutions with normalisation, shortcuts, gates and initialisation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+Norm = Callable[[int], nn.Module]  # makes the normalisation of that many channels
+
+Input = TypeVar("Input", Tensor, list[Tensor])
+
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "mish": nn.Mish,
     "silu": nn.SiLU,
@@ -18,21 +23,33 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def conv_bn(in_channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """A convolution that keeps the map's size at stride 1, and BatchNorm, which brings the bias."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
-    )
+def make_conv(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, groups: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """Return a convolution padded such that stride 1 keeps the size of the map (odd kernels)."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
 
-def project_bn(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The projection of a post-activation net: 1x1, BN."""
-    return conv_bn(in_channels, out_channels, kernel=1, stride=stride)
+def make_conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    norm: Norm = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """Return a convolution without bias, and the BatchNorm that brings one."""
+    return nn.Sequential(make_conv(in_channels, out_channels, kernel, stride, groups=groups), norm(out_channels))
 
 
-class ZeroPadded(nn.Module):
-    """Option A where shapes differ: every ``stride``-th pixel, zeros as the new channels; no parameters."""
+def make_norm_act(channels: int, activation: str, *, norm: Norm = nn.BatchNorm2d) -> nn.Sequential:
+    """Return BatchNorm and the activation, the two that stand before a pre-activated convolution."""
+    return nn.Sequential(norm(channels), ACTIVATIONS[activation]())
+
+
+class ZeroPadShortcut(nn.Module):
+    """Option A where shapes differ: every ``stride``-th pixel, with zeros as the new channels; no parameters."""
 
     def __init__(self, *, stride: int, new_channels: int) -> None:
         super().__init__()
@@ -52,39 +69,50 @@ def make_shortcut(
     in_channels: int,
     out_channels: int,
     stride: int,
-    project: Callable[[int, int, int], nn.Module] = project_bn,
+    make_projection: Callable[[int, int, int], nn.Module] | None = None,
 ) -> nn.Module | None:
-    """The way around a block (He et al. 2016, Section 4.1), or None in a plain net.
+    """Return the shortcut of a block (He et al. 2016, Section 4.1), or None in a plain net.
 
-    A: the identity, zero-padded where shapes differ. B: the identity, or a projection (1x1 convolution)
-    where shapes differ. C: a projection everywhere. ``project(in_channels, out_channels, stride)`` makes one.
+    A: the identity, zero-padded where shapes differ. B: the identity, or a projection where shapes differ.
+    C: a projection everywhere. ``make_projection(in_channels, out_channels, stride)`` makes one; by default a 1x1
+    convolution with BatchNorm. Raises ValueError for another option.
     """
-    same_shape = stride == 1 and in_channels == out_channels
     if option == "none":
         return None
-    if option != "C" and same_shape:
+    if option != "C" and stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if option == "A":
-        return ZeroPadded(stride=stride, new_channels=out_channels - in_channels)
-    if option in ("B", "C"):
-        return project(in_channels, out_channels, stride)
-    raise ValueError(f"shortcut {option!r}: A, B, C or none")
+        return ZeroPadShortcut(stride=stride, new_channels=out_channels - in_channels)
+    if option not in ("B", "C"):
+        raise ValueError(f"shortcut {option!r}: A, B, C or none")
+    if make_projection is None:
+        return make_conv_bn(in_channels, out_channels, 1, stride)
+    return make_projection(in_channels, out_channels, stride)
 
 
-def make_squeeze(channels: int, *, on: bool) -> nn.Module:
-    """Squeeze-and-excitation (Hu et al. 2018) to a 16th of the channels: a multiple of 8, so at least 8."""
-    return SqueezeExcitation(channels, max(8, (channels // 16 + 4) // 8 * 8)) if on else nn.Identity()
+def make_squeeze_excitation(channels: int) -> nn.Module:
+    """Return squeeze-and-excitation (Hu et al. 2018) with a 16th of the channels, rounded to a multiple of 8, inside.
+
+    There are at least 8.
+    """
+    return SqueezeExcitation(channels, max(8, (channels // 16 + 4) // 8 * 8))
+
+
+GATES: Mapping[str, Callable[[int], nn.Module]] = {  # scale the channels of F(x)
+    "none": lambda channels: nn.Identity(),
+    "se": make_squeeze_excitation,
+}
 
 
 def make_drop(probability: float) -> nn.Module:
-    """Stochastic depth (Huang et al. 2016): leaves out the residual of an image with this probability in training."""
+    """Return stochastic depth (Huang et al. 2016): in training, drop F(x) of an image with this probability."""
     return StochasticDepth(probability, "row") if probability else nn.Identity()
 
 
-def he_init(model: nn.Module) -> None:
-    """Draw the convolutions as He et al. 2015 do, by fan-out, without bias; the rest keeps torch's defaults.
+def init_weights(model: nn.Module) -> None:
+    """Draw the convolutions by fan-out as He et al. 2015 do, without bias; leave torch's defaults elsewhere.
 
-    So BatchNorm starts at scale 1 and shift 0, and a linear layer uniform in ±1/sqrt(inputs).
+    BatchNorm thus starts at scale 1 and shift 0, and a linear layer uniform in ±1/sqrt(inputs).
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -93,21 +121,27 @@ def he_init(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def recomputed(module: nn.Module, *inputs: Any) -> Any:
-    """Run a module of which only the inputs are kept for the backward pass, which computes the rest again.
+def run_module(module: nn.Module, x: Input, *, recompute: bool) -> Tensor:
+    """Return the output of the module for ``x``; ``recompute`` saves the memory of its inner activations in training.
 
-    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". BatchNorm counts each batch once, and
-    dropout draws the same numbers both times, so the results are those of an ordinary run, bit for bit.
+    Only ``x`` is then kept for the backward pass, which computes the rest again (Chen et al. 2016, "Training Deep Nets
+    with Sublinear Memory Cost"). BatchNorm counts each batch once, and dropout draws the same numbers both times, so
+    the results are those of an ordinary run, bit for bit.
     """
+    output: Tensor
+    if not (recompute and module.training and torch.is_grad_enabled()):
+        output = module(x)
+        return output
 
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), statistics_kept(module)
+    def make_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), keep_statistics(module)
 
-    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
+    output = checkpoint(module, x, use_reentrant=False, context_fn=make_contexts)
+    return output
 
 
 @contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
+def keep_statistics(module: nn.Module) -> Iterator[None]:
     """Leave the running statistics of every BatchNorm as they are, though it normalises by the batch."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
@@ -118,10 +152,3 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches
-
-
-def run(module: nn.Module, *inputs: Any, recompute: bool) -> Any:
-    """The module's output; ``recompute`` saves the memory of its inner activations while training."""
-    if recompute and module.training and torch.is_grad_enabled():
-        return recomputed(module, *inputs)
-    return module(*inputs)

@@ -1,98 +1,34 @@
-"""Residual networks: He et al. 2016, "Deep Residual Learning for Image Recognition", and what grew from them.
+"""Residual networks: He et al. 2016, "Deep Residual Learning for Image Recognition", and their descendants.
 
-A block computes y = relu(F(x) + x); without the addition it is the plain net's. With several groups in its 3x3 it is
+A block computes y = relu(x + F(x)); without the addition it is the plain net's. With several groups in its 3x3 it is
 ResNeXt's (Xie et al. 2017), with a wide one that of Wide ResNet-50-2 (Zagoruyko & Komodakis 2016), with a gate behind
 F that of SE-ResNet (Hu et al. 2018). Parameters are defined in the order of torchvision's ResNet, so the values of the
 two state dicts correspond one by one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor, nn
 
-from .heads import HEADS, Classifier
-from .layers import ACTIVATIONS, conv_bn, he_init, make_drop, make_shortcut, make_squeeze, run
+from .blocks import BasicBranch, BlockStyle, BottleneckBranch, Branch, ResidualBlock
+from .heads import Classifier, make_classifier
+from .layers import ACTIVATIONS, make_conv_bn, run_module
 
 
-class BasicBlock(nn.Module):
-    """y = relu(F(x) + shortcut(x)), where F is 3x3, BN, relu, 3x3, BN."""
+class MakeBlock(Protocol):
+    """Makes a block of these channels and this stride, dropped in training with the probability ``drop``."""
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        width: int,
-        stride: int,
-        shortcut: str,
-        activation: str = "relu",
-        squeeze: bool = False,
-        drop: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            conv_bn(in_channels, width, kernel=3, stride=stride),
-            ACTIVATIONS[activation](),
-            conv_bn(width, width, kernel=3),
-        )
-        self.squeeze = make_squeeze(width, on=squeeze)
-        self.drop = make_drop(drop)
-        self.shortcut = make_shortcut(shortcut, in_channels=in_channels, out_channels=width, stride=stride)
-        self.activation = ACTIVATIONS[activation]()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.drop(self.squeeze(self.residual(x)))
-        out: Tensor = self.activation(y if self.shortcut is None else y + self.shortcut(x))
-        return out
-
-
-class BottleneckBlock(nn.Module):
-    """y = relu(F(x) + shortcut(x)), where F is 1x1, BN, relu, 3x3, BN, relu, 1x1, BN, to four times the width.
-
-    The 3x3 has ``inner`` channels in ``groups``; they equal the width and 1 in He et al. The paper strides in the
-    first 1x1; here, as in torchvision and in later work, the 3x3 does.
-    """
-
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        width: int,
-        stride: int,
-        shortcut: str,
-        widening: float = 1.0,
-        groups: int = 1,
-        activation: str = "relu",
-        squeeze: bool = False,
-        drop: float = 0.0,
-    ) -> None:
-        super().__init__()
-        inner, out_channels = round(width * widening), width * 4
-        self.residual = nn.Sequential(
-            conv_bn(in_channels, inner, kernel=1),
-            ACTIVATIONS[activation](),
-            conv_bn(inner, inner, kernel=3, stride=stride, groups=groups),
-            ACTIVATIONS[activation](),
-            conv_bn(inner, out_channels, kernel=1),
-        )
-        self.squeeze = make_squeeze(out_channels, on=squeeze)
-        self.drop = make_drop(drop)
-        self.shortcut = make_shortcut(shortcut, in_channels=in_channels, out_channels=out_channels, stride=stride)
-        self.activation = ACTIVATIONS[activation]()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.drop(self.squeeze(self.residual(x)))
-        out: Tensor = self.activation(y if self.shortcut is None else y + self.shortcut(x))
-        return out
+    def __call__(self, *, in_channels: int, width: int, stride: int, drop: float) -> nn.Module: ...
 
 
 class ResNet(nn.Module):
-    """Stem, then stages of blocks, then what the last map still needs (a pre-activation net: BN, relu).
+    """A stem, stages of blocks, and a last norm for nets whose blocks end without one (pre-activation: BN, relu).
 
     ``strides`` are those of each stage's blocks, ``widths`` those of its 3x3 convolutions; a block gives ``expansion``
-    times as many channels. ``block(in_channels=, width=, stride=, drop=)`` makes one; its probability to be dropped
-    rises linearly to ``stochastic_depth`` at the last. ``checkpoint_activations`` keeps only the blocks' inputs.
+    times as many channels. The probability of a block to be dropped rises linearly to ``stochastic_depth`` at the
+    last. With ``checkpoint_activations`` only the inputs of the blocks are kept for the backward pass.
     """
 
     def __init__(
@@ -101,7 +37,7 @@ class ResNet(nn.Module):
         stem: nn.Module,
         stem_channels: int,
         stem_stride: int,
-        block: Callable[..., nn.Module],
+        block: MakeBlock,
         expansion: int,
         widths: Sequence[int],
         strides: Sequence[Sequence[int]],
@@ -128,12 +64,12 @@ class ResNet(nn.Module):
         self.norm = last
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """One map a stage: (N, feature_channels[i], H / feature_strides[i], W / feature_strides[i])."""
+        """Return one map a stage: (N, feature_channels[i], H / feature_strides[i], W / feature_strides[i])."""
         x = self.stem(x)
         maps = []
         for stage in self.stages:
-            for block in stage:  # type: ignore[attr-defined]
-                x = run(block, x, recompute=self.checkpoint_activations)
+            for block in stage.children():
+                x = run_module(block, x, recompute=self.checkpoint_activations)
             maps.append(x)
         if self.norm is not None:
             maps[-1] = self.norm(x)
@@ -149,47 +85,33 @@ class ResNet(nn.Module):
         return self.forward_features(x)[-1]
 
 
-def stage_strides(blocks: Sequence[int]) -> list[list[int]]:
-    """Each stage after the first halves the map in its first block."""
+def get_strides(blocks: Sequence[int]) -> list[list[int]]:
+    """Return the stride of every block of every stage: each stage but the first halves the map in its first block."""
     return [[2 if i else 1] + [1] * (count - 1) for i, count in enumerate(blocks)]
 
 
-def cifar_stem(in_channels: int, width: int, activation: str = "relu") -> nn.Sequential:
-    """3x3, BN, relu: keeps the resolution."""
-    return nn.Sequential(conv_bn(in_channels, width, kernel=3), ACTIVATIONS[activation]())
+def make_cifar_stem(in_channels: int, width: int, activation: str = "relu") -> nn.Sequential:
+    """Return 3x3, BN, relu, which keep the resolution."""
+    return nn.Sequential(make_conv_bn(in_channels, width, 3), ACTIVATIONS[activation]())
 
 
-def imagenet_stem(in_channels: int, width: int, activation: str = "relu") -> nn.Sequential:
-    """7x7 of stride 2, BN, relu, 3x3 max-pool of stride 2: a quarter of the resolution."""
+def make_imagenet_stem(in_channels: int, width: int, activation: str = "relu") -> nn.Sequential:
+    """Return 7x7 of stride 2, BN, relu, 3x3 max-pool of stride 2: a quarter of the resolution."""
     return nn.Sequential(
-        conv_bn(in_channels, width, kernel=7, stride=2),
+        make_conv_bn(in_channels, width, 7, stride=2),
         ACTIVATIONS[activation](),
         nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
     )
 
 
-def classifier(backbone: nn.Module, head: str, num_classes: int) -> Classifier:
-    """The backbone with a head of this name on its last map, initialised."""
-    channels: list[int] = backbone.feature_channels  # type: ignore[assignment]
-    model = Classifier(
-        backbone=backbone,
-        head=HEADS[head](in_channels=channels[-1], num_classes=num_classes),
-    )
-    he_init(model)
-    return model
-
-
-def block_maker(
-    *, bottleneck: bool, width: int, cardinality: int, group_width: int | None, **options: Any
-) -> Callable[..., nn.Module]:
-    """The kind of block a network consists of; ``width`` is that of the first stage."""
+def choose_branch(*, bottleneck: bool, width: int, cardinality: int, group_width: int | None) -> Branch:
+    """Return the branch F of a network whose first stage has this width, and by default groups as wide as that."""
     if not bottleneck:
-        return partial(BasicBlock, **options)
-    widening = cardinality * (group_width or width) / width
-    return partial(BottleneckBlock, **options, widening=widening, groups=cardinality)
+        return BasicBranch()
+    return BottleneckBranch(widening=cardinality * (group_width or width) / width, groups=cardinality)
 
 
-def cifar_resnet(
+def build_cifar_resnet(
     *,
     in_channels: int,
     num_classes: int,
@@ -199,38 +121,33 @@ def cifar_resnet(
     width: int,
     cardinality: int,
     group_width: int | None,
-    activation: str,
-    se: bool,
+    style: BlockStyle,
     head: str,
     stochastic_depth: float,
     checkpoint_activations: bool,
 ) -> Classifier:
-    """6n + 2 layers (Section 4.2), or 9n + 2 with bottlenecks: a 3x3 convolution, three stages of n blocks, a head."""
+    """Build a net of 6n + 2 layers (Section 4.2), or 9n + 2 with bottlenecks.
+
+    A 3x3 convolution, three stages of n blocks on maps of 32, 16 and 8 pixels, and a head.
+    """
     bottleneck = block == "bottleneck"
     n = (depth - 2) // (9 if bottleneck else 6)
+    branch = choose_branch(bottleneck=bottleneck, width=width, cardinality=cardinality, group_width=group_width)
     backbone = ResNet(
-        stem=cifar_stem(in_channels, width, activation),
+        stem=make_cifar_stem(in_channels, width, style.activation),
         stem_channels=width,
         stem_stride=1,
-        block=block_maker(
-            bottleneck=bottleneck,
-            width=width,
-            cardinality=cardinality,
-            group_width=group_width,
-            shortcut=shortcut,
-            activation=activation,
-            squeeze=se,
-        ),
-        expansion=4 if bottleneck else 1,
+        block=partial(ResidualBlock, branch, shortcut=shortcut, style=style),
+        expansion=branch.expansion,
         widths=[width, 2 * width, 4 * width],
-        strides=stage_strides((n, n, n)),
+        strides=get_strides((n, n, n)),
         stochastic_depth=stochastic_depth,
         checkpoint_activations=checkpoint_activations,
     )
-    return classifier(backbone, head, num_classes)
+    return make_classifier(backbone, head=head, num_classes=num_classes)
 
 
-IMAGENET_BLOCKS = {  # Table 1
+IMAGENET_BLOCKS = {  # Table 1: blocks of each stage
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -239,7 +156,7 @@ IMAGENET_BLOCKS = {  # Table 1
 }
 
 
-def imagenet_resnet(
+def build_imagenet_resnet(
     *,
     in_channels: int,
     num_classes: int,
@@ -248,32 +165,23 @@ def imagenet_resnet(
     stem: str,
     cardinality: int,
     group_width: int | None,
-    activation: str,
-    se: bool,
+    style: BlockStyle,
     head: str,
     stochastic_depth: float,
     checkpoint_activations: bool,
 ) -> Classifier:
-    """The networks of Table 1, or the same on a stem for 32x32 images."""
-    bottleneck = depth >= 50
-    make_stem, stem_stride = (imagenet_stem, 4) if stem == "imagenet" else (cifar_stem, 1)
+    """Build a net of Table 1, or the same on the stem "cifar" for images of 32x32 pixels."""
+    branch = choose_branch(bottleneck=depth >= 50, width=64, cardinality=cardinality, group_width=group_width)
+    make_stem, stem_stride = (make_imagenet_stem, 4) if stem == "imagenet" else (make_cifar_stem, 1)
     backbone = ResNet(
-        stem=make_stem(in_channels, 64, activation),
+        stem=make_stem(in_channels, 64, style.activation),
         stem_channels=64,
         stem_stride=stem_stride,
-        block=block_maker(
-            bottleneck=bottleneck,
-            width=64,
-            cardinality=cardinality,
-            group_width=group_width,
-            shortcut=shortcut,
-            activation=activation,
-            squeeze=se,
-        ),
-        expansion=4 if bottleneck else 1,
+        block=partial(ResidualBlock, branch, shortcut=shortcut, style=style),
+        expansion=branch.expansion,
         widths=[64, 128, 256, 512],
-        strides=stage_strides(IMAGENET_BLOCKS[depth]),
+        strides=get_strides(IMAGENET_BLOCKS[depth]),
         stochastic_depth=stochastic_depth,
         checkpoint_activations=checkpoint_activations,
     )
-    return classifier(backbone, head, num_classes)
+    return make_classifier(backbone, head=head, num_classes=num_classes)

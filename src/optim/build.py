@@ -2,22 +2,22 @@
 
 from typing import Any
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch import nn, optim
+from torch.optim import Optimizer
 
-from ..config.optim import OptimConfig
-from .muon import Muon
+from ..config.choices import builder_of
+from ..config.optim import SGD, Adam, AdamW, Muon, OptimConfig
+from . import muon
 
 
 def build_optimizer(
     config: OptimConfig, model: nn.Module, *, backbone_lr: float = 1.0, fused: bool = True
 ) -> Optimizer:
-    """The optimizer over a network's parameters that ask for a gradient.
+    """Build the optimizer over a network's parameters that ask for a gradient.
 
-    ``backbone_lr``: the backbone's rate as a share of the head's. ``fused`` is faster, but torch's fused SGD fails
-    where some parameters begin to learn later than others.
+    ``backbone_lr``: the backbone's learning rate as a fraction of the head's. ``fused`` is faster, but torch's fused
+    SGD fails where some parameters begin to learn later than others. Raises UserError where nothing builds the choice.
     """
-    muon = config.name == "muon"
     groups = parameter_groups(
         model,
         lr=config.lr,
@@ -25,16 +25,21 @@ def build_optimizer(
         decay_norm_and_bias=config.decay_norm_and_bias,
         backbone_lr=backbone_lr,
         bias_lr=config.bias_lr,
-        sgd_lr=config.sgd_lr if muon else None,
+        sgd_lr=config.sgd_lr if isinstance(config, Muon) else None,
     )
-    if muon:
-        for group in groups:
-            group["momentum"] = config.momentum if group["orthogonal"] else config.sgd_momentum
-        return Muon(groups, lr=config.lr, iterations=config.newton_schulz, unit_norm=config.unit_norm)
-    if config.name == "sgd":
-        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
-    kind = {"adam": Adam, "adamw": AdamW}[config.name]
-    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=fused)
+    match config:
+        case SGD(lr=lr, momentum=momentum, nesterov=nesterov):
+            return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
+        case AdamW(lr=lr, momentum=momentum):
+            return optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=fused)
+        case Adam(lr=lr, momentum=momentum):
+            return optim.Adam(groups, lr=lr, betas=(momentum, 0.999), fused=fused)
+        case Muon(lr=lr, newton_schulz=iterations, unit_norm=unit_norm):
+            for group in groups:
+                group["momentum"] = config.momentum if group["orthogonal"] else config.sgd_momentum
+            return muon.Muon(groups, lr=lr, iterations=iterations, unit_norm=unit_norm)
+    built: Optimizer = builder_of(config)(config, groups)  # groups: each with its learning rate and weight decay
+    return built
 
 
 def parameter_groups(

@@ -1,15 +1,15 @@
-"""Report on runs: ``python -m src.report runs=<glob> [study=he2016_table6] [out=<directory>]``, or compare two:
-``python -m src.report compare=[A,B] [out=<file.json>]``, or make a dashboard:
-``python -m src.report wandb=<entity>/<project> [study=he2016_table6] [out=<file.json>]``.
+"""Report on finished runs, without network or GPU: one page with tables, figures and verdicts.
 
-runs=     where the run directories lie; a directory stands for all below it, [A,B] for several (default: outputs)
-study=    a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
-out=      where the page, tables and figures go (default: outputs/report/<study or all>)
-compare=  two run directories or globs: the paired difference over seeds, and McNemar's test on the test predictions
-wandb=    a dashboard at W&B with the study's tables and figures, over the runs of its group there; out= writes its
-          definition to a file instead, for which neither key nor network is needed
+  python -m src.report runs=<glob> [study=he2016_table6] [out=<directory>]       make a report
+  python -m src.report compare=[A,B] [out=<file.json>]                           compare two configurations
+  python -m src.report wandb=<entity>/<project> [study=…] [out=<file.json>]      make a dashboard at W&B
 
-The rest is made from the files of the runs, without network or GPU.
+runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs)
+study=    show a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
+out=      where to write the page, tables and figures (default: outputs/report/<study or all>)
+compare=  two directories or globs: the paired difference over seeds, and McNemar's test on the test predictions
+wandb=    a dashboard with the study's tables and figures over the runs of its group at W&B; with out=, its definition
+          is written to a file instead, which needs neither key nor network
 """
 
 import sys
@@ -22,108 +22,117 @@ from ..errors import UserError
 from ..files import write_atomic, write_rows
 from ..text import unknown
 from .claims import ClaimVerdict, judge_claims
-from .groups import Collected, collect, slug
-from .headline import general_headline, study_headline
-from .published import Published, published_names, read_published
-from .render.formats import as_latex, as_markdown, as_rows, as_text
-from .result import legible
-from .views import View, about, across_view, comparable, general_view, study_view
+from .groups import Collected, collect_runs, make_slug
+from .headline import summarize_runs, summarize_study
+from .published import Published, list_published, read_published
+from .render.formats import build_rows, format_latex, format_markdown, format_text
+from .result import make_legible
+from .views import (
+    View,
+    build_across_view,
+    build_general_view,
+    build_study_view,
+    concerns,
+    select_comparable,
+)
 
 WORDS = ("runs", "study", "out", "compare", "wandb")
 
 
-def story() -> int:
-    """Make the report that the command line asks for."""
+def answer() -> int:
+    """Do what the command line asks for and return the exit status."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
         print(__doc__)
         return 0 if words else 2
-    asked = options(words)
-    if "compare" in asked:
+    options = parse_words(words)
+    if "compare" in options:
         from .compare import compare
 
-        compare(listed(asked["compare"]), out=Path(asked["out"]) if "out" in asked else None)
+        compare(split_list(options["compare"]), out=Path(options["out"]) if "out" in options else None)
         return 0
-    study = asked.get("study")
-    if "wandb" in asked:
-        from .render.dashboard import dashboard
+    study = options.get("study")
+    if "wandb" in options:
+        from .render.dashboard import make_dashboard
 
-        print(dashboard(asked["wandb"], numbers_of(study), Path(asked["out"]) if "out" in asked else None))
+        print(make_dashboard(options["wandb"], read_study(study), Path(options["out"]) if "out" in options else None))
         return 0
-    report(listed(asked.get("runs", "outputs")), study, Path(asked.get("out", f"outputs/report/{study or 'all'}")))
+    out = Path(options.get("out", f"outputs/report/{study or 'all'}"))
+    make_report(split_list(options.get("runs", "outputs")), study, out)
     return 0
 
 
-def options(words: Sequence[str]) -> dict[str, str]:
-    """The words of the command line by name; UserError for one that has none of ours."""
-    asked: dict[str, str] = {}
+def parse_words(words: Sequence[str]) -> dict[str, str]:
+    """Return the options of the command line by name; UserError for a word that is none of them."""
+    options: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if name == "debug":
             continue
         if name not in WORDS or not equals or not value:
             raise UserError(f"{word}: not understood; python -m src.report takes {'=, '.join(WORDS)}=")
-        asked[name] = value
-    if "compare" in asked and {"runs", "study", "wandb"} & set(asked):
-        raise UserError("compare= stands alone: it names its runs itself")
-    if "wandb" in asked and "runs" in asked:
-        raise UserError("runs= is not for wandb=: a dashboard shows the runs that are at W&B")
-    return asked
+        options[name] = value
+    if "compare" in options and {"runs", "study", "wandb"} & set(options):
+        raise UserError("compare= stands alone, because it names its runs itself; leave out runs=, study= and wandb=")
+    if "wandb" in options and "runs" in options:
+        raise UserError("wandb= takes no runs=, because a dashboard shows the runs that are at W&B; leave out runs=")
+    return options
 
 
-def listed(value: str) -> list[str]:
-    """A value, or the several of [A,B]."""
+def split_list(value: str) -> list[str]:
+    """Return the values of [A,B], or the one value."""
     inner = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else [value]
     return [word.strip() for word in inner if word.strip()]
 
 
-def numbers_of(study: str | None) -> Published | None:
-    """What the study printed; UserError for one that is unknown."""
-    if study and study not in published_names():
-        raise UserError(unknown("study", study, published_names()))
+def read_study(study: str | None) -> Published | None:
+    """Read what a study printed; None without a study, UserError for an unknown one."""
+    if study and study not in list_published():
+        raise UserError(unknown("study", study, list_published()))
     return read_published(study) if study else None
 
 
-def report(patterns: Sequence[str], study: str | None, out: Path) -> None:
-    """Collect the runs, judge them, and write page, tables and figures below `out`."""
-    published = numbers_of(study)
-    collected = collect(patterns)
+def make_report(patterns: Sequence[str], study: str | None, out: Path) -> None:
+    """Collect and judge the runs, write page, tables and figures below `out`, and print the tables."""
+    published = read_study(study)
+    collected = collect_runs(patterns)
     for path, reason in collected.left_out:
-        say(legible(f"Left out: {path}: {reason}"))
+        say(make_legible(f"Left out: {path}: {reason}"))
     notes: list[str] = []
     if published:
-        collected, others = of_study(published, collected)
-        views = [study_view(table, collected.groups) for table in published.tables]
+        collected, others = select_study_groups(published, collected)
+        views = [build_study_view(table, collected.groups) for table in published.tables]
         claims = judge_claims(published, collected.groups)
-        headline = study_headline(views, claims)
+        headline = summarize_study(views, claims)
         notes = [
             *published.notes,
             *([f"{others} other run(s) are of no row or claim of this study."] if others else []),
         ]
     else:
-        views, claims, headline = [], [], general_headline(collected.groups)
-    if across := across_view(comparable(published, collected.groups) if published else collected.groups):
+        views, claims, headline = [], [], summarize_runs(collected.groups)
+    comparable = select_comparable(published, collected.groups) if published else collected.groups
+    if across := build_across_view(comparable):
         views.append(across)
     if collected.groups:
-        views.append(general_view(collected.groups, "All runs of this study" if published else "All runs"))
-    write(out, published, headline, notes, views, claims, collected)
+        views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
+    write_report(out, published, headline, notes, views, claims, collected)
     for view in views:
-        print(f"\n{view.name}\n{as_text(view)}")
+        print(f"\n{view.name}\n{format_text(view)}")
     for claim in claims:
         print(f"\n{claim}")
     print("\n" + "\n".join([*headline, str(out / "index.html")]))
 
 
-def of_study(published: Published, collected: Collected) -> tuple[Collected, int]:
-    """The groups that a row or a claim of the study is about, and how many runs are of none."""
+def select_study_groups(published: Published, collected: Collected) -> tuple[Collected, int]:
+    """Select the groups that a row or a claim of the study is about, and count the runs of all others."""
     wanted = [row.match for table in published.tables for row in table.rows]
     wanted += [side for claim in published.claims for side in (claim.higher, claim.lower)]
-    groups = [group for group in collected.groups if any(about(match, group) for match in wanted)]
+    groups = [group for group in collected.groups if any(concerns(match, group) for match in wanted)]
     chosen = Collected(groups, collected.left_out)
     return chosen, len(collected.runs) - len(chosen.runs)
 
 
-def write(
+def write_report(
     out: Path,
     published: Published | None,
     headline: Sequence[str],
@@ -132,38 +141,38 @@ def write(
     claims: Sequence[ClaimVerdict],
     collected: Collected,
 ) -> None:
-    """index.html, a Markdown, CSV and LaTeX file a table, and an SVG and CSV file a figure."""
-    from .render.figures import KINDS, figures
-    from .render.page import page
+    """Write index.html; for each table a Markdown, CSV and LaTeX file; for each figure an SVG and CSV file."""
+    from .render.figures import KINDS, draw_figures
+    from .render.page import render_page
 
     wanted = list(published.figures) if published else list(KINDS)
-    shown = comparable(published, collected.groups) if published else collected.groups
-    drawn = figures(shown, wanted, published_errors(published) if published else {})
+    shown = select_comparable(published, collected.groups) if published else collected.groups
+    figures = draw_figures(shown, wanted, collect_published_errors(published) if published else {})
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view in views:
-        name = slug(view.name)
-        write_text(out / f"{name}.md", as_markdown(view))
-        write_text(out / f"{name}.tex", as_latex(view))
-        write_rows(out / f"{name}.csv", as_rows(view))
-    for figure in drawn:
-        write_text(out / "figures" / f"{figure.name}.svg", figure.alone)
+        name = make_slug(view.name)
+        write_text(out / f"{name}.md", format_markdown(view))
+        write_text(out / f"{name}.tex", format_latex(view))
+        write_rows(out / f"{name}.csv", build_rows(view))
+    for figure in figures:
+        write_text(out / "figures" / f"{figure.name}.svg", figure.standalone)
         write_rows(out / "figures" / f"{figure.name}.csv", figure.rows)
-    html = page(
+    html = render_page(
         title=published.title if published else "Report",
         source=published.source if published else "",
         headline=headline,
         notes=notes,
         views=views,
         claims=claims,
-        figures=drawn,
+        figures=figures,
         collected=collected,
         out=out,
     )
     write_text(out / "index.html", html)
 
 
-def published_errors(published: Published) -> dict[tuple[str, str], float]:
-    """The printed test errors in percent by data and model, for the figures."""
+def collect_published_errors(published: Published) -> dict[tuple[str, str], float]:
+    """Return the published test errors in percent by data and model, for the figures."""
     return {
         (str(row.match["data"]), str(row.match["model"])): row.values["test/error"]
         for table in published.tables
@@ -173,9 +182,9 @@ def published_errors(published: Published) -> dict[tuple[str, str], float]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text atomically."""
+    """Write a text file atomically."""
     write_atomic(path, text.encode())
 
 
 if __name__ == "__main__":
-    main(story)
+    main(answer)

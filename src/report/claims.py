@@ -1,18 +1,18 @@
-"""What a study's text claims, judged on our runs: which of two means is the higher."""
+"""Judge the claims of a study's text on our runs: which of two means is higher."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .groups import Group
 from .published import Claim, Published
-from .verdict import Verdict, order, spread
-from .views import NO_RUN, about, against, stale
+from .verdict import Verdict, compute_std, judge_order
+from .views import NO_RUN, concerns, flag_stale, list_mismatches
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """A claim of the text, judged on two groups of ours, or on none."""
+    """A claim of the text with its verdict, and the two groups that it was judged on, if any."""
 
     claim: Claim
     verdict: Verdict
@@ -25,17 +25,17 @@ class ClaimVerdict:
         points = str(self.claim.metric).rpartition("/")[2] in ("error", "top5_error", "accuracy")
         return (100, " %") if points else (1, "")
 
-    def side(self, group: Group) -> str:
-        """One side of the claim in words: resnet20 8.75 % ± 0.16 (n = 5)."""
+    def describe_side(self, group: Group) -> str:
+        """Describe one side of the claim: resnet20 8.75 % ± 0.16 (n = 5)."""
         scale, unit = self._scale
         values = [value * scale for value in group.values(str(self.claim.metric))]
-        std = spread(values)
-        told_std = f" ± {std:.2f}" if std is not None else ""
-        return f"{group.label} {statistics.fmean(values):.2f}{unit}{told_std} (n = {len(values)})"
+        std = compute_std(values)
+        deviation = f" ± {std:.2f}" if std is not None else ""
+        return f"{group.label} {statistics.fmean(values):.2f}{unit}{deviation} (n = {len(values)})"
 
     @property
     def bounds(self) -> str:
-        """The interval of the difference in words; "" where there is none."""
+        """The confidence interval of the difference in words; "" where there is none."""
         if self.verdict.low is None or self.verdict.high is None:
             return ""
         scale, unit = self._scale
@@ -43,52 +43,56 @@ class ClaimVerdict:
         return f"; difference {self.verdict.low * scale:+.2f} to {self.verdict.high * scale:+.2f}{unit} (95 %)"
 
     def __str__(self) -> str:
-        """The verdict on one line."""
-        told = f"{self.verdict.word}: {self.claim.text.rstrip('.')}"
-        reason = f" ({self.verdict.reason})" if self.verdict.reason else ""
-        means = f"; {self.side(self.higher)} against {self.side(self.lower)}" if self.higher and self.lower else ""
-        return told + reason + means + self.bounds + "".join(f"; {flag}" for flag in self.flags)
+        text = f"{self.verdict.word}: {self.claim.text.rstrip('.')}"
+        text += f" ({self.verdict.reason})" if self.verdict.reason else ""
+        if self.higher and self.lower:
+            text += f"; {self.describe_side(self.higher)} against {self.describe_side(self.lower)}"
+        return text + self.bounds + "".join(f"; {flag}" for flag in self.flags)
 
 
 def judge_claims(published: Published, groups: Sequence[Group]) -> list[ClaimVerdict]:
-    """Each claim with a metric on the groups it names: like with like, the longest training first."""
+    """Judge each claim that has a metric on every pair of groups it is about, the longest training first."""
     found = []
     for claim in published.claims:
         if claim.metric is None:
             found.append(ClaimVerdict(claim, Verdict("not judged", "no metric stands for it")))
             continue
-        pairs = list(like_with_like(claim, groups))
+        pairs = list(pair_groups(claim, groups))
         if not pairs:
             found.append(ClaimVerdict(claim, NO_RUN))
         for higher, lower in pairs:
-            narrowed = against(published.protocol, None, higher)
-            warnings = [f"not as published: {', '.join(narrowed)}"] if narrowed else []
-            warnings += [f"{group.label} {flag}" for group in (higher, lower) for flag in stale(group)]
-            apart = [name for name in sorted(apart_in(higher, lower)) if not name.startswith("model.")]
-            warnings += [f"the two also differ in {', '.join(apart)}"] if apart else []
-            verdict = order(higher.values(claim.metric), lower.values(claim.metric))
+            mismatches = list_mismatches(published.protocol, None, higher)
+            warnings = [f"not as published: {', '.join(mismatches)}"] if mismatches else []
+            warnings += [f"{group.label} {flag}" for group in (higher, lower) for flag in flag_stale(group)]
+            others = [name for name in sorted(find_differences(higher, lower)) if not name.startswith("model.")]
+            warnings += [f"the two also differ in {', '.join(others)}"] if others else []
+            verdict = judge_order(higher.values(claim.metric), lower.values(claim.metric))
             found.append(ClaimVerdict(claim, verdict, higher, lower, warnings))
     return found
 
 
-def like_with_like(claim: Claim, groups: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
-    """The pairs of groups that a claim compares: equally long, on as much data, and in settings as near as can be."""
+def pair_groups(claim: Claim, groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
+    """Yield the pairs of groups that a claim compares.
+
+    The two were trained for equally many epochs on equally many images, and their settings differ as little as
+    possible.
+    """
     metric = str(claim.metric)
     measured = [group for group in groups if group.values(metric)]
-    for higher in sorted(measured, key=lambda g: -int(g.epochs)):
-        if not about(claim.higher, higher):
+    for higher in sorted(measured, key=lambda group: -group.epochs):
+        if not concerns(claim.higher, higher):
             continue
-        like = [
+        similar = [
             lower
             for lower in measured
-            if about(claim.lower, lower)
-            and all(getattr(lower, name) == getattr(higher, name) for name in ("epochs", "n_train", "protocol"))
+            if concerns(claim.lower, lower)
+            and (lower.epochs, lower.n_train, lower.protocol) == (higher.epochs, higher.n_train, higher.protocol)
         ]
-        if like:
-            yield higher, min(like, key=lambda lower: len(apart_in(higher, lower)))
+        if similar:
+            yield higher, min(similar, key=lambda lower: len(find_differences(higher, lower)))
 
 
-def apart_in(a: Group, b: Group) -> set[str]:
-    """The names of the settings that two groups do not share."""
+def find_differences(a: Group, b: Group) -> set[str]:
+    """Return the names of the settings that two groups do not share."""
     names = a.settings.keys() | b.settings.keys()
     return {name for name in names if a.settings.get(name, ...) != b.settings.get(name, ...)}

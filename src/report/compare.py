@@ -1,50 +1,97 @@
-"""Two networks on the same seeds: is the difference more than chance?
+"""Compare two networks on the same seeds: is the difference more than chance?
 
-Seeds are paired, for a pair shares its images' order and crops; on one seed's test images McNemar's test asks whether
-the two networks err equally often.
+Seeds are paired, for both runs of a pair see the same order and crops of the images. On the test images of one seed,
+McNemar's test asks whether the two networks err equally often.
 """
 
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..cli.console import say
 from ..errors import UserError
 from ..files import write_json
-from .claims import apart_in
-from .groups import Group, collect, told_value
-from .result import Result, legible
-from .verdict import ORDER_LEVEL, difference, interval, mcnemar
+from .claims import find_differences
+from .groups import Group, collect_runs, format_value
+from .result import Result, make_legible
+from .verdict import ORDER_LEVEL, compute_interval, compute_mcnemar_p, compute_welch_interval
 
-UNLIKELY = 0.05
+if TYPE_CHECKING:
+    import numpy as np
+
+SIGNIFICANT = 0.05  # the p of McNemar's test below which a difference is more than chance
 
 
-def compare(patterns: Sequence[str], out: Path | None = None) -> dict[str, Any]:
-    """Compare the two groups of runs that the patterns match: a paragraph on stderr, JSON on stdout (and in `out`)."""
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: its runs and numbers, and the settings in which it differs from the other side."""
+
+    model: str
+    data: str
+    epochs: int
+    n_train: int
+    protocol: str
+    settings_apart: dict[str, str]
+    runs: list[str]
+    stale: int
+    values: dict[str, float]  # by seed
+    mean: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test on the test predictions of one seed; `n` counts all test images."""
+
+    seed: int
+    only_a_right: int
+    only_b_right: int
+    n: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference A - B in the unit of the task's headline metric; its fields are the keys of the JSON file."""
+
+    a: Side
+    b: Side
+    metric: str
+    unit: str
+    lower_is_better: bool
+    paired_seeds: list[int]
+    difference: float
+    interval: list[float] | None
+    level: float
+    mcnemar: list[McNemar]
+
+
+def compare(patterns: Sequence[str], out: Path | None = None) -> Comparison:
+    """Compare the two groups of runs that the patterns match; say it on stderr, print JSON, and write it to `out`."""
     if len(patterns) != 2:
-        raise UserError(f"compare=[{','.join(patterns)}]: two are needed, compare=[A,B]")
-    a, b = (only_group(pattern) for pattern in patterns)
+        raise UserError(f"compare=[{','.join(patterns)}]: two are needed; type compare=[A,B], two directories or globs")
+    a, b = (collect_group(pattern) for pattern in patterns)
     for name in ("data", "task", "data_fingerprint"):
         if getattr(a, name) != getattr(b, name):
             raise UserError(
                 f"compare: {patterns[0]} has {name} {getattr(a, name)} and {patterns[1]} has {getattr(b, name)}; "
                 "only runs on the same data can be compared"
             )
-    found = facts(a, b)
-    say(in_words(found))
-    print(json.dumps(found, indent=2))
+    found = compare_groups(a, b)
+    say(describe_comparison(found))
+    print(json.dumps(asdict(found), indent=2))
     if out:
-        write_json(out, found)
+        write_json(out, asdict(found))
     return found
 
 
-def only_group(pattern: str) -> Group:
-    """The runs of a pattern, which must differ in their seed alone; UserError where there are others among them."""
-    collected = collect([pattern])
+def collect_group(pattern: str) -> Group:
+    """Collect the runs of a pattern, which must differ in their seed alone; UserError where they do not."""
+    collected = collect_runs([pattern])
     for path, reason in collected.left_out:
-        say(legible(f"Left out: {path}: {reason}"))
+        say(make_legible(f"Left out: {path}: {reason}"))
     if len(collected.groups) > 1:
         labels = [f"{group.data} {group.label}" for group in collected.groups]
         listed = "; ".join(labels[:6]) + ("; …" if len(labels) > 6 else "")
@@ -54,8 +101,8 @@ def only_group(pattern: str) -> Group:
     return collected.groups[0]
 
 
-def facts(a: Group, b: Group) -> dict[str, Any]:
-    """What is known of the difference A - B, in the unit of the number that the task is judged by."""
+def compare_groups(a: Group, b: Group) -> Comparison:
+    """Compute the difference of two groups over their shared seeds, or by Welch's interval where they share none."""
     metric = a.headline
     scale = 100 if metric == "test/error" else 1
     sides = [{run.seed: scale * value for run in g.runs if (value := run.value(metric)) is not None} for g in (a, b)]
@@ -64,64 +111,60 @@ def facts(a: Group, b: Group) -> dict[str, Any]:
     shared = sorted(sides[0].keys() & sides[1].keys())
     if shared:
         differences = [sides[0][seed] - sides[1][seed] for seed in shared]
-        mean, bounds = statistics.fmean(differences), interval(differences, ORDER_LEVEL)
+        mean, bounds = statistics.fmean(differences), compute_interval(differences, ORDER_LEVEL)
     else:
         values_a, values_b = (list(side.values()) for side in sides)
-        mean, bounds = statistics.fmean(values_a) - statistics.fmean(values_b), difference(values_a, values_b)
+        mean = statistics.fmean(values_a) - statistics.fmean(values_b)
+        bounds = compute_welch_interval(values_a, values_b)
     runs = [{run.seed: run for run in group.runs} for group in (a, b)]
-    tests = [test for seed in shared if (test := mcnemar_of(runs[0][seed], runs[1][seed]))]
-    return {
-        "a": side_facts(a, b, sides[0]),
-        "b": side_facts(b, a, sides[1]),
-        "metric": metric,
-        "unit": "points" if scale == 100 else "",
-        "lower_is_better": scale == 100,
-        "paired_seeds": shared,
-        "difference": mean,
-        "interval": list(bounds) if bounds else None,
-        "level": ORDER_LEVEL,
-        "mcnemar": tests,
-    }
+    return Comparison(
+        a=summarize_side(a, b, sides[0]),
+        b=summarize_side(b, a, sides[1]),
+        metric=metric,
+        unit="points" if scale == 100 else "",
+        lower_is_better=scale == 100,
+        paired_seeds=shared,
+        difference=mean,
+        interval=list(bounds) if bounds else None,
+        level=ORDER_LEVEL,
+        mcnemar=[test for seed in shared if (test := compare_predictions(runs[0][seed], runs[1][seed]))],
+    )
 
 
-def side_facts(own: Group, other: Group, values: dict[int, float]) -> dict[str, Any]:
-    """One side: its runs and numbers, and the settings that the other side has otherwise."""
-    apart = {
-        name: told_value(own.setting(name)) for name in sorted(apart_in(own, other)) if own.setting(name) is not ...
-    }
-    plain = {name: getattr(own, name) for name in ("model", "data", "epochs", "n_train", "protocol")}
-    return plain | {
-        "settings_apart": apart,
-        "runs": [str(run.path) for run in own.runs],
-        "stale": own.stale,
-        "values": {str(seed): value for seed, value in values.items()},
-        "mean": statistics.fmean(values.values()),
-    }
+def summarize_side(own: Group, other: Group, values: dict[int, float]) -> Side:
+    """Summarize one side of a comparison."""
+    names = sorted(find_differences(own, other))
+    return Side(
+        model=own.model,
+        data=own.data,
+        epochs=own.epochs,
+        n_train=own.n_train,
+        protocol=own.protocol,
+        settings_apart={name: format_value(own.setting(name)) for name in names if own.setting(name) is not ...},
+        runs=[str(run.path) for run in own.runs],
+        stale=own.stale,
+        values={str(seed): value for seed, value in values.items()},
+        mean=statistics.fmean(values.values()),
+    )
 
 
-def mcnemar_of(a: Result, b: Result) -> dict[str, Any] | None:
-    """McNemar's exact test on the predictions of two runs; None where one has none, or they are of other images."""
+def compare_predictions(a: Result, b: Result) -> McNemar | None:
+    """Compare the test predictions of two runs; None where one has none, or they are of different images."""
     import numpy as np
 
-    sides = [predictions(run.path / "test_predictions.npz") for run in (a, b)]
-    if sides[0] is None or sides[1] is None:
+    of_a, of_b = (read_predictions(run.path / "test_predictions.npz") for run in (a, b))
+    if of_a is None or of_b is None:
         return None
-    (index, label, first), (other_index, other_label, second) = sides
+    (index, label, first), (other_index, other_label, second) = of_a, of_b
     if not (np.array_equal(index, other_index) and np.array_equal(label, other_label)):
         return None
     only_a = int(((first == label) & (second != label)).sum())
     only_b = int(((first != label) & (second == label)).sum())
-    return {
-        "seed": a.seed,
-        "only_a_right": only_a,
-        "only_b_right": only_b,
-        "n": label.size,
-        "p": mcnemar(only_a, only_b),
-    }
+    return McNemar(a.seed, only_a, only_b, label.size, compute_mcnemar_p(only_a, only_b))
 
 
-def predictions(path: Path) -> Any:
-    """Indices, labels and predicted classes of the test images, or None where the file is missing or another one."""
+def read_predictions(path: Path) -> "list[np.ndarray] | None":
+    """Read the indices, labels and predicted classes of the test images; None where the file is missing or damaged."""
     import zipfile
 
     import numpy as np
@@ -135,47 +178,47 @@ def predictions(path: Path) -> Any:
     return found if flat else None
 
 
-def in_words(found: dict[str, Any]) -> str:
-    """The comparison as a paragraph."""
-    a, b, unit = found["a"], found["b"], found["unit"]
-    names = [side["model"] + settings_in_words(side) for side in (a, b)]
-    what = "test error" if found["lower_is_better"] else "test mAP"
-    digits = 2 if unit else 4
-    unit = f" {unit}" if unit else ""
-    said = [
-        f"On {a['data']}, A ({names[0]}) has {what} {a['mean']:.{digits}f} (n = {len(a['values'])}) and B ({names[1]}) "
-        f"{b['mean']:.{digits}f} (n = {len(b['values'])}): A - B = {found['difference']:+.{digits}f}{unit}"
+def describe_comparison(found: Comparison) -> str:
+    """Describe a comparison in a paragraph."""
+    a, b = found.a, found.b
+    names = [side.model + describe_settings(side) for side in (a, b)]
+    what = "test error" if found.lower_is_better else "test mAP"
+    digits = 2 if found.unit else 4
+    unit = f" {found.unit}" if found.unit else ""
+    sentences = [
+        f"On {a.data}, A ({names[0]}) has {what} {a.mean:.{digits}f} (n = {len(a.values)}) and B ({names[1]}) "
+        f"{b.mean:.{digits}f} (n = {len(b.values)}): A - B = {found.difference:+.{digits}f}{unit}"
     ]
-    pairs = len(found["paired_seeds"])
+    pairs = len(found.paired_seeds)
     over = f"over {pairs} paired seed{'s' if pairs != 1 else ''}" if pairs else "without any seed in common (Welch)"
-    if found["interval"] is None:
-        said[0] += f" {over}, which is too few for an interval: the difference between trainings is not decided."
+    if found.interval is None:
+        sentences[0] += f" {over}, which is too few for an interval: the difference between trainings is not decided."
     else:
-        low, high = found["interval"]
-        said[0] += f" {over}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}."
-        said.append(decision(low, high, lower_is_better=found["lower_is_better"]))
-    for test in found["mcnemar"]:
-        verdict = "more than chance" if test["p"] < UNLIKELY else "within chance"
-        said.append(
-            f"Seed {test['seed']}: of {test['n']:,} test images only A has {test['only_a_right']} right and only B "
-            f"{test['only_b_right']}, {verdict} (McNemar, exact, p = {test['p']:.2g})."
+        low, high = found.interval
+        sentences[0] += f" {over}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}."
+        sentences.append(describe_decision(low, high, lower_is_better=found.lower_is_better))
+    for test in found.mcnemar:
+        verdict = "more than chance" if test.p < SIGNIFICANT else "within chance"
+        sentences.append(
+            f"Seed {test.seed}: of {test.n:,} test images only A has {test.only_a_right} right and only B "
+            f"{test.only_b_right}, {verdict} (McNemar, exact, p = {test.p:.2g})."
         )
     for name in ("epochs", "n_train", "protocol"):
-        if a[name] != b[name]:
-            said.append(f"Mind that {name} is {a[name]} in A and {b[name]} in B.")
-    if a["stale"] or b["stale"]:
-        said.append(f"Of other code than today's: {a['stale']} run(s) of A, {b['stale']} of B.")
-    return " ".join(said)
+        if getattr(a, name) != getattr(b, name):
+            sentences.append(f"Mind that {name} is {getattr(a, name)} in A and {getattr(b, name)} in B.")
+    if a.stale or b.stale:
+        sentences.append(f"Stale, of other code than today's: {a.stale} run(s) of A, {b.stale} of B.")
+    return " ".join(sentences)
 
 
-def settings_in_words(side: dict[str, Any]) -> str:
-    """The settings that set a side apart, cut after a few."""
-    apart = [f"{name}={value}" for name, value in side["settings_apart"].items() if not name.startswith("model.")]
-    return "".join(f", {word}" for word in apart[:4]) + (", …" if len(apart) > 4 else "")
+def describe_settings(side: Side) -> str:
+    """Name the first few settings in which a side differs from the other."""
+    names = [f"{name}={value}" for name, value in side.settings_apart.items() if not name.startswith("model.")]
+    return "".join(f", {name}" for name in names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def decision(low: float, high: float, *, lower_is_better: bool) -> str:
-    """What the interval of A - B says."""
+def describe_decision(low: float, high: float, *, lower_is_better: bool) -> str:
+    """Say what the confidence interval of A - B decides."""
     if low <= 0 <= high:
-        return "Neither is shown to be better: the interval holds 0."
+        return "Neither is shown to be better: the interval contains 0."
     return f"{'A' if (high < 0) == lower_is_better else 'B'} is better, by more than chance between trainings."

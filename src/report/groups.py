@@ -1,21 +1,20 @@
-"""Runs pooled over seeds, and groups that can be compared with one another.
+"""Pool runs over seeds, and find the groups that can be compared with one another.
 
-Runs are one group where everything that makes a result is equal but the seed. A group is named by as few of its
-settings as tell it from its like.
+Runs form one group where everything that makes a result is equal except the seed. The label of a group names as few
+settings as are needed to distinguish it from similar groups.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..runs.identity import code_hash
 from ..text import natural
 from ..zoo.registry import rows
-from .result import Result, implying, read_result, run_directories, usual_settings
+from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
 
-HEADLINES = {  # what a task is judged by
+HEADLINES = {  # the metric that each task is judged by
     "multiclass": "test/error",
     "multilabel": "test/map",
     "detection": "test/map",
@@ -27,63 +26,86 @@ HEADLINES = {  # what a task is judged by
 class Group:
     """Runs that differ only in their seed, in its order.
 
-    `differing`: the settings that not all groups of the same model, data and task share; `telling`: as few of those as
-    tell it from these.
+    `differing_settings` are those that not all groups of the same model, data and task share; `label_settings` are as
+    few of them as distinguish the group from the others.
     """
 
     runs: Sequence[Result]
-    differing: Mapping[str, Any] = field(default_factory=dict)
-    telling: Mapping[str, Any] = field(default_factory=dict)
+    differing_settings: Mapping[str, object] = field(default_factory=dict)
+    label_settings: Mapping[str, object] = field(default_factory=dict)
 
-    def __getattr__(self, name: str) -> Any:
-        """What all runs share: model, data, task, protocol, epochs, n_train …"""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self.runs[0].content.get(name)
+    @property
+    def model(self) -> str:
+        return self.runs[0].model
+
+    @property
+    def data(self) -> str:
+        return str(self.runs[0].content["data"])
+
+    @property
+    def task(self) -> str:
+        return str(self.runs[0].content["task"])
+
+    @property
+    def protocol(self) -> str:
+        return str(self.runs[0].content["protocol"])
+
+    @property
+    def epochs(self) -> int:
+        return self.runs[0].epochs
+
+    @property
+    def n_train(self) -> int:
+        return self.runs[0].n_train
+
+    @property
+    def data_fingerprint(self) -> str:
+        return str(self.runs[0].content.get("data_fingerprint"))
 
     @property
     def n(self) -> int:
         return len(self.runs)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         return self.runs[0].settings
-
-    def setting(self, name: str) -> Any:
-        """A setting by its dotted name, also where it is at its default; ... where nobody knows."""
-        implied = usual_settings(implying(self.runs[0].config, str(self.model))) if self.runs[0].config else {}
-        return self.settings.get(name, implied.get(name, ...))
 
     @property
     def stale(self) -> int:
-        """How many of the runs are of other code than today's."""
+        """The number of runs that were made by other code than today's."""
         return sum(run.stale for run in self.runs)
 
     @property
     def headline(self) -> str:
-        """The number it is judged by; error for classes, average precision for the rest."""
-        return HEADLINES.get(str(self.task), "test/error")
+        """The metric that the group is judged by: error for classes, average precision for the other tasks."""
+        return HEADLINES.get(self.task, "test/error")
 
     @property
     def depth(self) -> float | None:
-        """The number of layers: of the configuration, or of the registered row."""
-        row = rows().get(str(self.model))
-        depth = (self.runs[0].config.get("model") or {}).get("depth", getattr(row, "depth", None))
+        """The number of layers by the configuration, or else by the registered row."""
+        depth = find_nested(self.runs[0].config, "model.depth")
+        depth = getattr(rows().get(self.model), "depth", None) if depth is None else depth
         return float(depth) if isinstance(depth, int | float) else None
 
     @property
     def label(self) -> str:
-        """The model and what tells the group from its like."""
-        return " ".join([str(self.model), *told(self.telling)])
+        """The model and the settings that distinguish the group from similar ones."""
+        return " ".join([self.model, *format_settings(self.label_settings)])
+
+    def setting(self, name: str) -> object:
+        """Return a setting by its dotted name, or its default; ... where neither is known."""
+        config = self.runs[0].config
+        defaults = list_default_settings(find_row_name(config, self.model)) if config else {}
+        return self.settings.get(name, defaults.get(name, ...))
 
     def values(self, metric: str) -> list[float]:
-        """The number of each run that has it."""
+        """Return the number of each run that has it."""
         return [value for run in self.runs if (value := run.value(metric)) is not None]
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was found: groups in their natural order, and the places that were left out, each with the reason."""
+    """The groups that were found, in natural order, and the directories that were left out, each with the reason."""
 
     groups: Sequence[Group]
     left_out: Sequence[tuple[Path, str]]
@@ -93,71 +115,76 @@ class Collected:
         return [run for group in self.groups for run in group.runs]
 
 
-def collect(patterns: Iterable[str]) -> Collected:
-    """All finished runs below the directories that the patterns match; UserError where there is none."""
+def collect_runs(patterns: Iterable[str]) -> Collected:
+    """Read all finished runs at or below the directories that the patterns match; UserError where there is none."""
     found, left_out = [], []
     code = code_hash()
     patterns = list(patterns)
-    for path in sorted(run_directories(patterns), key=lambda p: natural(str(p))):
+    for path in sorted(find_run_directories(patterns), key=lambda p: natural(str(p))):
         try:
             found.append(read_result(path, code))
         except UserError as error:
             left_out.append((path, str(error)))
     named = ", ".join(patterns)
     if not found and left_out:
-        raise UserError(
-            f"runs={named}: no finished run, but {len(left_out)} other(s); {left_out[0][0]}: {left_out[0][1]}"
-        )
+        path, reason = left_out[0]
+        raise UserError(f"runs={named}: no finished run among {len(left_out)}; the first, {path}: {reason}")
     if not found:
         raise UserError(f"runs={named}: no runs there; python -m src.train makes one, by default below outputs/")
-    groups, doubles = pool(found)
-    return Collected(groups, left_out + doubles)
+    groups, duplicates = pool_runs(found)
+    return Collected(groups, left_out + duplicates)
 
 
-def pool(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, str]]]:
-    """The groups, and the runs that are there twice: only one run of a seed counts, that of today's code first."""
+def pool_runs(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, str]]]:
+    """Pool runs over seeds; return the groups, and the duplicates with the run that each of them repeats.
+
+    Only one run of each seed counts, and a run of today's code comes before a stale one.
+    """
     pools: dict[str, dict[int, Result]] = {}
-    doubles = []
+    duplicates = []
     for run in sorted(found, key=lambda run: run.stale):
         shared = [run.content[key] for key in ("data", "model", "task", "protocol", "epochs", "n_train")]
         key = repr((shared, run.content.get("data_fingerprint"), sorted(run.settings.items())))
         first = pools.setdefault(key, {}).setdefault(run.seed, run)
         if first is not run:
-            doubles.append((run.path, f"the same configuration and seed as {first.path}"))
+            duplicates.append((run.path, f"the same configuration and seed as {first.path}"))
     groups = [Group([seeds[seed] for seed in sorted(seeds)]) for seeds in pools.values()]
-    return sorted(set_apart(groups), key=lambda g: natural(f"{g.data} {g.label} {g.protocol} {g.epochs}")), doubles
+    groups = list(distinguish_groups(groups))
+    return sorted(groups, key=lambda g: natural(f"{g.data} {g.label} {g.protocol} {g.epochs}")), duplicates
 
 
-def set_apart(groups: Iterable[Group]) -> Iterator[Group]:
-    """Each group with what sets it apart from the others of the same model, data and task."""
-    alike: dict[Any, list[Group]] = {}
+def distinguish_groups(groups: Iterable[Group]) -> Iterator[Group]:
+    """Yield each group with the settings that distinguish it from the others of the same model, data and task."""
+    similar: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
-        alike.setdefault((group.data, group.model, group.task), []).append(group)
-    for like in alike.values():
-        names = dict.fromkeys(name for group in like for name in group.settings)
-        known = [{name: getattr(group, name) for name in ("epochs", "n_train", "protocol")} for group in like]
-        own = [
+        similar.setdefault((group.data, group.model, group.task), []).append(group)
+    for members in similar.values():
+        names = dict.fromkeys(name for group in members for name in group.settings)
+        settings = [
             {name: value for name in names if (value := group.setting(name)) is not ...}
-            | {"data.content": str(group.data_fingerprint)[-10:]}
-            for group in like
+            | {"data.content": group.data_fingerprint[-10:]}
+            for group in members
         ]
-        facts = [first | second for first, second in zip(known, own, strict=True)]
+        facts: list[dict[str, object]] = [
+            {"epochs": group.epochs, "n_train": group.n_train, "protocol": group.protocol} | own
+            for group, own in zip(members, settings, strict=True)
+        ]
         columns = {
-            name: [told_value(each.get(name, ...)) for each in facts]
-            for name in dict.fromkeys(n for f in facts for n in f)
+            name: [format_value(each.get(name, ...)) for each in facts]
+            for name in dict.fromkeys(name for each in facts for name in each)
         }
         columns = {name: values for name, values in columns.items() if len(set(values)) > 1}
-        enough = telling(columns, len(like))
-        for group, settings, every in zip(like, own, facts, strict=True):
-            differing = {name: settings[name] for name in columns if name in settings}
-            yield Group(group.runs, differing, {name: every[name] for name in columns if name in enough & every.keys()})
+        chosen = choose_columns(columns, len(members))
+        for group, own, every in zip(members, settings, facts, strict=True):
+            differing = {name: own[name] for name in columns if name in own}
+            yield Group(group.runs, differing, {name: every[name] for name in columns if name in chosen & every.keys()})
 
 
-def telling(columns: Mapping[str, Sequence[str]], rows: int) -> set[str]:
-    """Few columns that make every row another one; chosen greedily by how many rows they tell apart."""
+def choose_columns(columns: Mapping[str, Sequence[str]], n_rows: int) -> set[str]:
+    """Choose few columns that make every row unique: greedily, by how many rows they distinguish."""
     chosen: set[str] = set()
-    known = [""] * rows
-    while len(set(known)) < rows:
+    known = [""] * n_rows
+    while len(set(known)) < n_rows:
         best = max(columns, key=lambda name: len(set(zip(known, columns[name], strict=True))), default=None)
         if best is None or best in chosen:
             break
@@ -168,55 +195,55 @@ def telling(columns: Mapping[str, Sequence[str]], rows: int) -> set[str]:
 
 @dataclass(frozen=True)
 class Arena:
-    """Groups that were trained on as much of the same data and tested on the same: what can be compared."""
+    """Groups that can be compared: trained on equally many images of the same data, and tested on the same images."""
 
     name: str
     title: str
     groups: Sequence[Group]
 
 
-def seeds(groups: Sequence[Group]) -> str:
-    """How many seeds are behind each group, in words."""
-    counts = sorted({group.n for group in groups})
-    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
-
-
-def arenas(groups: Iterable[Group], *, by_size: bool = True) -> list[Arena]:
-    """Groups by what they were trained and tested on, those with most runs first, and told apart within each.
+def build_arenas(groups: Iterable[Group], *, by_size: bool = True) -> list[Arena]:
+    """Sort groups into arenas, the one with most runs first, and label the groups anew within each.
 
     `by_size` keeps training sets of unequal sizes apart.
     """
     found: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
-        size = f"{int(group.n_train):,} training images" if by_size else ""
+        size = f"{group.n_train:,} training images" if by_size else ""
         content = group.data_fingerprint if by_size else ""  # a limit on the training set may be part of it
         classes = str(group.settings.get("data.classes", ""))
-        key = (group.data, content, group.task, size, group.protocol, classes)
-        found.setdefault(tuple(map(str, key)), []).append(group)
-    named: list[Arena] = []
+        found.setdefault((group.data, content, group.task, size, group.protocol, classes), []).append(group)
+    arenas: list[Arena] = []
     for (data, _, task, size, protocol, classes), members in found.items():
         parts = [data, task if task != "multiclass" else "", size]
         parts += [f"{classes.count(',') + 1} classes" if classes else ""]
         parts += ["best validation epoch" if protocol == "best_val" else ""]
-        named.append(Arena(f"{slug(data)}-{len(named)}", " · ".join(filter(None, parts)), list(set_apart(members))))
-    return sorted(named, key=lambda arena: -sum(group.n for group in arena.groups))
+        name = f"{make_slug(data)}-{len(arenas)}"
+        arenas.append(Arena(name, " · ".join(filter(None, parts)), list(distinguish_groups(members))))
+    return sorted(arenas, key=lambda arena: -sum(group.n for group in arena.groups))
 
 
-def slug(text: str) -> str:
-    """Text as a part of a file's name."""
+def describe_seeds(groups: Sequence[Group]) -> str:
+    """Return "n = 3" or "n = 3 to 5", the number of seeds behind each group."""
+    counts = sorted({group.n for group in groups})
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+
+
+def make_slug(text: str) -> str:
+    """Turn a text into a part of a file's name."""
     return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in text.lower())[:60].strip("-")
 
 
-def told(chosen: Mapping[str, Any]) -> list[str]:
-    """Settings as they are typed, long ones cut."""
-    texts = {name: told_value(value) for name, value in chosen.items()}
+def format_settings(chosen: Mapping[str, object]) -> list[str]:
+    """Write settings as they are typed, shortening long values."""
+    texts = {name: format_value(value) for name, value in chosen.items()}
     return [f"{name}={text if len(text) <= 24 else text[:10] + '…' + text[-6:]}" for name, text in texts.items()]
 
 
-def told_value(value: Any) -> str:
-    """A setting's value as it is typed."""
+def format_value(value: object) -> str:
+    """Write a setting's value as it is typed."""
     if isinstance(value, list):
-        return "[" + ",".join(map(told_value, value)) + "]"
+        return "[" + ",".join(map(format_value, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value) or "none"

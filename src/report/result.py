@@ -1,18 +1,17 @@
-"""The runs that a report is about: their results.json, checked, with what lies beside it.
+"""Read the runs that a report is about: their results.json, checked, and the files beside it.
 
 The settings that make a result are the identity settings of src.config, from the config.yaml of the run; results.json
-alone will do. What is no finished run raises a sentence that says why.
+alone will do. A directory without a finished run raises a UserError that says why.
 """
 
 import csv
 import glob
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..config.run import TrainConfig
 from ..errors import UserError
@@ -20,7 +19,7 @@ from ..files import read_json
 from ..text import first_line
 from ..zoo.registry import rows
 
-NEEDED = {  # what every finished run's results.json holds
+REQUIRED = {  # the keys that every finished run's results.json holds, and their types
     "model": str,
     "data": str,
     "task": str,
@@ -35,7 +34,7 @@ NEEDED = {  # what every finished run's results.json holds
 }
 
 
-GIVEN_ELSEWHERE = {"seed", "protocol", "monitor_test", "task.name", "data.name", "model.name", "trainer.max_epochs"}
+SHOWN_ELSEWHERE = {"seed", "protocol", "monitor_test", "task.name", "data.name", "model.name", "trainer.max_epochs"}
 
 
 LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches", "data.classes")
@@ -46,32 +45,48 @@ CONVERGED = 0.005  # within half a point of the final validation accuracy
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its results.json, its configuration, and what else lies beside them, read when asked for."""
+    """A finished run: its results.json and its configuration; the files beside them are read on first use."""
 
     path: Path
-    content: Mapping[str, Any]
-    config: Mapping[str, Any]
+    content: Mapping[str, object]
+    config: Mapping[str, object]
     stale: bool
 
     @property
+    def model(self) -> str:
+        return str(self.content["model"])
+
+    @property
     def seed(self) -> int:
-        return int(self.content["seed"])
+        return self._read_integer("seed")
+
+    @property
+    def epochs(self) -> int:
+        return self._read_integer("epochs")
+
+    @property
+    def n_train(self) -> int:
+        return self._read_integer("n_train")
+
+    @property
+    def device(self) -> str:
+        return str(find_nested(self.content, "environment.device"))
 
     @property
     def commit(self) -> str:
-        environment = self.content.get("environment") or {}
-        short = str(environment.get("git_commit") or "")[:10]
-        return f"{short} + changes" if short and environment.get("git_dirty") else short
+        """The git commit, shortened, and whether files had been changed since; "" where it is unknown."""
+        short = str(find_nested(self.content, "environment.git_commit") or "")[:10]
+        return f"{short} + changes" if short and find_nested(self.content, "environment.git_dirty") else short
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The identity settings that differ from those of the named model and from the neutral defaults."""
-        return settings(self.config, str(self.content["model"]))
+        return select_settings(self.config, self.model)
 
     @cached_property
-    def epochs(self) -> list[dict[str, float]]:
-        """metrics.csv: a row an epoch; [] where it is missing or damaged."""
-        lines = read_rows(self.path / "metrics.csv")
+    def history(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv, one for each epoch; [] where the file is missing or damaged."""
+        lines = read_csv(self.path / "metrics.csv")
         try:
             return [
                 {key: float(value) for key, value in zip(lines[0], line, strict=True) if value} for line in lines[1:]
@@ -80,29 +95,38 @@ class Result:
             return []
 
     def value(self, metric: str) -> float | None:
-        """A number by its name: test/accuracy, test/error (1 - accuracy), params, time/fit_seconds,
-        epochs_to_convergence; None where this run has none."""
+        """Return a number by its name; None where this run has none.
+
+        The name is one of results.json (test/accuracy, params, time/fit_seconds), <split>/error or <split>/top5_error
+        (1 - accuracy), or epochs_to_convergence.
+        """
         split, _, name = metric.rpartition("/")
         if metric == "epochs_to_convergence":
-            return self._epochs_to_convergence()
+            return self._count_epochs_to_convergence()
         if name in ("error", "top5_error") and split:
             accuracy = self.value(f"{split}/{'accuracy' if name == 'error' else 'top5'}")
             return None if accuracy is None else 1 - accuracy
         source = self.content["time"] if split == "time" else self.content["metrics"] if split else self.content
-        value = source.get(name if split == "time" else metric)
+        value = source.get(name if split == "time" else metric) if isinstance(source, Mapping) else None
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             return None
         return float(value)
 
-    def _epochs_to_convergence(self) -> float | None:
-        """The first epoch that is no more than half a point below the final validation accuracy."""
-        course = [row.get("val/accuracy", math.nan) for row in self.epochs]
-        reached = (epoch for epoch, value in enumerate(course, 1) if value >= course[-1] - CONVERGED)
+    def _read_integer(self, key: str) -> int:
+        """Return an integer of results.json, whose type read_result has checked."""
+        value = self.content[key]
+        assert isinstance(value, int)
+        return value
+
+    def _count_epochs_to_convergence(self) -> float | None:
+        """Return the first epoch no more than half a point below the final validation accuracy."""
+        accuracies = [row.get("val/accuracy", math.nan) for row in self.history]
+        reached = (epoch for epoch, value in enumerate(accuracies, 1) if value >= accuracies[-1] - CONVERGED)
         return next((float(epoch) for epoch in reached), None)
 
 
-def run_directories(patterns: Iterable[str]) -> set[Path]:
-    """The directories that hold a run, finished or not, at or below whatever the patterns match."""
+def find_run_directories(patterns: Iterable[str]) -> set[Path]:
+    """Return the directories that hold a run, finished or not, at or below whatever the patterns match."""
     directories = set()
     for pattern in patterns:
         for match in glob.glob(os.path.expanduser(pattern), recursive=True):
@@ -114,7 +138,7 @@ def run_directories(patterns: Iterable[str]) -> set[Path]:
 
 
 def read_result(path: Path, code: str) -> Result:
-    """The finished run of a directory; UserError says why it is none. `code`: the hash of the code of today."""
+    """Read the finished run of a directory; UserError says why there is none. `code` is the hash of today's code."""
     try:
         content = read_json(path / "results.json")
     except UserError:
@@ -124,14 +148,14 @@ def read_result(path: Path, code: str) -> Result:
     if content.get("status") != "finished":
         reason = first_line(str(content.get("reason", "no reason given")))
         raise UserError(f"{content.get('status', 'has no status')}: {reason[:200]}")
-    for key, kind in NEEDED.items():
+    for key, kind in REQUIRED.items():
         if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
             raise UserError(f"results.json is damaged: {key} is {'wrong' if key in content else 'missing'}")
-    return Result(path, legible(content), read_config(path / "config.yaml"), stale=content["code_hash"] != code)
+    return Result(path, make_keys_legible(content), read_config(path / "config.yaml"), content["code_hash"] != code)
 
 
-def read_config(path: Path) -> Mapping[str, Any]:
-    """config.yaml; {} where there is none, for results.json alone will do. UserError where it is damaged."""
+def read_config(path: Path) -> Mapping[str, object]:
+    """Read config.yaml; {} where there is none, for results.json alone will do. UserError where it is damaged."""
     import yaml
 
     try:
@@ -142,65 +166,76 @@ def read_config(path: Path) -> Mapping[str, Any]:
         raise UserError("config.yaml is damaged") from None
     if not isinstance(content, Mapping):
         raise UserError("config.yaml is damaged")
-    cleaned: Mapping[str, Any] = legible(content)
-    return cleaned
+    return make_keys_legible(content)
 
 
-def read_rows(path: Path) -> list[list[str]]:
-    """The lines of a CSV file; [] where it is missing or no text."""
+def read_csv(path: Path) -> list[list[str]]:
+    """Read the lines of a CSV file; [] where it is missing or no text."""
     try:
         with path.open(newline="") as file:
-            return [legible(line) for line in csv.reader(file) if line]
+            return [[make_legible(cell) for cell in line] for line in csv.reader(file) if line]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
 
 
-def legible(content: Any) -> Any:
-    """Text, or what holds text, with a sign in place of control characters and halves of characters, which neither
-    terminals nor files nor pages take."""
+def make_legible(text: str) -> str:
+    """Replace control characters and halves of characters, which neither terminals nor files nor pages take."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def make_keys_legible(content: Mapping[str, object]) -> dict[str, object]:
+    """Make every text in nested mappings and lists legible."""
+    return {str(make_tree_legible(key)): make_tree_legible(value) for key, value in content.items()}
+
+
+def make_tree_legible(content: object) -> object:
+    """Make a text legible, or every text in what a JSON or YAML file holds."""
     if isinstance(content, str):
-        return "".join(
-            sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in content
-        )
+        return make_legible(content)
     if isinstance(content, Mapping):
-        return {legible(key): legible(value) for key, value in content.items()}
-    return [legible(value) for value in content] if isinstance(content, list) else content
+        return make_keys_legible(content)
+    return [make_tree_legible(value) for value in content] if isinstance(content, list) else content
 
 
-def settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The leaves of a stored configuration that make its result, as far as they differ from what the names imply."""
-    usual = usual_settings(implying(config, model))
+def find_nested(tree: object, name: str) -> object:
+    """Return a leaf of nested mappings by its dotted name; None where it is missing."""
+    for part in name.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def select_settings(config: Mapping[str, object], model: str) -> dict[str, object]:
+    """Return the leaves of a stored configuration that make its result and differ from the defaults of its model."""
+    defaults = list_default_settings(find_row_name(config, model))
     return {
         name: value
-        for name, value in flat(config)
-        if name not in GIVEN_ELSEWHERE and not (name in usual and value == usual[name])
+        for name, value in flatten(config)
+        if name not in SHOWN_ELSEWHERE and not (name in defaults and value == defaults[name])
     }
 
 
-def implying(config: Mapping[str, Any], model: str) -> str:
-    """The registered row that says what a configuration need not: of this name, else the family's own."""
-    return model if model in rows() else str((config.get("model") or {}).get("family", ""))
+def find_row_name(config: Mapping[str, object], model: str) -> str:
+    """Return the registered row that holds a configuration's defaults: the model's own, else its family's."""
+    return model if model in rows() else str(find_nested(config, "model.family") or "")
 
 
 @lru_cache
-def usual_settings(model: str) -> dict[str, Any]:
-    """The value of each setting where nobody chose one; a setting that makes no result equals anything."""
-    usual: dict[str, Any] = {"model.family": Anything()}
+def list_default_settings(model: str) -> dict[str, object]:
+    """Return the value of each setting where nobody chose one; a setting that makes no result equals anything."""
 
-    def walk(instance: Any, prefix: str) -> None:
-        for f in fields(instance):
+    def walk(instance: object, prefix: str) -> Iterator[tuple[str, object]]:
+        for f in fields(instance) if is_dataclass(instance) else ():
             value = getattr(instance, f.name)
             if is_dataclass(value):
-                walk(rows().get(model, value) if f.name == "model" else value, f"{prefix}{f.name}.")
+                yield from walk(rows().get(model, value) if f.name == "model" else value, f"{prefix}{f.name}.")
             else:
-                usual[prefix + f.name] = value if f.metadata["identity"] else Anything()
+                yield prefix + f.name, value if f.metadata["identity"] else Anything()
 
-    walk(TrainConfig(), "")
-    return usual
+    return {"model.family": Anything(), **dict(walk(TrainConfig(), ""))}
 
 
 class Anything:
-    """Equal to every value."""
+    """A value that is equal to every other."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -208,10 +243,10 @@ class Anything:
     __hash__ = None  # type: ignore[assignment]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The leaves of nested mappings by dotted name."""
+def flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the leaves of nested mappings with their dotted names."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

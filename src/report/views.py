@@ -1,22 +1,22 @@
-"""Tables as views of the grid: a study's own, with our numbers beside the published ones, or a general one.
+"""Build the tables of a report: a study's own, with our numbers beside the published ones, and general ones.
 
-A published number is compared only with runs of the published protocol; what is narrower says by how much.
+A published number is compared only with runs of the published protocol; other runs say in what they differ from it.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .groups import Group, told
+from .groups import Group, format_settings
 from .published import Column, Conditions, Published, Row, Table, fits
-from .result import LIMITS
-from .verdict import Verdict, judge, spread
+from .result import LIMITS, find_nested
+from .schema import Value
+from .verdict import Verdict, compute_std, judge_match
 
-MARGIN = 0.35  # points: what still counts as the same number where a study's file does not say
+MARGIN = 0.35  # points that a match may be off where a study's file sets no margin
 
 
-MOST_OTHERS = 2  # groups of a row that are not comparable
+MOST_OTHERS = 2  # groups that are not comparable, for each row
 
 
 NO_RUN = Verdict("no run yet")
@@ -41,7 +41,7 @@ MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
 
 @dataclass(frozen=True)
 class Entry:
-    """A number of ours beside the published one, in the printed unit; None where there is none."""
+    """A number of ours beside the published one, in the printed unit; either may be missing."""
 
     column: Column
     values: Sequence[float] = ()
@@ -55,18 +55,19 @@ class Entry:
 
     @property
     def std(self) -> float | None:
-        return spread(self.values)
+        return compute_std(self.values)
 
     @property
     def ours(self) -> str:
-        """Mean ± standard deviation; of one seed, or where seeds cannot differ, the number alone."""
+        """Mean ± standard deviation; the mean alone for one seed, or where all seeds agree."""
         if self.mean is None:
             return ""
-        return number(self.mean, self.column) + (f" ± {number(self.std, self.column)}" if self.std else "")
+        deviation = f" ± {format_number(self.std, self.column)}" if self.std else ""
+        return format_number(self.mean, self.column) + deviation
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published one; none where the two are not comparable."""
+        """Our number minus the published one; None where the two are not comparable."""
         if self.mean is None or self.published is None or (self.verdict and self.verdict.word == "not comparable"):
             return None
         return self.mean - self.published
@@ -74,19 +75,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a view: its keys, the group behind it (None: no runs yet), a number a column, and what to beware of."""
+    """A row of a view: its keys, its group (None before the first run), an entry for each column, and warnings."""
 
     keys: Sequence[str]
     group: Group | None
     entries: Sequence[Entry]
     flags: Sequence[str] = ()
     notes: Sequence[str] = ()
-    reasons: Sequence[str] = ()  # why it is not comparable
+    reasons: Sequence[str] = ()  # why the group is not comparable
 
 
 @dataclass(frozen=True)
 class View:
-    """A table to print; `compared`: whether published numbers stand in it."""
+    """A table to print; `compared` tells whether it has published numbers."""
 
     name: str
     keys: Sequence[str]
@@ -96,50 +97,51 @@ class View:
     compared: bool = False
 
 
-def number(value: float, column: Column, sign: str = "") -> str:
-    """A number with the column's digits; a difference takes sign="+"."""
+def format_number(value: float, column: Column, sign: str = "") -> str:
+    """Write a number with the column's digits; a difference takes sign="+"."""
     return f"{value:{sign},.{column.digits}f}".replace("-", "−")
 
 
-def study_view(table: Table, groups: Sequence[Group]) -> View:
-    """A study's table: each row once for every group of ours that it is about, comparable ones first."""
+def build_study_view(table: Table, groups: Sequence[Group]) -> View:
+    """Build a study's table: each row once for every group of ours that it is about, comparable groups first."""
     lines, notes = [], list(table.notes)
     for row in table.rows:
-        found = [(against(table.protocol, row.match, group), group) for group in groups if about(row.match, group)]
+        found = [
+            (list_mismatches(table.protocol, row.match, group), group) for group in groups if concerns(row.match, group)
+        ]
         found.sort(key=lambda pair: (bool(pair[0]), -pair[1].n))
         shown = sum(not reasons for reasons, _ in found) + MOST_OTHERS
         if len(found) > shown:
             notes.append(f"{row.label}: {len(found) - shown} more groups of runs that are not comparable")
         for reasons, group in found[:shown]:
-            entries = [entry(row, column, group, reasons) for column in table.columns.values()]
-            lines.append(Line(keys_of(row, group), group, entries, flags(row, group), row.notes, reasons))
+            entries = [make_entry(row, column, group, reasons) for column in table.columns.values()]
+            keys = [row.label, " ".join([group.model, *format_settings(group.label_settings)])]
+            lines.append(Line(keys, group, entries, list_flags(row, group), row.notes, reasons))
         if not found:
-            entries = [entry(row, column, None, []) for column in table.columns.values()]
-            lines.append(Line([row.label, ""], None, entries, flags(row, None), row.notes))
+            entries = [make_entry(row, column, None, []) for column in table.columns.values()]
+            lines.append(Line([row.label, ""], None, entries, list_flags(row, None), row.notes))
     return View(table.name, ["", "runs"], list(table.columns.values()), lines, notes, compared=True)
 
 
-def about(match: Conditions | None, group: Group) -> bool:
-    """Whether the runs of a group meet the conditions of a row or claim."""
+def concerns(match: Conditions | None, group: Group) -> bool:
+    """Tell whether a row or claim with these conditions is about the runs of a group."""
     return match is not None and fits(match, group.runs[0].content, group.runs[0].config)
 
 
-def against(protocol: Conditions, match: Conditions | None, group: Group) -> list[str]:
-    """Why runs of a group are not comparable with numbers of this protocol; [] where they are."""
+def list_mismatches(protocol: Conditions, match: Conditions | None, group: Group) -> list[str]:
+    """Say in what the runs of a group differ from the protocol of published numbers; [] where they are comparable."""
     run = group.runs[0]
-    asked: dict[str, Any] = {**protocol, **(match or {})}
-    reasons = [mismatch(name, want, run.content, run.config) for name, want in protocol.items()]
-    limited = [name for name in LIMITS if name not in asked and name in run.settings]
-    return [*filter(None, reasons), *told({name: run.settings[name] for name in limited})]
+    reasons = [describe_mismatch(name, want, run.content, run.config) for name, want in protocol.items()]
+    named = protocol.keys() | (match or {}).keys()
+    limits = {name: run.settings[name] for name in LIMITS if name not in named and name in run.settings}
+    return [*filter(None, reasons), *format_settings(limits)]
 
 
-def mismatch(name: str, want: Any, content: Mapping[str, Any], config: Any) -> str:
-    """How a run misses a condition, in words; "" where it meets it."""
+def describe_mismatch(name: str, want: Value, content: Mapping[str, object], config: Mapping[str, object]) -> str:
+    """Say how a run misses a condition; "" where it meets it."""
     if fits({name: want}, content, config):
         return ""
-    have: Any = content if "." not in name else config
-    for part in name.split("."):
-        have = have.get(part) if isinstance(have, Mapping) else None
+    have = find_nested(config if "." in name else content, name)
     unit = {"epochs": "epochs", "n_train": "training images"}.get(name)
     if unit and isinstance(have, int) and isinstance(want, int):
         return f"{have:,} of {want:,} {unit}" if have < want else f"{have:,} {unit}, published {want:,}"
@@ -147,40 +149,35 @@ def mismatch(name: str, want: Any, content: Mapping[str, Any], config: Any) -> s
     return f"{name}={have}" if want is None else f"{name}={have}, published {want}"
 
 
-def keys_of(row: Row, group: Group) -> list[str]:
-    """The row's label, and which of our groups this is."""
-    return [row.label, " ".join([str(group.model), *told(group.telling)])]
-
-
-def flags(row: Row, group: Group | None) -> list[str]:
-    """What a reader must know before believing a row."""
+def list_flags(row: Row, group: Group | None) -> list[str]:
+    """List what a reader must know before believing a row."""
     found = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
-    return found + (stale(group) if group else [])
+    return found + (flag_stale(group) if group else [])
 
 
-def stale(group: Group) -> list[str]:
-    """How many runs of a group are of other code than today's."""
+def flag_stale(group: Group) -> list[str]:
+    """Say how many runs of a group were made by other code than today's; [] for none."""
     return [f"stale: {group.stale} of {group.n}"] if group.stale else []
 
 
-def entry(row: Row, column: Column, group: Group | None, reasons: Sequence[str]) -> Entry:
-    """One number of a row, with its verdict where it has a margin and a better side."""
+def make_entry(row: Row, column: Column, group: Group | None, reasons: Sequence[str]) -> Entry:
+    """Make the entry of a row for a column; `reasons` say why the group is not comparable."""
     published, printed = row.values.get(column.metric), row.printed.get(column.metric, "")
     if published is not None:
-        text = number(published, column)
+        text = format_number(published, column)
         std = row.std.get(column.metric)
-        printed = printed or (f"{text} ± {number(std, column)}" if std is not None else text)
+        printed = printed or (f"{text} ± {format_number(std, column)}" if std is not None else text)
         printed += f" (n = {row.n})" if row.n and std is not None else ""
     values = [value * column.scale for value in group.values(column.metric)] if group else []
-    verdict = verdict_of(column, values, published, reasons) if row.match else None
+    verdict = judge_entry(column, values, published, reasons) if row.match else None
     verdict = NO_RUN if verdict and group is None else verdict
     return Entry(column, values, published, printed, verdict)
 
 
-def verdict_of(
+def judge_entry(
     column: Column, values: Sequence[float], published: float | None, reasons: Sequence[str]
 ) -> Verdict | None:
-    """The verdict on a number; None for a column that is not judged."""
+    """Judge our values against a published number; None for a column without a margin or a better side."""
     margin = column.margin if column.margin is not None else MARGIN if column.scale == 100 else None
     if published is None or column.better == "none" or margin is None or not column.has_counterpart:
         return None
@@ -188,35 +185,36 @@ def verdict_of(
         return Verdict("not measured")
     if reasons:
         return Verdict("not comparable", ", ".join(reasons))
-    return judge(values, published, margin=margin, better=column.better)
+    return judge_match(values, published, margin=margin, better=column.better)
 
 
-def general_view(groups: Sequence[Group], name: str = "All runs") -> View:
-    """A row for every group, and the columns that any of them has a number for."""
+def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
+    """Build a table with a row for every group, and the columns that any group has a number for."""
     longest = max((seconds for group in groups for seconds in group.values("time/fit_seconds")), default=0)
     known = (*GENERAL[:-1], GENERAL[-1] if longest >= 3600 else MINUTES)
-    columns = [column for column in known if any(measured(group, column) for group in groups)]
+    columns = [column for column in known if any(list_values(group, column) for group in groups)]
     lines = []
     for group in groups:
-        row = [Entry(column, [column.scale * value for value in measured(group, column)]) for column in columns]
-        data = str(group.data) if group.task == "multiclass" else f"{group.data}, {group.task}"
-        settings = {key: value for key, value in group.differing.items() if key != "data.limit_train"}
+        entries = [Entry(column, [column.scale * value for value in list_values(group, column)]) for column in columns]
+        data = group.data if group.task == "multiclass" else f"{group.data}, {group.task}"
+        settings = {key: value for key, value in group.differing_settings.items() if key != "data.limit_train"}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
-        keys = [str(group.model), data, " ".join(told(settings)), *counts, str(group.protocol)]
-        lines.append(Line(keys, group, row, stale(group)))
+        keys = [group.model, data, " ".join(format_settings(settings)), *counts, group.protocol]
+        lines.append(Line(keys, group, entries, flag_stale(group)))
     heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
     return View(name, heads, columns, lines)
 
 
-def across_view(groups: Sequence[Group]) -> View | None:
-    """Each network's test error on every data set, and the mean of them, best first; None where there is one set.
+def build_across_view(groups: Sequence[Group]) -> View | None:
+    """Build a table of each network's test error on every data set and their mean; None where there is one data set.
 
-    Of several groups of a network on a set, that with most runs counts; a network that lacks a set has no mean.
+    The best mean comes first. Where a network has several groups on a data set, the one with most runs counts; a
+    network that lacks a data set has no mean.
     """
     found: dict[str, dict[str, Group]] = {}
     for group in sorted(groups, key=lambda group: -group.n):
         if group.task == "multiclass" and group.values("test/error"):
-            found.setdefault(str(group.model), {}).setdefault(str(group.data), group)
+            found.setdefault(group.model, {}).setdefault(group.data, group)
     sets = sorted({data for by_data in found.values() for data in by_data})
     if len(sets) < 2:
         return None
@@ -234,33 +232,36 @@ def across_view(groups: Sequence[Group]) -> View | None:
     return View("Across data sets", ["model"], [mean, *columns], lines, [note])
 
 
-def measured(group: Group, column: Column) -> list[float]:
-    """A group's numbers for a column; an error is one only where an image has one class."""
+def list_values(group: Group, column: Column) -> list[float]:
+    """Return a group's numbers for a column; only a multi-class task has an error."""
     if column.metric.endswith("/error") and group.task != "multiclass":
         return []
     return group.values(column.metric)
 
 
-def comparable(published: Published, groups: Sequence[Group]) -> list[Group]:
-    """The groups that meet the protocol of a table with a row about them, for the figures; all where none does."""
+def select_comparable(published: Published, groups: Sequence[Group]) -> list[Group]:
+    """Select the groups for a study's figures: those that follow its protocol, or all where none does.
+
+    A group follows it by meeting the protocol of the study, or that of a table with a row about the group.
+    """
     found = [
         group
         for group in groups
         if any(
-            about(row.match, group) and not against(table.protocol, row.match, group)
+            concerns(row.match, group) and not list_mismatches(table.protocol, row.match, group)
             for table in published.tables
             for row in table.rows
         )
-        or not against(published.protocol, None, group)
+        or not list_mismatches(published.protocol, None, group)
     ]
     return found or list(groups)
 
 
-def settled(view: View) -> list[Verdict]:
-    """One verdict for each judged number of a study's table: that of the comparable group with the most seeds."""
+def collect_verdicts(view: View) -> list[Verdict]:
+    """Collect one verdict for each judged number of a study's table: the first, of the best comparable group."""
     first: dict[tuple[str, str], Verdict] = {}
     for line in view.lines:
-        for each in line.entries:
-            if each.verdict:
-                first.setdefault((line.keys[0], each.column.metric), each.verdict)
+        for entry in line.entries:
+            if entry.verdict:
+                first.setdefault((line.keys[0], entry.column.metric), entry.verdict)
     return list(first.values())

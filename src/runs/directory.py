@@ -35,7 +35,7 @@ SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES)))
 FOLDERS = {  # of a run directory, with the names of what a run writes there
     "checkpoints": r"\.?(last|best)\.ckpt(\.\d+\.tmp)?",
     "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
-    "tensorboard": r"events\.out\.tfevents\..*",
+    "tensorboard": r"events\.out\.tfevents\..*|hparams\.yaml",
     "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
 }
 

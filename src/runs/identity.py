@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.fields import default_of
+from ..config.fields import neutral_of
 from ..config.model import ModelConfig
 from ..config.run import TrainConfig
 
@@ -24,7 +24,7 @@ def identity(config: Any, prefix: str = "") -> dict[str, Any]:
         value = getattr(config, f.name)
         if is_dataclass(value):
             leaves |= identity(value, f"{prefix}{f.name}.")
-        elif f.metadata["identity"] and value != default_of(f):
+        elif f.metadata["identity"] and value != neutral_of(f):
             leaves[prefix + f.name] = value
     return leaves
 

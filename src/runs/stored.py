@@ -1,9 +1,13 @@
 """What a run directory stores of its configuration, read again."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..cli.plugins import load_plugins
+from ..config.choices import Choice, find_choice, group_fields
+from ..config.fields import neutral_of
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..zoo.registry import row
@@ -31,11 +35,42 @@ def restored(stored: Any) -> Any:
     from omegaconf import OmegaConf
 
     content: Any = OmegaConf.to_container(stored)
+    load_plugins(content.get("plugins", []))
     schema = OmegaConf.structured(TrainConfig)
     schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))
+    for group in ("data", "task", "optim"):
+        kind = find_choice(group, content[group]["name"])
+        schema[group] = OmegaConf.structured(kind)
+        content[group] = own_settings(kind, content[group])
+    content["logger"] = loggers_of(content["logger"])
+    schema.logger = {name: OmegaConf.structured(find_choice("logger", name)) for name in content["logger"]}
     once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
     once |= {"preflight": "check", "preflight_memory": None, "test": True}
     return OmegaConf.merge(schema, content, once)
+
+
+def own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a choice without those of other choices, which runs of earlier versions stored too.
+
+    Raises UserError where such a setting would have made a difference.
+    """
+    own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    others = group_fields(kind.config_group)
+    for name in stored.keys() - own:
+        other = others.get(name)
+        if other is None or (other.metadata["identity"] and stored[name] != neutral_of(other)):
+            raise UserError(
+                f"{kind.config_group}.{name}={stored[name]}: {kind.config_group}={kind.choice} has no such setting"
+            )
+    return {name: value for name, value in stored.items() if name in own}
+
+
+def loggers_of(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's loggers by name; earlier versions had one, with the settings of W&B beside its name."""
+    if "name" not in stored:
+        return stored
+    name = stored.pop("name")
+    return {name: stored if name == "wandb" else {}}
 
 
 def find_checkpoint(path: Path) -> Path:

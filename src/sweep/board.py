@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..runs.results import watch_metrics
-from ..tasks.table import HEADLINES
+from ..tasks.table import row_of
 from ..text import duration, table
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def told(job: "Job") -> str:
     if job.state == "done":
         split = "test" if job.results["status"] == "finished" else "val"
         metrics = job.results["metrics"]
-        score = next((metrics[f"{split}/{name}"] for name in HEADLINES if f"{split}/{name}" in metrics), None)
+        score = metrics.get(f"{split}/{row_of(job.results['task']).headline}")
         return (job.reason or "done") + ("" if score is None else f", {split} {score:.4f}")
     return f"{job.state}: {job.reason}" if job.reason else job.state
 
@@ -92,7 +92,7 @@ def row(job: "Job") -> list[str]:
         last = next(reversed(watch_metrics(job.path / "metrics.csv")), {})
     elif job.state == "done":
         last = {"epoch": job.results["epochs"], **job.results["metrics"]}
-    value = next((last[f"val/{name}"] for name in HEADLINES if last.get(f"val/{name}") is not None), None)
+    value = last.get(f"val/{row_of(job.config.task.name).headline}")
     epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
     spent = duration(seconds) if job.state in ("running", "done") else ""

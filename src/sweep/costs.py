@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.run import TrainConfig
-from ..data.build import build_data
 from ..errors import UserError
-from ..machine.hardware import NODE_GPUS
+from ..machine.ranks import NODE_GPUS
 from ..tasks.build import build_network, build_task
 
 ELSEWHERE = NODE_GPUS in os.environ  # the jobs will run on other machines than this one
@@ -51,18 +50,11 @@ def alike(config: TrainConfig) -> str:
 
 
 def load(config: TrainConfig) -> Any:
-    """The data as a run has them."""
-    from ..models.pretrained.weights import locate, read
+    """Load the data as a run has them."""
+    from ..training.assemble import load_data, read_initial_weights
 
-    weights = config.model.weights and read(locate(config.model.weights, config.model.name))
-    return build_data(
-        config.data,
-        task=config.task.name,
-        seed=config.seed,
-        accumulate=config.trainer.accumulate,
-        devices=config.trainer.devices or 1,
-        normalization=weights.normalization if weights else None,
-    )
+    weights = read_initial_weights(config)
+    return load_data(config, weights.normalization if weights else None)
 
 
 def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cost:
@@ -71,11 +63,11 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
 
     from ..machine.memory import free_bytes
     from ..models.complexity import count_parameters
-    from ..training.assemble import count, fitting
+    from ..training.assemble import count, estimate_memory
 
     with torch.device("meta"):
         model = build_network(config, data.info, data.normalization)
-    macs = count(config, model, data.info)
+    macs = count(config, model, data)
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
     result.note = unlike_study(result.parameters, config)
@@ -83,7 +75,7 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
     if config.preflight_memory is not None:
         free = int(1e9 * config.preflight_memory)
     try:
-        result.step_bytes = fitting(config, model, data.info, free)[0].total
+        result.step_bytes = estimate_memory(config, model, data.info, free)[0].total
         if measured:
             result.step_seconds = step_seconds(config, data, macs)
     except UserError as error:
@@ -93,11 +85,11 @@ def cost(config: TrainConfig, data: Any, sharing: int, *, measured: bool) -> Cos
 
 def unlike_study(parameters: int, config: TrainConfig) -> str:
     """What the experiment's study printed instead of so many parameters; "" where it is the same, but for rounding."""
-    from ..report.published import printed
+    from ..report.published import find_printed_number
     from ..runs.identity import plain
 
     facts = {"model": config.model.name, "data": config.data.name, "task": config.task.name}
-    value, column = printed(config.experiment_name, "params", facts, plain(config)) or (None, None)
+    value, column = find_printed_number(config.experiment_name, "params", facts, plain(config)) or (None, None)
     if value is None or column is None or round(column.scale * parameters, column.digits) == value:
         return ""
     return f"{config.model.name} has {parameters:,} parameters; its study printed {value:,g} ({column.title})."
@@ -141,7 +133,7 @@ def step_seconds(config: TrainConfig, data: Any, macs: int) -> float:
         model = build_network(config, data.info, data.normalization)
         if trainer.channels_last:
             model.to(memory_format=torch.channels_last)
-        runner = build_trainer(config, keeper=None, loggers=[])
+        runner = build_trainer(config)
         runner.callbacks.append(Stopwatch())  # type: ignore[attr-defined]
         runner.fit(build_task(config, model, data.info), data)
     finally:

@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from ..cli.compose import typed, with_task
+from ..cli.compose import complete, typed
 from ..cli.console import say
 from ..cli.messages import sentence
 from ..errors import UserError
@@ -122,9 +122,9 @@ class Jobs(Launcher):
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf, open_dict, read_write
 
-        from ..training.settle import placed
+        from ..training.settle import place
 
-        job = Job(number=number, words=with_task(words))
+        job = Job(number=number, words=complete(words))
         try:
             config = self.loader.load_sweep_config(self.config, job.words)
             with open_dict(config):
@@ -133,8 +133,7 @@ class Jobs(Launcher):
             root, subdir = config.hydra.sweep.dir, config.hydra.sweep.subdir  # resolved while Hydra's node is there
             with read_write(config), open_dict(config):
                 del config["hydra"]
-            job.config = typed(config)
-            job.exact = placed(job.config, Path(root, subdir), subdir)
+            job.config, job.exact = place(typed(config), Path(root, subdir), subdir)
         except Exception as error:
             job.end("failed", sentence(error, job.words))
             return job

@@ -70,10 +70,11 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
 
 def locate(job: Job) -> None:
     """Find a job's run directory and devices; a finished run is done. UserError where a half-done one cannot go on."""
-    from ..training.settle import located
+    from ..training.settle import find_run
 
-    config, job.run, _ = located(job.config, job.exact, job.words)
-    job.config, job.devices = config, config.trainer.devices or 1
+    settled, job.run = find_run(job.config, job.exact, job.words)
+    job.config = config = settled.config
+    job.devices = config.trainer.devices or 1
     job.on_gpu = config.trainer.accelerator == "gpu"
     results = None if config.fresh else job.run.results()
     if results:
@@ -108,14 +109,14 @@ def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any
 
 def disk(found: Survey) -> str:
     """What is wrong where the checkpoints will not fit on a disk; "" where they will."""
-    from ..machine.memory import OPTIMIZER_STATES, size
+    from ..machine.memory import size
 
     needed: dict[int, int] = {}
     places: dict[int, Path] = {}
     for job in found.jobs:
         if job.state == "waiting" and job.number in found.costs and not (job.path / "checkpoints/last.ckpt").exists():
             config, taken = job.config, found.costs[job.number]
-            copies = 1 + OPTIMIZER_STATES[config.optim.name] + (config.optim.ema > 0)
+            copies = 1 + config.optim.states + (config.optim.ema > 0)
             files = 2 if taken.evaluated else 1  # best.ckpt, too
             place = next(folder for folder in job.path.absolute().parents if folder.exists())
             device = place.stat().st_dev

@@ -26,6 +26,7 @@ from ..config.run import TrainConfig
 from ..config.search import HpoConfig
 from ..errors import UserError
 from ..runs.results import watch_metrics
+from ..tasks.table import row_of
 from .board import OPEN, Board
 from .jobs import Job, apart
 from .search_report import conclude, rounded, word
@@ -311,4 +312,4 @@ def held_alone(folder: Path) -> Iterator[None]:
 
 def headline(config: TrainConfig) -> str:
     """The validation metric that a task is about."""
-    return "val/accuracy" if config.task.name == "multiclass" else "val/map"
+    return f"val/{row_of(config.task.name).headline}"

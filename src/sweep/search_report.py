@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import write_atomic, write_rows
 from ..runs.stored import command_line
-from ..tasks.table import TITLES
+from ..tasks.table import title_of
 from ..text import quoted, table
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def value_of(trial: "FrozenTrial") -> float:
 def in_words(metric: str) -> str:
     """Such as "val accuracy" of val/accuracy."""
     split, _, name = metric.partition("/")
-    return f"{split} {TITLES.get(name, name)}"
+    return f"{split} {title_of(name)}"
 
 
 def experiment(fixed: Sequence[str], point: dict[str, Any], launcher: "Jobs", header: Sequence[str]) -> str:
@@ -147,7 +147,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    from ..report.render.plot import GRID, INK, SOFT, style
+    from ..report.render.plot import GRID, INK, SOFT, use_style
 
     best, shares, columns = study.best_trial, importances(study, names), min(3, len(names))
     lines = 1 + math.ceil(len(names) / columns)
@@ -156,7 +156,7 @@ def draw(study: "Study", trials: Sequence["FrozenTrial"], names: Sequence[str], 
     complete = [t for t in trials if t.state.name == "COMPLETE"]
     choose = min if study.direction.name == "MINIMIZE" else max
     so_far = [choose(value_of(t) for t in complete[: i + 1]) for i in range(len(complete))]
-    with style():
+    with use_style():
         colours = {INK: "#1b1f24", SOFT: "#59636e", GRID: "#d9dee3"}
         settings = {k: colours[v] for k, v in matplotlib.rcParams.items() if isinstance(v, str) and v in colours}
         with matplotlib.rc_context(settings):

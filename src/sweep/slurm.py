@@ -25,7 +25,7 @@ from hydra.core.utils import JobReturn
 from ..cli.console import variable
 from ..cli.messages import sentence
 from ..errors import UserError
-from ..machine.hardware import NODE_GPUS
+from ..machine.ranks import NODE_GPUS
 from .board import Board
 from .jobs import Job, failed_since, held, last_words
 from .launcher import Jobs

@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from ..data.info import DatasetInfo
-from ..models.fold import folded
+from ..models.fold import fold_batchnorm
 from ..optim.schedule import set_rate
 from .graph import CapturedStep
+from .table import row_of
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def evaluator(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
     A copy in bfloat16 is faster than autocast, which would cast the weights anew with every batch.
     """
     dtype = torch.bfloat16 if precision.startswith("bf16") else next(model.parameters()).dtype
-    copy = folded(model, dtype)
+    copy = fold_batchnorm(model, dtype)
 
     def logits(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
@@ -63,11 +64,11 @@ class Task(LightningModule):
     is not all of it. With `fold` a classifier is validated with BatchNorm folded into its convolutions, in the
     precision of the training; the final test never is. With `graph` a step is one CUDA graph (src/tasks/graph.py): the
     task's `compute`, the backward pass and the update. Nothing is logged inside an epoch; `epoch_metrics` holds the
-    numbers of the last one, by names such as "val/loss". By the validation metric `headline` the best epoch is
-    chosen; higher is better.
+    numbers of the last one, by names such as "val/loss". The best epoch is chosen by the validation metric
+    `headline`.
     """
 
-    headline: str
+    name: str  # of its row in the table of tasks
     train_metrics: Metric  # of the running epoch; its states are sums over all processes
     seen: int  # test samples of all processes
 
@@ -101,6 +102,11 @@ class Task(LightningModule):
             learn(model, 1.0)  # what ever learns is what the optimizer gets
         self.epoch_metrics: dict[str, float] = {}
         self.resumed: dict[str, Any] = {}
+
+    @property
+    def headline(self) -> str:
+        """The metric of the validation that chooses the best epoch; higher is better."""
+        return row_of(self.name).headline
 
     def compute(self, *batch: Any) -> tuple[Tensor, Any]:
         """The task's pure step: the loss [] of a batch, and what the metrics are counted from."""

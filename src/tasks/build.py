@@ -1,63 +1,117 @@
-"""Tasks: what is learned, its loss and its metrics, as LightningModules."""
+"""Build what a choice of a task stands for: the network, and the LightningModule that trains it."""
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.choices import builder_of
 from ..config.run import TrainConfig
-from ..config.task import DETECTION
+from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multilabel
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..data.info import DatasetInfo
+    from ..models.pretrained.reading import Pretrained
     from .base import Task
+
+ALL = 1000  # more parts than any backbone has
+LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
 
 
 def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
-    """The network that this task trains: a classifier, or a detector on the same backbone."""
-    if config.task.name in DETECTION:
-        from ..models import detection
+    """Build the network that this task trains: a classifier, or a detector on the same backbone.
 
-        return detection.build(config.model, config.task, config.data, info, normalization)
+    Unless the task says otherwise, a detector's backbone that comes with weights keeps its BatchNorm and its first two
+    parts, as in torchvision; any other learns as a whole. Raises UserError for a backbone that gives no pyramid.
+    """
     from ..models.build import build_model
 
-    return build_model(config.model, info)
+    classifier, task, pretrained = build_model(config.model, info), config.task, config.model.weights is not None
+    if not isinstance(task, FindsObjects):
+        return classifier
+    from ..models.backbone import get_backbone
+    from ..models.detection import make_detector
+
+    longer: int | None = getattr(config.data, "max_size", None)
+    return make_detector(
+        backbone=get_backbone(classifier, config.model.name),
+        name=config.model.name,
+        kind=task.detector,
+        num_classes=info.num_classes + 1,
+        freeze_batchnorm=pretrained if task.freeze_batchnorm is None else task.freeze_batchnorm,
+        trainable_stages=task.trainable_stages if task.trainable_stages is not None else (3 if pretrained else ALL),
+        image_size=info.image_size,
+        max_size=longer or round(info.image_size * LONGER),
+        mean=normalization["mean"],
+        std=normalization["std"],
+        score_threshold=task.score_threshold,
+        box_samples=task.box_samples,
+    )
+
+
+def load_initial_weights(
+    config: TrainConfig, network: "nn.Module", pretrained: "Pretrained", *, path: Path, classes: Sequence[str]
+) -> str:
+    """Copy initial weights into a network of this task, and return a sentence on which.
+
+    Raises UserError where they are those of another network.
+    """
+    from ..models.pretrained.detection import load_detector
+    from ..models.pretrained.weights import check_network, load_weights
+
+    load = load_detector if isinstance(config.task, FindsObjects) else load_weights
+    sentence = load(network, pretrained, path=path, classes=classes)
+    check_network(pretrained, config.model, path)
+    return sentence
 
 
 def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
-    """The LightningModule that trains this network on this data as the configuration says."""
+    """Build the LightningModule that trains this network on this data as the configuration says."""
+    task, common = config.task, common_settings(config, model)
+    if isinstance(task, FindsObjects):
+        from .detection import DetectionTask
+
+        masks = isinstance(task, InstanceSegmentation)
+        return DetectionTask(detector=task.detector, masks=masks, evaluator=task.evaluator, **common)
+    common |= {"fold": config.trainer.fold, "graph": config.trainer.graph == "full"}
+    match task:
+        case Multiclass():
+            from .classification import ClassificationTask
+
+            smoothing, flip = task.label_smoothing, task.test_flip
+            return ClassificationTask(num_classes=info.num_classes, label_smoothing=smoothing, test_flip=flip, **common)
+        case Multilabel():
+            from .multilabel import MultilabelTask, build_loss
+
+            loss = build_loss(
+                task.loss,
+                gamma_negative=task.gamma_negative,
+                gamma_positive=task.gamma_positive,
+                margin=task.margin,
+            )
+            return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
+    built: Task = builder_of(task)(task, num_classes=info.num_classes, **common)
+    return built
+
+
+def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
+    """Return the settings that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
     from ..optim.schedule import plateau, rate_at
 
-    optim, finetune, task = config.optim, config.finetune, config.task
+    optim, finetune = config.optim, config.finetune
     learn = partial(set_learning, finetune=finetune.name, freeze_batchnorm=finetune.freeze_batchnorm)
     follows_validation = optim.schedule == "plateau"
-    monitored = (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ())
-    common: dict[str, Any] = {
+    fused = finetune.name != "gradual"
+    return {
         "model": model,
-        "optimizer": partial(
-            build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=finetune.name != "gradual"
-        ),
+        "optimizer": partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=fused),
         "rate": None if follows_validation else partial(rate_at, optim),
         "plateau": partial(plateau, optim) if follows_validation else None,
-        "monitored": monitored,
+        "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,
         "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,
     }
-    if task.name in DETECTION:
-        from .detection import DetectionTask
-
-        return DetectionTask(detector=task.detector, evaluator=task.evaluator, **common)
-    common |= {"fold": config.trainer.fold, "graph": config.trainer.graph == "full"}
-    if task.name == "multilabel":
-        from .multilabel import MultilabelTask, build_loss
-
-        numbers = {name: getattr(task, name) for name in ("gamma_negative", "gamma_positive", "margin")}
-        loss = build_loss(task.loss, **numbers)
-        return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
-    from .classification import ClassificationTask
-
-    return ClassificationTask(
-        num_classes=info.num_classes, label_smoothing=task.label_smoothing, test_flip=task.test_flip, **common
-    )

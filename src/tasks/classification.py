@@ -82,7 +82,7 @@ def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 class ClassificationTask(Task):
     """Trains a network to name one class an image, and counts how well it does."""
 
-    headline = "accuracy"
+    name = "multiclass"
     train_metrics: ClassificationMetrics
 
     def __init__(

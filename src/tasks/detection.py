@@ -71,13 +71,16 @@ class DetectionTask(Task):
     Photos are judged one by one: in a batch, the padding to the largest would change the numbers a little.
     """
 
-    headline = "map"
+    name = "detection"
     train_metrics: Losses
 
-    def __init__(self, *, detector: str, evaluator: str = "faster_coco_eval", **common: Any) -> None:
-        """`common`: see Task."""
+    def __init__(
+        self, *, detector: str, masks: bool = False, evaluator: str = "faster_coco_eval", **common: Any
+    ) -> None:
+        """`masks`: the detector finds masks too, and is judged by them. `common`: see Task."""
         super().__init__(**common)
-        self.masks = detector == "mask_rcnn"
+        self.name = "instance_segmentation" if masks else "detection"
+        self.masks = masks
         self.evaluator = evaluator
         self.train_metrics = Losses(LOSSES[detector])
         self.collected: dict[str, list[tuple[int, list[dict[str, Any]]]]] = {}

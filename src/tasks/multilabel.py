@@ -45,7 +45,7 @@ class MultilabelTask(Task):
     its weights (``adopt``), and 0.5 where there was no validation. mAP needs no threshold, and is the headline.
     """
 
-    headline = "map"
+    name = "multilabel"
     train_metrics: RunningCounts
 
     def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:

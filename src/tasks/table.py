@@ -1,8 +1,16 @@
-"""The tasks' metrics by name: titles and headlines. Imports no torch."""
+"""The tasks: a row each, with all that others must know of it. Imports no torch.
 
+A row says by which metric of the validation the best epoch is chosen and a report is headed, what its metrics are
+called, of what of the network multiply-adds and memory are counted, and what it draws.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
-TITLES = {  # of all metrics, in a table's order
+from ..config.choices import find_choice
+from ..text import unknown
+
+COCO = {
     "map": "mAP",
     "map_50": "mAP at IoU 0.50",
     "map_75": "mAP at IoU 0.75",
@@ -16,27 +24,9 @@ TITLES = {  # of all metrics, in a table's order
     "mar_medium": "mean recall, medium objects",
     "mar_large": "mean recall, large objects",
 }
-
-
-TITLES |= {f"mask_{name}": f"mask {title.replace('box', 'mask')}" for name, title in TITLES.items()}
-
-
-TITLES |= {
-    "accuracy": "accuracy",
-    "accuracy_flip": "with flip",
-    "exact": "exact match",
-    "precision": "macro P",
-    "recall": "macro R",
-    "f1": "macro F1",
-    "precision_all": "macro P, all classes",
-    "recall_all": "macro R, all classes",
-    "f1_all": "macro F1, all classes",
-    "micro_precision": "micro P",
-    "micro_recall": "micro R",
-    "micro_f1": "micro F1",
-    "classes_with_positives": "classes that occur",
-    "threshold": "threshold",
-    "top5": "top-5",
+COCO_MASKS = {f"mask_{name}": f"mask {title.replace('box', 'mask')}" for name, title in COCO.items()}
+MACRO = {"precision": "macro P", "recall": "macro R", "f1": "macro F1"}
+DETECTOR_LOSSES = {
     "loss": "loss",
     "loss_objectness": "loss, is it an object",
     "loss_rpn_box_reg": "loss, proposed boxes",
@@ -48,10 +38,91 @@ TITLES |= {
 }
 
 
-HEADLINES = ("map", "mask_map", "accuracy", "f1")  # of a sweep's table; the first that there is, is what it is about
+@dataclass(frozen=True)
+class TaskRow:
+    """A task as the rest of the project sees it."""
+
+    name: str
+    headline: str  # the metric that chooses the best epoch and heads a table; higher is better
+    titles: dict[str, str]  # of the metrics, in a table's order
+    single: bool = False  # an image has one class, so that 1 - accuracy is an error rate
+    counted: str = ""  # the submodule whose multiply-adds and memory are counted; "": the network
+    counted_in_words: str = ""  # what is said of that
+    draws: bool = False  # a contact sheet after each validation
+    alike: bool = True  # the images of a batch have one size, so that a step may become a CUDA graph
+    lower_is_better: frozenset[str] = field(default_factory=lambda: frozenset({"loss"}))
+
+
+ROWS: dict[str, TaskRow] = {}
+
+
+def register_row(row: TaskRow) -> None:
+    """Add a task's row; ValueError where its name is taken."""
+    if ROWS.get(row.name, row) is not row:
+        raise ValueError(f"task {row.name!r} has a row already; there are: {', '.join(ROWS)}")
+    ROWS[row.name] = row
+
+
+DETECTOR: dict[str, Any] = {
+    "counted": "backbone",
+    "counted_in_words": " (of a detector, the backbone and its pyramid alone)",
+    "draws": True,
+    "alike": False,
+    "lower_is_better": frozenset(DETECTOR_LOSSES),
+}
+register_row(
+    TaskRow(
+        "multiclass",
+        "accuracy",
+        {"accuracy": "accuracy", "accuracy_flip": "with flip", **MACRO, "top5": "top-5", "loss": "loss"},
+        single=True,
+    )
+)
+register_row(
+    TaskRow(
+        "multilabel",
+        "map",
+        {
+            "map": "mAP",
+            "accuracy": "accuracy",
+            "exact": "exact match",
+            **MACRO,
+            **{f"{name}_all": f"{title}, all classes" for name, title in MACRO.items()},
+            "micro_precision": "micro P",
+            "micro_recall": "micro R",
+            "micro_f1": "micro F1",
+            "classes_with_positives": "classes that occur",
+            "threshold": "threshold",
+            "loss": "loss",
+        },
+        draws=True,
+    )
+)
+register_row(TaskRow("detection", "map", COCO | DETECTOR_LOSSES, **DETECTOR))
+register_row(TaskRow("instance_segmentation", "mask_map", COCO | COCO_MASKS | DETECTOR_LOSSES, **DETECTOR))
+
+
+def row_of(task: str) -> TaskRow:
+    """Return the row of this task; an unknown one raises UserError with the list."""
+    if task not in ROWS:
+        find_choice("task", task)
+        raise ValueError(unknown("task", task, ROWS))
+    return ROWS[task]
+
+
+def headlines(tasks: list[str]) -> list[str]:
+    """Return the headline metrics of some tasks, each once, in the order of the table."""
+    return list(dict.fromkeys(row.headline for row in ROWS.values() if row.name in tasks))
+
+
+def title_of(metric: str) -> str:
+    """Return what a metric is called, whatever its task; its own name where no task has it."""
+    return next((row.titles[metric] for row in ROWS.values() if metric in row.titles), metric)
 
 
 def objective(results: dict[str, Any]) -> float | None:
-    """What a search over settings looks at: the validation headline, never the test's; None where there is none."""
-    metrics = results.get("metrics", {})
-    return next((metrics[f"val/{name}"] for name in HEADLINES if f"val/{name}" in metrics), None)
+    """Return what a search looks at: the headline metric of the validation, never the test's; None without one."""
+    if "metrics" not in results:  # it failed, or nothing was trained
+        return None
+    value: float | None = results["metrics"].get(f"val/{row_of(results['task']).headline}")
+    return value

@@ -1,20 +1,108 @@
 """Put a run together: data, network, task, and whether they fit this machine."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning import seed_everything
 from torch import nn
 
 from ..config.run import TrainConfig
-from ..config.task import DETECTION
+from ..data.base import DataModule
+from ..data.build import build_data
 from ..data.info import DatasetInfo
 from ..errors import UserError
 from ..machine.memory import Estimate, check, free_bytes, in_words, step_bytes
-from ..models.complexity import count_macs
+from ..models.complexity import count_macs, count_parameters
+from ..models.pretrained.files import compute_sha256, find_weights
+from ..models.pretrained.reading import Pretrained, read_weights
+from ..models.speednet import fit_to_data
+from ..tasks.base import Task
+from ..tasks.build import build_network, build_task, load_initial_weights
+from ..tasks.table import row_of
+from .settle import Settled
+
+THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A run, put together: what is trained on what.
+
+    ``facts`` are what results.json says of it, known before training; ``notes`` are for a person.
+    """
+
+    settled: Settled
+    data: DataModule
+    network: nn.Module
+    task: Task
+    facts: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.settled.config
+
+
+def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data: DataModule | None = None) -> Assembly:
+    """Build the data, the network with its initial weights, and the task around it; nothing is written.
+
+    With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the weights are left to who loads it.
+    ``data`` spares building the data. Raises UserError for a wrong input.
+    """
+    config = settled.config
+    torch.set_num_threads(config.trainer.threads or THREADS)
+    seed_everything(config.seed, verbose=False)
+    pretrained = None if checkpoint else read_initial_weights(config)
+    normalization = checkpoint["normalization"] if checkpoint else getattr(pretrained, "normalization", None)
+    data = data or load_data(config, normalization)
+    network = build_network(config, data.info, data.normalization)
+    notes = [] if checkpoint else initialize(network, config, pretrained, data)
+    macs = count(config, network, data)
+    task = build_task(config, network, data.info)
+    data.monitored = task.monitored
+    sizes = {f"n_{split}": data.sizes.get(split, 0) for split in ("train", "val", "test")}
+    facts = {"params": count_parameters(network), "macs": macs, **sizes}
+    return Assembly(settled, data, network, task, facts, notes)
+
+
+def read_initial_weights(config: TrainConfig) -> Pretrained | None:
+    """Return the initial weights, if any; UserError where their file is no longer the one that the run is named by."""
+    if not config.model.weights:
+        return None
+    path = find_weights(config.model.weights, config.model.name)
+    if compute_sha256(path) != config.model.weights_sha256:
+        raise UserError(f"model.weights={path}: its content has changed since this run was named by it")
+    return read_weights(path)
+
+
+def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> DataModule:
+    """Load the data that the task learns from; ``normalization`` is the one stored with the weights."""
+    data = build_data(
+        config.data,
+        target=config.task.target,
+        seed=config.seed,
+        accumulate=config.trainer.accumulate,
+        devices=config.trainer.devices or 1,
+        normalization=normalization,
+    )
+    if (few := min(data.sizes.values())) < config.trainer.world:
+        raise UserError(f"a split of {few} images cannot be shared by {config.trainer.world} processes; use fewer")
+    return data
+
+
+def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained | None, data: DataModule) -> list[str]:
+    """Give a network its first weights: those of a file, or those that it takes from the data; return what to say."""
+    if pretrained is None:
+        fit_to_data(network, (batch[0] for batch in data.train_loader()))
+        return []
+    path = find_weights(str(config.model.weights), config.model.name)
+    told = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
+    return [told, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
 
 
 def arrange(config: TrainConfig, model: nn.Module) -> None:
-    """The memory format and the compilation that are asked for, in place: the names of the weights stay."""
+    """Arrange the memory format and the compilation that are asked for, in place: the names of the weights stay."""
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.trainer.graph == "reduce-overhead":
@@ -23,11 +111,11 @@ def arrange(config: TrainConfig, model: nn.Module) -> None:
         model.compile()
 
 
-def count(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> int:
-    """The multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
-    sizes = [*config.data.train_sizes, info.image_size]
+def count(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
+    """Count the multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
+    sizes = data.sides
     try:
-        return [count_macs(counted(config, model), info.channels, size) for size in sizes][-1]
+        return [count_macs(counted_part(config, model), data.info.channels, size) for size in sizes][-1]
     except RuntimeError:
         name, native = config.model.name, config.model.native_size
         raise UserError(
@@ -36,28 +124,30 @@ def count(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> int:
         ) from None
 
 
-def counted(config: TrainConfig, model: nn.Module) -> nn.Module:
-    """What the multiply-adds and the memory are counted of: of a detector the backbone and its pyramid."""
-    return model.get_submodule("backbone") if config.task.name in DETECTION else model
+def counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
+    """Return the part of a network whose multiply-adds and memory are counted."""
+    return model.get_submodule(row_of(config.task.name).counted)
 
 
 def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
-    """What a step will take and what is free, in words; UserError where it does not fit."""
-    return in_words(*fitting(config, model, info))
+    """Say what a step will take and what is free; UserError where it does not fit."""
+    return in_words(*estimate_memory(config, model, info)) + row_of(config.task.name).counted_in_words
 
 
-def fitting(config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int | None = None) -> tuple[Estimate, int]:
-    """What a step will take, and what of `free` (by default, what is free now) each device has [bytes].
+def estimate_memory(
+    config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int | None = None
+) -> tuple[Estimate, int]:
+    """Estimate what a step will take, and what of `free` (by default, what is free now) each device has [bytes].
 
     Raises UserError where it does not fit.
     """
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // trainer.world
-    network = counted(config, model)
+    network = counted_part(config, model)
     settings: dict[str, Any] = {
         "images": (batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
         "precision": trainer.precision,
-        "optimizer": config.optim.name,
+        "optimizer_states": config.optim.states,
         "ema": config.optim.ema > 0,
         "accelerator": trainer.accelerator,
     }

@@ -31,12 +31,21 @@ class AtomicCheckpointIO(CheckpointIO):
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's tensors and plain values; UserError where it is missing, damaged, or holds code."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return upgrade(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: damaged or no checkpoint of ours ({reason}). Start over with fresh=true.") from None
+
+
+def upgrade(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Give the state of the one callback of version 0.1 to those that have its duties now."""
+    states = checkpoint.get("callbacks", {})
+    if (old := states.pop("RunKeeper", None)) is not None:
+        states["Saving"] = {"best": old["best"]}
+        states["History"] = {"epoch_seconds": 0.0, "epoch_batches": 0} | {k: v for k, v in old.items() if k != "best"}
+    return checkpoint
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

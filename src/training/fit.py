@@ -1,132 +1,136 @@
-"""One run from its data to its results.json; imported late, because Lightning takes seconds to import."""
+"""One run from its assembly to its results.json; imported late, because Lightning takes seconds to import."""
 
 import statistics
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer, seed_everything
-from lightning.pytorch.loggers import WandbLogger
-from torch import nn
+from lightning import Trainer
 
 from ..cli.console import say
 from ..cli.messages import sentence
-from ..config.run import TrainConfig
-from ..config.task import DETECTION
-from ..data.build import build_data
-from ..data.info import DatasetInfo
 from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
 from ..machine.hardware import environment, out_of_memory, peak_memory_bytes
-from ..models.complexity import count_parameters
-from ..models.pretrained.detection import load as load_detector
-from ..models.pretrained.weights import check_network, load, locate, read, sha256_of
-from ..models.speednet import fit_to_data
 from ..runs.directory import Run
 from ..runs.identity import config_hash, plain
 from ..runs.results import read_metrics
 from ..runs.stored import command_line
-from ..tasks.base import Task
-from ..tasks.build import build_network, build_task
-from .assemble import arrange, count, memory_needed
+from ..tasks.table import row_of
+from .assemble import Assembly, arrange, memory_needed
 from .checkpoints import load_checkpoint, network_weights
-from .keeper import Interrupted, InterruptedAtOnce, RunKeeper
-from .loggers import build_loggers, close_wandb, readable_name, tags, tell_loggers
+from .finite import Finite
+from .history import History
+from .loggers.base import Identity, RunLogger
+from .loggers.build import build_loggers, readable_name, tags
 from .messages import farewell, opening, summary
+from .pictures import Pictures
+from .progress import Progress, Snapshots
+from .saving import Saving
+from .settle import run_of
+from .stopping import Interrupted, InterruptedAtOnce, Stopping
 from .trainer import build_trainer
 
-THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
+
+@dataclass(frozen=True)
+class Session:
+    """A Trainer and what it works with."""
+
+    trainer: Trainer
+    history: History
+    loggers: list[RunLogger]
+    facts: dict[str, Any]  # the part of results.json that is known before training
 
 
-def fit(config: TrainConfig, run: Run, content: str) -> dict[str, Any]:
-    """Train (or resume), test once (not with test=false), and write what a finished run leaves: results.json, returned.
+def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> dict[str, Any]:
+    """Train, test once (not with test=false), and write what a finished run leaves: results.json, which is returned.
 
-    Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C, once all is
-    saved.
+    `run` is the run directory, by default its own; who calls this holds it. `resume` is the checkpoint that training
+    goes on from. Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C,
+    once all is saved.
     """
-    torch.set_num_threads(config.trainer.threads or THREADS)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    seed_everything(config.seed, verbose=False)
-    resume = None if config.fresh else run.checkpoint_to_resume(config.resume_anyway)
-    weights = locate(config.model.weights, config.model.name) if config.model.weights and not resume else None
-    if weights and sha256_of(weights) != config.model.weights_sha256:
-        raise UserError(f"model.weights={weights}: its content has changed since this run was named by it")
-    pretrained = read(weights) if weights else None
-    data = build_data(
-        config.data,
-        task=config.task.name,
-        seed=config.seed,
-        accumulate=config.trainer.accumulate,
-        devices=config.trainer.devices or 1,
-        normalization=load_checkpoint(resume)["normalization"]
-        if resume
-        else getattr(pretrained, "normalization", None),
-    )
-    if (few := min(data.sizes.values())) < config.trainer.world:
-        raise UserError(f"a split of {few} images cannot be shared by {config.trainer.world} processes; use fewer")
-    model = build_network(config, data.info, data.normalization)
-    notes = []
-    if weights and pretrained:
-        take = load_detector if config.task.name in DETECTION else load
-        notes = [take(model, pretrained, path=weights, classes=data.info.classes)]
-        check_network(pretrained, config.model, weights)
-        notes.append(f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}.")
-    elif not resume:
-        fit_to_data(model, (batch[0] for batch in data.train_loader()))
-    macs = count(config, model, data.info)
-    task = build_task(config, model, data.info)
-    counted_alone = " (of a detector, the backbone and its pyramid alone)" if config.task.name in DETECTION else ""
-    notes.append(f"Memory: {memory_needed(config, model, data.info)}{counted_alone}")
-    if config.fresh:
-        run.clear()  # only now, when the data, the network and their size are known to be right
-    facts = describe(config, run, content, model, data.sizes) | {"macs": macs}
-    data.monitored = task.monitored
-    arrange(config, model)
-    if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
-        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
-    trainer = prepare(config, run, facts, data.info, data.normalization)
-    if trainer.is_global_zero:
-        run.start(config, command_line())
-        say(opening(config, run, facts, model, notes, resumed=resume is not None))
-    ranks.tell("train")
-    try:
+    config, data, task = assembly.config, assembly.data, assembly.task
+    run = run or run_of(assembly.settled)
+    session = prepare(assembly, run, resume)
+    trainer = session.trainer
+
+    with told_failures(session, run, assembly):
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
-        model.load_state_dict(network_weights(tested))
+        assembly.network.load_state_dict(network_weights(tested))
         task.adopt(tested)
         if config.test:
             trainer.test(task, data, verbose=False)
-    except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
-        if not trainer.is_global_zero:
-            sys.exit(0)  # any other code would make Lightning kill rank 0
-        raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
-    except Exception as error:
-        reason = out_of_memory(error) or sentence(error)
-        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-            close_wandb()
-        if trainer.is_global_zero:
-            write_json(run.path / "results.json", facts | {"status": "failed", "reason": reason})
-        raise UserError(reason) from error
-    results = finished(config, run, facts, task, trainer)
+
+    results = collect_results(assembly, run, session)
     if trainer.is_global_zero:
         if config.test:
-            expected = None if config.trainer.limit_test_batches else data.sizes["test"]
-            if expected not in (None, task.seen):
-                raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
-            results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
-            task.write_test_files(run.path, data.info)
-        tell_loggers(trainer, results, task, data.info)
+            write_test(assembly, run, results)
+        for logger in session.loggers:
+            logger.summary(results, confusion=task.confusion() if config.test else None, classes=data.info.classes)
+            logger.finish(failed=False)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
         say(f"{summary(results)}\n{run.path}")
     return results
 
 
-def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The part of results.json that is known before training."""
+def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
+    """Check that the run fits, begin its directory and its loggers, and tell the person and the other processes."""
+    config, network = assembly.config, assembly.network
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    memory = f"Memory: {memory_needed(config, network, assembly.data.info)}"
+    if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
+        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
+    if config.fresh:
+        run.clear()  # only now, when the data, the network and their size are known to be right
+    arrange(config, network)
+    session = begin_session(assembly, run)
+    if session.trainer.is_global_zero:
+        run.start(config, command_line())
+        notes = [*assembly.notes, memory]
+        say(opening(config, run, session.facts, network, notes, resumed=resume is not None))
+    ranks.tell("train")
+    return session
+
+
+def begin_session(assembly: Assembly, run: Run) -> Session:
+    """Build the Trainer, with a callback a concern and the loggers."""
+    config, data = assembly.config, assembly.data
+    facts = describe(assembly, run)
+    loggers = build_loggers(config.logger.values())
+    for logger in loggers:
+        logger.start(identify(assembly, run, facts))
+    history = History(run, batch_size=config.data.batch_size, loggers=loggers)
+    snapshots, stopping = Snapshots(), Stopping()
+    progress = Progress(
+        snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
+    )
+    carried = {
+        "config": plain(config),
+        "info": asdict(data.info),
+        "normalization": data.normalization,
+        "config_hash": run.config_hash,
+        "code_hash": run.code_hash,
+    }
+    minutes = config.trainer.checkpoint_minutes
+    saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
+    # in this order: each uses what those before it have found
+    callbacks = [snapshots, Finite(run, snapshots), history, progress, saving, stopping]
+    pictures = [Pictures(run.path / "pictures", loggers)] if row_of(config.task.name).draws else []
+    lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
+    trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
+    return Session(trainer, history, loggers, facts)
+
+
+def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
+    """Return the part of results.json that is known before training."""
+    config = assembly.config
     return {
         "run": str(run.path),
         "command": run.command(command_line()),
@@ -134,11 +138,10 @@ def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, size
         "code_hash": run.code_hash,
         "model": config.model.name,
         "data": config.data.name,
-        "data_fingerprint": content,
-        **{f"n_{split}": sizes.get(split, 0) for split in ("train", "val", "test")},
+        "data_fingerprint": assembly.settled.content,
         "task": config.task.name,
         "seed": config.seed,
-        "params": count_parameters(model),
+        **assembly.facts,
         "ema": config.optim.ema,
         "protocol": config.protocol,
         "monitor_test": config.monitor_test,
@@ -146,58 +149,66 @@ def describe(config: TrainConfig, run: Run, content: str, model: nn.Module, size
     }
 
 
-def prepare(
-    config: TrainConfig, run: Run, facts: dict[str, Any], info: DatasetInfo, normalization: dict[str, Any]
-) -> Trainer:
-    """The Trainer with the keeper of the run directory and the loggers."""
-    stored = plain(config)
-    carried = {
-        "config": stored,
-        "info": asdict(info),
-        "normalization": normalization,
-        "config_hash": run.config_hash,
-        "code_hash": run.code_hash,
-    }
-    keeper = RunKeeper(
-        run=run,
-        minutes=config.trainer.checkpoint_minutes,
-        batch_size=config.data.batch_size,
-        draw=config.trainer.progress,
-        carried=carried,
-    )
-    logged = stored | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
-    pool = config_hash(replace(config, seed=0), facts["data_fingerprint"])[:6]  # of runs that differ only in their seed
-    logged["pool"] = f"{readable_name(config, seed=False)}-{pool}"
-    loggers = build_loggers(
-        config.logger,
+def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
+    """Return what the run is called at its loggers."""
+    config, settled = assembly.config, assembly.settled
+    pool = config_hash(replace(config, seed=0), settled.content)[:6]  # of runs that differ only in their seed
+    logged = plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    return Identity(
         path=run.path,
         name=readable_name(config),
-        group=config.logger.group or config.experiment_name or None,
+        group=config.experiment_name or None,
         tags=tags(config),
         run_id=run.wandb_id(),
-        facts=logged,
+        facts=logged | {"pool": f"{readable_name(config, seed=False)}-{pool}"},
     )
-    return build_trainer(config, keeper=keeper, loggers=loggers)
 
 
-def finished(config: TrainConfig, run: Run, facts: dict[str, Any], task: Task, trainer: Trainer) -> dict[str, Any]:
-    """The content of results.json of a run that has come to its end."""
+@contextmanager
+def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
+    """Turn the end of a training into what a person reads: after a signal, and after an error, which is recorded."""
+    trainer, config = session.trainer, assembly.config
+    try:
+        yield
+    except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
+        if not trainer.is_global_zero:
+            sys.exit(0)  # any other code would make Lightning kill rank 0
+        raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
+    except Exception as error:
+        reason = out_of_memory(error) or sentence(error)
+        for logger in session.loggers:
+            logger.finish(failed=True)
+        if trainer.is_global_zero:
+            write_json(run.path / "results.json", session.facts | {"status": "failed", "reason": reason})
+        raise UserError(reason) from error
+
+
+def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str, Any]:
+    """Return the content of results.json of a run that has come to its end."""
+    config, task, trainer = assembly.config, assembly.task, session.trainer
     rows = read_metrics(run.path / "metrics.csv")
     headline = f"val/{task.headline}"
     chosen = max(rows, key=lambda row: row[headline]) if config.protocol == "best_val" else rows[-1]
     metrics = {key: value for key, value in chosen.items() if key.startswith(("train/", "val/"))}
-    keeper = next(c for c in trainer.callbacks if isinstance(c, RunKeeper))  # type: ignore[attr-defined]
-    wandb = any(isinstance(logger, WandbLogger) for logger in trainer.loggers)
-    return facts | {
+    return session.facts | {
         **({"status": "finished"} if config.test else {"status": "untested", "reason": "test=false"}),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "metrics": (task.epoch_metrics if config.test else {}) | metrics,
         "time": {
-            "fit_seconds": keeper.fit_seconds,
+            "fit_seconds": session.history.fit_seconds,
             "epoch_seconds": statistics.median(row["seconds"] for row in rows),
             "images_per_second": statistics.median(row["images_per_second"] for row in rows),
         },
         "peak_memory_bytes": peak_memory_bytes(config.trainer.accelerator),
-        "wandb_id": run.wandb_id() if wandb else None,
+        "wandb_id": run.wandb_id() if "wandb" in config.logger else None,
     }
+
+
+def write_test(assembly: Assembly, run: Run, results: dict[str, Any]) -> None:
+    """Write what the final test leaves beside results.json, whose n_test becomes what was seen."""
+    task, expected = assembly.task, assembly.data.sizes["test"]
+    if not assembly.config.trainer.limit_test_batches and task.seen != expected:
+        raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
+    results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
+    task.write_test_files(run.path, assembly.data.info)

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from ..config.run import TrainConfig
 from ..runs.directory import ENDED, Run
 from ..runs.stored import same_command
-from ..tasks.table import TITLES
+from ..tasks.table import headlines, row_of, title_of
 from ..text import duration, table
 
 if TYPE_CHECKING:
-    pass
+    from torch import nn
 
 
 def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
@@ -26,7 +24,7 @@ def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
 
 
 def opening(
-    config: TrainConfig, run: Run, facts: dict[str, Any], model: nn.Module, notes: list[str], *, resumed: bool
+    config: TrainConfig, run: Run, facts: dict[str, Any], model: "nn.Module", notes: list[str], *, resumed: bool
 ) -> str:
     """What a person reads when training begins; `notes` are on the initial weights."""
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -47,10 +45,11 @@ def opening(
 WIDEST = 8  # more metrics than these stand below each other
 
 
-def metrics_table(metrics: dict[str, float]) -> str:
+def metrics_table(metrics: dict[str, float], task: str) -> str:
     """A table with a row a split and a column a metric, from names such as "test/accuracy"; many metrics are rows."""
-    columns = [name for name in TITLES if any(key.endswith(f"/{name}") for key in metrics)]
-    rows = [["", *(TITLES[name] for name in columns)]]
+    titles = row_of(task).titles
+    columns = [name for name in titles if any(key.endswith(f"/{name}") for key in metrics)]
+    rows = [["", *(titles[name] for name in columns)]]
     for split in ("train", "val", "test"):
         if any(key.startswith(f"{split}/") for key in metrics):
             rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
@@ -71,7 +70,7 @@ def summary(results: dict[str, Any]) -> str:
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
     memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
-    return f"\n{head}\n{metrics_table(results['metrics'])}\n{tail}{memory}"
+    return f"\n{head}\n{metrics_table(results['metrics'], results['task'])}\n{tail}{memory}"
 
 
 def already(path: Path, results: dict[str, Any], code: str) -> str:
@@ -83,12 +82,8 @@ def already(path: Path, results: dict[str, Any], code: str) -> str:
 
 def sweep_table(jobs: list[dict[str, Any]]) -> str:
     """One table of all jobs, and the reasons of those that failed."""
-    from ..tasks.table import HEADLINES, TITLES
-    from ..text import duration, table
-
-    found = {key.removeprefix("test/") for entry in jobs for key in entry.get("metrics", {}) if key.startswith("test/")}
-    names = [name for name in HEADLINES if name in found] or ["accuracy"]
-    rows = [["job", "", *(f"test {TITLES[name]}" for name in names), "time"]]
+    names = headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
+    rows = [["job", "", *(f"test {title_of(name)}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
         if entry["status"] in ENDED:

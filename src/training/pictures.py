@@ -1,23 +1,23 @@
 """Write and show the task's contact sheet after each validation."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from ..files import write_atomic
+from .loggers.base import RunLogger
 
 
 class Pictures(Callback):
-    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at W&B."""
+    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at the loggers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, loggers: Sequence[RunLogger]) -> None:
+        self.folder, self.loggers = folder, loggers
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         make: Callable[[], Tensor | None] = pl_module.contact_sheet  # type: ignore[assignment]
@@ -29,6 +29,5 @@ class Pictures(Callback):
         png = io.BytesIO()
         to_pil_image(sheet).save(png, "PNG")
         write_atomic(path, png.getbuffer())
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/pictures", [str(path)], step=trainer.global_step)
+        for logger in self.loggers:
+            logger.media("val/pictures", path, trainer.global_step)

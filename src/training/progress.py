@@ -1,67 +1,21 @@
-"""The progress bar, and a line an epoch."""
+"""The progress bar over the whole training on a terminal, and a line an epoch everywhere."""
 
 import sys
 import time
+from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-SHORT = {"accuracy": "acc", "map": "mAP"}  # on the bar
+from .history import History
+
+SHORT = {"accuracy": "acc", "map": "mAP", "mask_map": "mask mAP"}  # on the bar
 
 
-class Progress:
-    """A bar over the whole training on a terminal, and a line an epoch everywhere."""
-
-    def __init__(self, *, epochs: int, batches: int, batch_size: int, done: int, draw: bool) -> None:
-        self.epochs, self.batches, self.batch_size = epochs, batches, batch_size
-        self.drawn_at = 0.0
-        self.bar = tqdm(
-            total=epochs * batches,
-            initial=done,
-            disable=not (draw and sys.stderr.isatty()),
-            dynamic_ncols=True,
-            mininterval=0.5,
-            bar_format="{percentage:3.0f}%|{bar}| {desc}  {elapsed} < {remaining}",
-        )
-
-    def due(self) -> bool:
-        """True at most once a second."""
-        now = time.monotonic()
-        if now - self.drawn_at < 1.0:
-            return False
-        self.drawn_at = now
-        return True
-
-    def advance(self, epoch: int, shown: dict[str, float] | None) -> None:
-        """Count a batch; `shown` renews the figures behind the bar."""
-        self.bar.update(1)
-        if shown is not None and not self.bar.disable:
-            rate = self.bar.format_dict["rate"] or 0.0
-            speed = f" {per_second(rate * self.batch_size)}" if rate else ""
-            figures = " ".join(f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()) + speed
-            self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs} {figures}", refresh=False)
-
-    def line(self, row: dict[str, float]) -> None:
-        """Print an epoch's figures; they stay above the bar."""
-        parts = [f"epoch {row['epoch']:>3}/{self.epochs}", f"lr {row['lr']:.2g}"]
-        for split in ("train", "val", "test"):
-            named = {name: row[f"{split}/{name}"] for name in ("loss", "accuracy", "map") if f"{split}/{name}" in row}
-            if named:
-                parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in named.items()))
-        parts += [per_second(row["images_per_second"]), f"{row['seconds']:.1f} s"]
-        tqdm.write("  ".join(parts), file=sys.stderr)
-
-    def close(self) -> None:
-        self.bar.close()
-
-
-def per_second(images: float) -> str:
-    """Such as "967 img/s"; detectors on a CPU do less than one."""
-    return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"
-
-
-class Glance:
+class Snapshot:
     """Figures on their way from the device to the host; nobody waits for them."""
 
     def __init__(self, figures: dict[str, Tensor]) -> None:
@@ -73,7 +27,88 @@ class Glance:
             self.event.record()
 
     def read(self) -> dict[str, float] | None:
-        """The figures, or None while they are not here."""
+        """Return the figures, or None while they are not here."""
         if self.event is not None and not self.event.query():
             return None
         return dict(zip(self.names, self.values.tolist(), strict=True))
+
+
+class Snapshots(Checkpoint):
+    """Takes a snapshot of the running figures once a second; ``arrived`` are those of the one before, for a batch."""
+
+    def __init__(self) -> None:
+        self.taken_at = 0.0
+        self.arrived: dict[str, float] | None = None
+        self.under_way: Snapshot | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.under_way = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.arrived = None
+        now = time.monotonic()
+        if now - self.taken_at >= 1.0:
+            self.taken_at = now
+            self.arrived = self.under_way.read() if self.under_way is not None else None
+            self.under_way = Snapshot(pl_module.running())  # type: ignore[operator]
+
+
+class Progress(Checkpoint):
+    """Draws the bar and prints the lines. A Checkpoint, so that it follows ``History``."""
+
+    def __init__(self, *, snapshots: Snapshots, history: History, batch_size: int, draw: bool) -> None:
+        self.snapshots, self.history, self.batch_size, self.draw = snapshots, history, batch_size, draw
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epochs = trainer.max_epochs or 1
+        self.part = self.batch_size // trainer.accumulate_grad_batches
+        drawn = self.draw and trainer.is_global_zero and sys.stderr.isatty()
+        self.bar = tqdm(
+            total=self.epochs * int(trainer.num_training_batches),
+            initial=trainer.fit_loop.epoch_loop.batch_progress.total.completed,
+            disable=not drawn,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            bar_format="{percentage:3.0f}%|{bar}| {desc}  {elapsed} < {remaining}",
+        )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert self.bar is not None
+        self.bar.update(1)
+        shown = self.snapshots.arrived
+        if shown is not None and not self.bar.disable:
+            batches = self.bar.format_dict["rate"] or 0.0
+            figures = [f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()]
+            figures += [per_second(batches * self.part)] * bool(batches)
+            head = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+            self.bar.set_description_str(f"{head} {' '.join(figures)}", refresh=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            line = epoch_line(self.history.row, epochs=self.epochs, headline=str(pl_module.headline))
+            tqdm.write(line, file=sys.stderr)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and self.bar is not None:
+            self.bar.close()
+
+
+def epoch_line(row: dict[str, float], *, epochs: int, headline: str) -> str:
+    """Return an epoch's figures as a line, which stays above the bar."""
+    parts = [f"epoch {row['epoch']:>3}/{epochs}", f"lr {row['lr']:.2g}"]
+    for split in ("train", "val", "test"):
+        names = dict.fromkeys(("loss", "accuracy", "map", headline))
+        told = {name: row[f"{split}/{name}"] for name in names if f"{split}/{name}" in row}
+        if told:
+            parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in told.items()))
+    return "  ".join([*parts, per_second(row["images_per_second"]), f"{row['seconds']:.1f} s"])
+
+
+def per_second(images: float) -> str:
+    """Return a throughput such as "967 img/s"; detectors on a CPU do less than one."""
+    return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"

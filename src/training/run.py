@@ -1,6 +1,7 @@
 """Bring a run to its end, from wherever it stands."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from ..cli.console import say, variable
 from ..config.run import TrainConfig
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
+from ..runs.directory import Run
 from .messages import already
-from .settle import located
+from .settle import Settled, find_run
 
 
 def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -22,24 +24,26 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
         rank.follow()
         os.environ[RANK_ZERO_DECIDED] = "told"
     with ranks.leading():
-        return brought_to_its_end(config, exact, overrides or [])
-
-
-def brought_to_its_end(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
-    """The results of a run: found, or trained for, as rank 0 decides."""
-    config, run, content = located(config, exact, overrides)
-    if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
-        from .fit import fit
-
-        config.fresh = False
-        return fit(config, run, content)
-    if not config.fresh and (results := run.results()):
-        say(already(run.path, results, run.code_hash))
-        return results
-    with run.hold():
-        if not config.fresh and (results := run.results()):  # another process finished it meanwhile
+        settled, run = find_run(config, exact, overrides or [])
+        if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
+            return work(Settled(replace(settled.config, fresh=False), settled.content), run)
+        fresh = settled.config.fresh
+        if not fresh and (results := run.results()):
+            say(already(run.path, results, run.code_hash))
             return results
-        from .fit import fit
+        with run.hold():
+            if not fresh and (results := run.results()):  # another process finished it meanwhile
+                return results
+            with variable(RANK_ZERO_DECIDED, str(run.path)):
+                return work(settled, run)
 
-        with variable(RANK_ZERO_DECIDED, str(run.path)):
-            return fit(config, run, content)
+
+def work(settled: Settled, run: Run) -> dict[str, Any]:
+    """Train the run that this process holds, from its last checkpoint where it has one."""
+    from .assemble import assemble  # late, because Lightning takes seconds to import
+    from .checkpoints import load_checkpoint
+    from .fit import fit
+
+    resume = None if settled.config.fresh else run.checkpoint_to_resume(settled.config.resume_anyway)
+    assembly = assemble(settled, checkpoint=load_checkpoint(resume) if resume else None)
+    return fit(assembly, run, resume=resume)

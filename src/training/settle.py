@@ -1,42 +1,20 @@
-"""Settle a configuration: what `auto` means here, and which run directory it names."""
+"""Settle a configuration: what `auto` means here, which data it names, and which run directory is its own."""
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cli.compose import changed, typed
 from ..cli.console import say
+from ..cli.plugins import hash_plugins
 from ..config.run import TrainConfig
-from ..config.task import DETECTION
+from ..data.build import fingerprint
 from ..errors import UserError
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
 from ..runs.identity import config_hash, default_path, identity
 from ..runs.stored import load_config
-
-
-def why_not(config: TrainConfig) -> str | None:
-    """Why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
-    trainer, optim, data = config.trainer, config.optim, config.data
-    recomputes = getattr(config.model, "checkpoint_activations", False)
-    reasons = {
-        "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
-        "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
-        "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
-        f"images of task={config.task.name} differ in size": config.task.name in DETECTION,
-        "model.checkpoint_activations=true asks the generator for its state in each step": recomputes,
-        "data.train_sizes changes the images' size": data.train_sizes != [],
-    }
-    if trainer.graph == "full":
-        reasons |= {
-            f"trainer.accumulate={trainer.accumulate} makes a step of several": trainer.accumulate > 1,
-            f"optim.ema={optim.ema} averages the weights after each step": optim.ema > 0,
-            f"optim.clip_norm={optim.clip_norm} comes between gradients and update": optim.clip_norm > 0,
-            "optim.schedule=plateau sets the rate itself": optim.schedule == "plateau",
-            "finetune=gradual changes what learns": config.finetune.name == "gradual",
-            "trainer.compile=true goes with trainer.graph=reduce-overhead": trainer.compile,
-        }
-    return next((reason for reason, holds in reasons.items() if holds), None)
-
+from ..tasks.table import row_of
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -49,46 +27,62 @@ RESUME_MAY_CHANGE = (
 )
 
 
-def placed(config: TrainConfig, directory: Path, subdir: str) -> Path | None:
-    """The run directory where the user chose one; a sweep's directory without one for each job is an output root."""
-    if directory.resolve() == Path(config.output_root).resolve():
-        return None
-    if subdir == ".":
-        config.output_root = str(directory)
-        return None
-    return directory
+@dataclass(frozen=True)
+class Settled:
+    """A configuration without any `auto`, and what names the content of its data: all that makes a run's identity."""
+
+    config: TrainConfig
+    content: str
+
+    @property
+    def hash(self) -> str:
+        return config_hash(self.config, self.content)
 
 
-def located(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tuple[TrainConfig, Run, str]:
-    """A run's settled configuration, its directory, and what names the content of its data."""
-    if config.resume:
-        if config.fresh:
-            raise UserError("resume= continues and fresh=true starts over: choose one of them")
-        exact = Path(config.resume)
-        config = continued(exact, overrides)
-    else:
-        settle_weights(config)
-    settle(config)
-    from ..data.build import fingerprint
+def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
+    """Replace each `auto` by what it means for this network and this machine; the configuration stays as it is.
 
-    content = fingerprint(config.data)
-    name = config_hash(config, content)
-    adopt = bool(config.resume) or config.fresh
-    return config, Run(exact or default_path(config, name), name, adopt=adopt, test=config.test), content
+    A run that is `continued` has its weights in its checkpoint, so their file is not looked at. Raises UserError for
+    what this machine lacks, and for weights and data that are not there.
+    """
+    config = settle_machine(config if continued else settle_weights(config))
+    config = replace(config, plugins_sha256=hash_plugins(config.plugins))
+    return Settled(config, fingerprint(config.data))
 
 
-def settle(config: TrainConfig) -> None:
-    """Replace each "auto" by what it means for this network and this machine, so that the run's identity says it."""
+def settle_weights(config: TrainConfig) -> TrainConfig:
+    """Find and hash the initial weights, and scale pixels as they expect unless the user chose.
+
+    Raises UserError where there are none.
+    """
+    model, expected = config.model, "dataset"
+    if model.weights is not None:
+        from ..models.pretrained.files import compute_sha256, find_weights
+        from ..models.pretrained.reading import read_weights
+
+        path = find_weights(model.weights, model.name)
+        found = compute_sha256(path)
+        if model.weights_sha256 not in ("", found):
+            raise UserError(f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256}")
+        model, expected = replace(model, weights_sha256=found), read_weights(path).normalize
+    data = replace(config.data, normalize=expected) if config.data.normalize == "auto" else config.data
+    return replace(config, model=model, data=data)
+
+
+def settle_machine(config: TrainConfig) -> TrainConfig:
+    """Settle the warm-up, the devices, the precision and the CUDA graph."""
     from ..machine import hardware
 
-    if config.optim.warmup is None:
-        config.optim.warmup = 0.0 if config.optim.schedule == "plateau" else config.model.warmup
-    trainer = config.trainer
-    trainer.accelerator, trainer.devices, trainer.precision = hardware.resolve(trainer)
-    if trainer.graph != "none" and (reason := why_not(config)):
+    optim = config.optim
+    if optim.warmup is None:
+        optim = replace(optim, warmup=0.0 if optim.schedule == "plateau" else config.model.warmup)
+    accelerator, devices, precision = hardware.resolve(config.trainer)
+    trainer = replace(config.trainer, accelerator=accelerator, devices=devices, precision=precision)
+    config = replace(config, optim=optim, trainer=trainer)
+    if trainer.graph != "none" and (reason := refuse_graph(config)):
         if RANK_ZERO_DECIDED not in os.environ:
             say(f"trainer.graph={trainer.graph} is left out: {reason}.")
-        trainer.graph = "none"
+        config = replace(config, trainer=replace(trainer, graph="none"))
     if trainer.num_nodes > 1:
         from ..data.base import check_parts
 
@@ -97,30 +91,65 @@ def settle(config: TrainConfig) -> None:
         raise UserError(
             "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."
         )
+    return config
 
 
-def settle_weights(config: TrainConfig) -> None:
-    """Find and hash the initial weights, and scale pixels as they expect unless the user chose; UserError without them.
+def refuse_graph(config: TrainConfig) -> str | None:
+    """Return why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
+    trainer, optim, data = config.trainer, config.optim, config.data
+    recomputes = getattr(config.model, "checkpoint_activations", False)
+    reasons = {
+        "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
+        "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
+        "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
+        f"images of task={config.task.name} differ in size": not row_of(config.task.name).alike,
+        "model.checkpoint_activations=true asks the generator for its state in each step": recomputes,
+        "data.train_sizes changes the images' size": bool(getattr(data, "train_sizes", [])),
+    }
+    if trainer.graph == "full":
+        reasons |= {
+            f"trainer.accumulate={trainer.accumulate} makes a step of several": trainer.accumulate > 1,
+            f"optim.ema={optim.ema} averages the weights after each step": optim.ema > 0,
+            f"optim.clip_norm={optim.clip_norm} comes between gradients and update": optim.clip_norm > 0,
+            "optim.schedule=plateau sets the learning rate itself": optim.schedule == "plateau",
+            "finetune=gradual changes what learns": config.finetune.name == "gradual",
+            "trainer.compile=true goes with trainer.graph=reduce-overhead": trainer.compile,
+        }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
-    A run that is continued has them in its checkpoint.
+
+def place(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
+    """Return the configuration and the run directory, where the user chose one.
+
+    A sweep's directory without one for each job is an output root.
     """
-    if config.model.weights is None:
-        expected = "dataset"
+    if directory.resolve() == Path(config.output_root).resolve():
+        return config, None
+    if subdir == ".":
+        return replace(config, output_root=str(directory)), None
+    return config, directory
+
+
+def find_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tuple[Settled, Run]:
+    """Settle a configuration, or that of the run it continues, and return it with its run directory."""
+    if not config.resume:
+        settled = settle(config)
+    elif config.fresh:
+        raise UserError("resume= continues and fresh=true starts over: choose one of them")
     else:
-        from ..models.pretrained.weights import locate, read, sha256_of
-
-        path = locate(config.model.weights, config.model.name)
-        found = sha256_of(path)
-        if config.model.weights_sha256 not in ("", found):
-            raise UserError(f"model.weights={path}: its sha256 is {found}, not {config.model.weights_sha256}")
-        config.model.weights_sha256 = found
-        expected = read(path).normalize
-    if config.data.normalize == "auto":
-        config.data.normalize = expected
+        exact = Path(config.resume)
+        settled = settle(continue_run(exact, overrides), continued=True)
+    return settled, run_of(settled, exact, adopt=bool(config.resume) or config.fresh)
 
 
-def continued(path: Path, overrides: list[str]) -> TrainConfig:
-    """The configuration of a run that `resume=<run directory>` continues, with what was typed beside it.
+def run_of(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:
+    """Return the run directory of a settled configuration: its own, or `exact`."""
+    path = exact or default_path(settled.config, settled.hash)
+    return Run(path, settled.hash, adopt=adopt, test=settled.config.test)
+
+
+def continue_run(path: Path, overrides: list[str]) -> TrainConfig:
+    """Return the configuration of a run that `resume=<run directory>` continues, with what was typed beside it.
 
     Raises UserError where something is changed that would make it another experiment.
     """

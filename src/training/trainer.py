@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 import torch
 from lightning import Trainer
@@ -13,25 +14,23 @@ from ..config.run import TrainConfig
 from ..machine import ranks
 from ..optim.averaging import Averaging
 from .checkpoints import AtomicCheckpointIO
-from .keeper import RunKeeper
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
-def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: list[Logger]) -> Trainer:
-    """A Trainer that leaves order, augmentation, rate, metrics and checkpoints to us."""
+def build_trainer(
+    config: TrainConfig, *, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+) -> Trainer:
+    """Build a Trainer that leaves order, augmentation, learning rate, metrics and checkpoints to us.
+
+    Without `callbacks` nothing is saved.
+    """
     quiet_lightning()
     # a debugging aid that takes 5 % of a ResNet-20's step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
     rank = ranks.own() if trainer.world > 1 else None
-    callbacks: list[Callback] = [keeper] if keeper else []
-    if config.optim.ema:
-        callbacks.insert(0, Averaging(config.optim.ema))
-    if keeper and config.task.name != "multiclass":
-        from .pictures import Pictures
-
-        callbacks.append(Pictures(keeper.run.path / "pictures"))
+    averaging = [Averaging(config.optim.ema)] if config.optim.ema else []
     return Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices or 1,
@@ -46,11 +45,11 @@ def build_trainer(config: TrainConfig, *, keeper: RunKeeper | None, loggers: lis
         limit_test_batches=trainer.limit_test_batches,
         deterministic="warn" if trainer.deterministic else False,
         detect_anomaly=trainer.detect_anomaly,
-        callbacks=callbacks,
-        logger=loggers or False,
+        callbacks=[*averaging, *callbacks],
+        logger=list(loggers) or False,
         # who starts the processes is said: Lightning would guess by what programs and variables there are
         plugins=[AtomicCheckpointIO(), rank.environment() if rank else LightningEnvironment()],
-        enable_checkpointing=keeper is not None,
+        enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

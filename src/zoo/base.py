@@ -1,4 +1,4 @@
-"""What the families of networks share: dials, their choices and the checks on them."""
+"""The base of every family of networks: dials, their choices and the checks on them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from .registry import check_sealed
 
 
 def dial(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field that makes the architecture: free on the family's own row, sealed on the published ones."""
+    """Return a field that makes the architecture: free on the family's own row, sealed on the published ones."""
     metadata = {"dial": True, "identity": True, "help": help, "choices": choices}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -25,10 +25,10 @@ SHORTCUT_HELP = "A: zero-padded identity, B: projection where shapes differ, C: 
 BLOCKS = ("basic", "bottleneck")
 
 
-ACTIVATIONS = ("relu", "mish", "silu", "gelu")
+ACTIVATION_NAMES = ("relu", "mish", "silu", "gelu")
 
 
-HEADS = ("linear", "max", "conv")
+HEAD_NAMES = ("linear", "max", "conv")
 
 
 HEAD_HELP = "linear: average pool and one layer; max: max pool and one layer; conv: the head of Waghmode et al. 2023"
@@ -38,7 +38,7 @@ RECOMPUTE = "keep only the blocks' inputs for the backward pass: less memory, a 
 
 
 def check_depth(depth: int, step: int, network: str, rest: int = 2) -> None:
-    """Refuse a depth that is not ``step * n + rest`` with n of at least 1, and name the nearest ones."""
+    """Raise UserError unless the depth is ``step * n + rest`` with n of at least 1; the nearest ones are named."""
     below = max((depth - rest) // step, 1) * step + rest
     require(
         depth == below,
@@ -46,14 +46,14 @@ def check_depth(depth: int, step: int, network: str, rest: int = 2) -> None:
     )
 
 
-def check_share(name: str, value: float) -> None:
-    """Refuse a probability outside of [0, 1)."""
+def check_probability(name: str, value: float) -> None:
+    """Raise UserError for a probability outside of [0, 1)."""
     require(0 <= value < 1, f"model.{name}={value}: a probability from 0 up to, but not, 1")
 
 
 @dataclass
 class Family(ModelConfig):
-    """What the families share: the order of their checks."""
+    """A family of networks: it checks its own fields whenever a row or a config of it is made."""
 
     def __post_init__(self) -> None:
         check_sealed(self)
@@ -63,26 +63,31 @@ class Family(ModelConfig):
 
 @dataclass
 class Residual(Family):
-    """What every residual family offers."""
+    """A family of residual networks, with the dials that all of them have."""
 
-    activation: str = dial("relu", "the nonlinearity", ACTIVATIONS)
+    activation: str = dial("relu", "the nonlinearity", ACTIVATION_NAMES)
     se: bool = dial(False, "squeeze-and-excitation in every block (Hu et al. 2018)")
-    head: str = dial("linear", HEAD_HELP, HEADS)
+    head: str = dial("linear", HEAD_HELP, HEAD_NAMES)
     stochastic_depth: float = setting(
-        0.0, "probability to leave out the last block in training; rises linearly with depth (Huang et al. 2016)"
+        0.0, "probability to drop the last block in training; rises linearly with depth (Huang et al. 2016)"
     )
     checkpoint_activations: bool = setting(False, RECOMPUTE, identity=False)
 
     def check(self) -> None:
-        check_share("stochastic_depth", self.stochastic_depth)
+        check_probability("stochastic_depth", self.stochastic_depth)
         if getattr(self, "shortcut", "A") == "none":
             require(
                 self.stochastic_depth == 0,
-                f"model.stochastic_depth={self.stochastic_depth}: a plain net has no shortcut to go instead of a block",
+                f"model.stochastic_depth={self.stochastic_depth}: a plain net has no shortcut around a block",
             )
 
-    def noted(self, source: str) -> str:
-        """The source, and what of this network is not from there."""
+    @property
+    def gate(self) -> str:
+        """The gate behind every block's F: a key of GATES in src/models/layers.py."""
+        return "se" if self.se else "none"
+
+    def cite(self, source: str) -> str:
+        """Return the source, followed by the parts of this network that it does not describe."""
         extra = ["squeeze-and-excitation"] * self.se
         extra += [self.activation.capitalize()] * (self.activation != "relu")
         extra += ["max pool"] * (self.head == "max")

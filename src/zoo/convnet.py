@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require, setting
-from .base import ACTIVATIONS, HEAD_HELP, HEADS, Family, check_share, dial
+from .base import ACTIVATION_NAMES, HEAD_HELP, HEAD_NAMES, Family, check_probability, dial
 
 
 @dataclass
@@ -14,12 +14,11 @@ class VGG(Family):
     depth: int = dial(16, "11, 13, 16 or 19 layers")
     batch_norm: bool = dial(False, "BatchNorm behind each convolution")
     head: str = dial(
-        "mlp", f"mlp: 7x7 maps and two layers of 4,096, for about 224 pixels; {HEAD_HELP}", ("mlp", *HEADS)
+        "mlp", f"mlp: 7x7 maps and two layers of 4,096, for about 224 pixels; {HEAD_HELP}", ("mlp", *HEAD_NAMES)
     )
-    dropout: float = setting(0.5, "share of activations dropped between the layers of the head mlp")
+    dropout: float = setting(0.5, "fraction of activations dropped between the layers of the head mlp")
 
     family: ClassVar[str] = "vgg"
-    builder: ClassVar[str] = "src.models.convnet:vgg"
 
     @property
     def source(self) -> str:
@@ -31,17 +30,16 @@ class VGG(Family):
 
     def check(self) -> None:
         require(self.depth in (11, 13, 16, 19), f"model.depth={self.depth}: a VGG has 11, 13, 16 or 19 layers")
-        check_share("dropout", self.dropout)
+        check_probability("dropout", self.dropout)
 
 
 @dataclass
 class AlexNet(Family):
     """Krizhevsky et al. 2012 in the form of Krizhevsky 2014; torchvision's."""
 
-    dropout: float = setting(0.5, "share of activations dropped before the layers of 4,096")
+    dropout: float = setting(0.5, "fraction of activations dropped before the layers of 4,096")
 
     family: ClassVar[str] = "alexnet"
-    builder: ClassVar[str] = "src.models.convnet:alexnet"
 
     @property
     def source(self) -> str:
@@ -52,7 +50,7 @@ class AlexNet(Family):
         return 224
 
     def check(self) -> None:
-        check_share("dropout", self.dropout)
+        check_probability("dropout", self.dropout)
 
 
 @dataclass
@@ -60,7 +58,6 @@ class AlexNetCifar(AlexNet):
     """AlexNet with stride 1 in the first convolution: the same parameters, for 32x32 images."""
 
     family: ClassVar[str] = "alexnet_cifar"
-    builder: ClassVar[str] = "src.models.convnet:alexnet_cifar"
 
     @property
     def source(self) -> str:
@@ -76,11 +73,10 @@ class SmallCNN(Family):
     """Four convolutions and a dense layer: the classical baseline, without shortcuts or BatchNorm."""
 
     width: int = dial(32, "channels of the first two convolutions; the others have twice as many")
-    activation: str = dial("relu", "the nonlinearity", ACTIVATIONS)
-    dropout: float = setting(0.5, "share of the dense layer's activations dropped")
+    activation: str = dial("relu", "the nonlinearity", ACTIVATION_NAMES)
+    dropout: float = setting(0.5, "fraction of the dense layer's activations dropped")
 
     family: ClassVar[str] = "small_cnn"
-    builder: ClassVar[str] = "src.models.convnet:small_cnn"
 
     @property
     def source(self) -> str:
@@ -88,4 +84,4 @@ class SmallCNN(Family):
 
     def check(self) -> None:
         require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
-        check_share("dropout", self.dropout)
+        check_probability("dropout", self.dropout)

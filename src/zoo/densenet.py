@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require, setting
-from .base import HEAD_HELP, HEADS, RECOMPUTE, Family, check_depth, check_share, dial
+from .base import HEAD_HELP, HEAD_NAMES, RECOMPUTE, Family, check_depth, check_probability, dial
 
 
 @dataclass
 class Dense(Family):
-    """What both families of DenseNets offer."""
+    """The dials that both families of DenseNets have."""
 
-    head: str = dial("linear", HEAD_HELP, HEADS)
-    dropout: float = setting(0.0, "share of a layer's maps dropped; the paper's is 0.2 without augmentation")
+    head: str = dial("linear", HEAD_HELP, HEAD_NAMES)
+    dropout: float = setting(0.0, "fraction of a layer's maps dropped; the paper's is 0.2 without augmentation")
     checkpoint_activations: bool = setting(False, RECOMPUTE, identity=False)
 
     def check(self) -> None:
-        check_share("dropout", self.dropout)
+        check_probability("dropout", self.dropout)
 
 
 @dataclass
@@ -26,7 +26,6 @@ class ImageNetDenseNet(Dense):
     depth: int = dial(121, "121, 161, 169 or 201 layers")
 
     family: ClassVar[str] = "densenet"
-    builder: ClassVar[str] = "src.models.densenet:densenet"
 
     @property
     def source(self) -> str:
@@ -51,7 +50,6 @@ class CifarDenseNet(Dense):
     growth: int = dial(12, "channels that a layer adds")
 
     family: ClassVar[str] = "cifar_densenet"
-    builder: ClassVar[str] = "src.models.densenet:cifar_densenet"
 
     @property
     def source(self) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require, setting
-from .base import BLOCKS, SHORTCUT_HELP, SHORTCUTS, Residual, check_depth, check_share, dial
+from .base import BLOCKS, SHORTCUT_HELP, SHORTCUTS, Residual, check_depth, check_probability, dial
 
 
 @dataclass
@@ -17,15 +17,14 @@ class PreActResNet(Residual):
     width: int = dial(16, "channels of the first stage; each further stage has twice as many")
 
     family: ClassVar[str] = "preact_resnet"
-    builder: ClassVar[str] = "src.models.preact:preact_resnet"
 
     @property
     def source(self) -> str:
-        return self.noted("He et al. 2016b, Table 3" if self.depth in (110, 164) else "He et al. 2016b, Section 3")
+        return self.cite("He et al. 2016b, Table 3" if self.depth in (110, 164) else "He et al. 2016b, Section 3")
 
     @property
     def warmup(self) -> float:
-        """The paper warms every net up at a tenth of the rate, for 400 of 64k iterations."""
+        """400 of 64k iterations: so long the paper warms every net up, at a tenth of the learning rate."""
         return 400 / 64_000
 
     def check(self) -> None:
@@ -42,20 +41,19 @@ class WideResNet(Residual):
 
     depth: int = dial(28, "6n+4 layers")
     widen: int = dial(10, "how many times as wide as 16, 32 and 64 channels")
-    dropout: float = setting(0.0, "share of activations dropped between a block's convolutions; the paper's is 0.3")
+    dropout: float = setting(0.0, "fraction of activations dropped between a block's convolutions; the paper's is 0.3")
 
     family: ClassVar[str] = "wide_resnet"
-    builder: ClassVar[str] = "src.models.preact:wide_resnet"
 
     @property
     def source(self) -> str:
-        return self.noted("Zagoruyko & Komodakis 2016, Table 4")
+        return self.cite("Zagoruyko & Komodakis 2016, Table 4")
 
     def check(self) -> None:
         super().check()
         check_depth(self.depth, 6, "a Wide ResNet", rest=4)
         require(self.widen >= 1, f"model.widen={self.widen}: at least 1")
-        check_share("dropout", self.dropout)
+        check_probability("dropout", self.dropout)
 
 
 @dataclass
@@ -65,11 +63,10 @@ class ResNetV2(Residual):
     depth: int = dial(50, "50, 101 or 152 layers")
 
     family: ClassVar[str] = "resnet_v2"
-    builder: ClassVar[str] = "src.models.preact:resnet_v2"
 
     @property
     def source(self) -> str:
-        return self.noted("He et al. 2016b, as in Keras")
+        return self.cite("He et al. 2016b, as in Keras")
 
     @property
     def native_size(self) -> int:

@@ -1,5 +1,6 @@
-"""The registry of networks: a name leads to a typed row (an instance of its family's dataclass)."""
+"""The registry of networks: a name leads to a typed row, an instance of its family's dataclass."""
 
+from collections.abc import Callable
 from dataclasses import fields
 
 from ..config.model import ModelConfig
@@ -8,22 +9,40 @@ from ..text import unknown
 
 _ROWS: dict[str, ModelConfig] = {}
 
+_BUILDERS: dict[type[ModelConfig], Callable[..., object]] = {}
+
 
 def register(*rows: ModelConfig) -> None:
-    """Add rows under their names; a name that is already taken raises ValueError with the list."""
+    """Add rows under their names; raise ValueError where a name is already taken."""
     for row in rows:
         if row.name in _ROWS:
             raise ValueError(f"model {row.name!r} is registered twice; registered: {', '.join(_ROWS)}")
         _ROWS[row.name] = row
 
 
+def register_family(kind: type[ModelConfig], build: Callable[..., object]) -> None:
+    """Let ``build(config, in_channels=, num_classes=)`` build the rows of a family from outside the project.
+
+    It returns a torch module: images [N, in_channels, H, W] -> logits [N, num_classes]. Raises ValueError where the
+    family has a builder already.
+    """
+    if kind in _BUILDERS:
+        raise ValueError(f"the family {kind.__name__} is registered twice")
+    _BUILDERS[kind] = build
+
+
+def find_builder(kind: type[ModelConfig]) -> Callable[..., object] | None:
+    """Return what ``register_family`` was given for this dataclass or its nearest base; None where that is nothing."""
+    return next((_BUILDERS[base] for base in kind.__mro__ if base in _BUILDERS), None)
+
+
 def rows() -> dict[str, ModelConfig]:
-    """Every registered row by name, in the order of the table in ``src/zoo/variants.py``."""
+    """Return every registered row by name, in the order of the table in ``src/zoo/variants.py``."""
     return dict(_ROWS)
 
 
 def row(name: str) -> ModelConfig:
-    """The row of this name; an unknown one raises UserError with the near names and where the list is."""
+    """Return the row of this name; raise UserError with the nearest names where there is none."""
     known = rows()
     if name not in known:
         raise UserError(unknown("model", name, known) + " (python -m src.models lists them all)")
@@ -49,18 +68,9 @@ def check_sealed(config: ModelConfig) -> None:
     changed = [dial for dial in dials if getattr(config, dial) != getattr(published, dial)]
     if changed:
         own, first = _ROWS[config.family], changed[0]
-        told = [dial for dial in dials if dial == "depth" or getattr(config, dial) != getattr(own, dial)]
+        typed = [dial for dial in dials if dial == "depth" or getattr(config, dial) != getattr(own, dial)]
         raise UserError(
             f"model.{first}={getattr(config, first)}: {config.name} is the published network and its {first} "
             f"is {getattr(published, first)}; set it on the family: model={config.family} "
-            + " ".join(f"model.{dial}={getattr(config, dial)}" for dial in told)
+            + " ".join(f"model.{dial}={getattr(config, dial)}" for dial in typed)
         )
-
-
-def store_models() -> None:
-    """Make every row a choice of Hydra's group ``model``, type-checked by its family's dataclass."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    for name, node in rows().items():
-        store.store(group="model", name=name, node=node)

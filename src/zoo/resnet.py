@@ -1,4 +1,4 @@
-"""The families of He et al. 2016 and what grew from them."""
+"""The families of post-activation networks: He et al. 2016 and its descendants."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,19 +22,18 @@ class CifarResNet(Residual):
     group_width: int | None = dial(None, "channels of a group in the first stage; by default the width")
 
     family: ClassVar[str] = "cifar_resnet"
-    builder: ClassVar[str] = "src.models.resnet:cifar_resnet"
 
     @property
     def source(self) -> str:
         if self.cardinality > 1:
-            return self.noted("Xie et al. 2017, Table 7")
+            return self.cite("Xie et al. 2017, Table 7")
         if self.block == "bottleneck":
-            return self.noted("He et al. 2016b, Table 4, post-activation")
-        return self.noted("He et al. 2016, Fig. 6" if self.shortcut == "none" else "He et al. 2016, Table 6")
+            return self.cite("He et al. 2016b, Table 4, post-activation")
+        return self.cite("He et al. 2016, Fig. 6" if self.shortcut == "none" else "He et al. 2016, Table 6")
 
     @property
     def warmup(self) -> float:
-        """The paper starts 110 layers at rate 0.01, for about 400 of its 64k iterations."""
+        """About 400 of 64k iterations: so long the paper trains 110 layers at a learning rate of 0.01, a tenth."""
         return 400 / 64_000 if self.depth >= 110 else 0.0
 
     def check(self) -> None:
@@ -47,7 +46,7 @@ class CifarResNet(Residual):
 
 
 def check_groups(cardinality: int, group_width: int | None, bottleneck: bool, how: str) -> None:
-    """Refuse groups that a 3x3 convolution cannot have."""
+    """Raise UserError for groups that a 3x3 convolution cannot have."""
     require(cardinality >= 1, f"model.cardinality={cardinality}: at least 1 group")
     require(group_width is None or group_width >= 1, f"model.group_width={group_width}: at least 1 channel")
     require(
@@ -71,7 +70,6 @@ class ImageNetResNet(Residual):
     group_width: int | None = dial(None, "channels of a group in the first stage; by default 64")
 
     family: ClassVar[str] = "imagenet_resnet"
-    builder: ClassVar[str] = "src.models.resnet:imagenet_resnet"
 
     @property
     def source(self) -> str:
@@ -82,7 +80,7 @@ class ImageNetResNet(Residual):
             table = "Zagoruyko & Komodakis 2016, Table 8"
         if self.se:
             return "Hu et al. 2018, Table 2"
-        return self.noted(table if self.stem == "imagenet" else f"{table}, but a 32x32 stem")
+        return self.cite(table if self.stem == "imagenet" else f"{table}, but a 32x32 stem")
 
     @property
     def native_size(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require
-from .base import ACTIVATIONS, HEAD_HELP, HEADS, Residual, check_depth, dial
+from .base import ACTIVATION_NAMES, HEAD_HELP, HEAD_NAMES, Residual, check_depth, dial
 
 
 @dataclass
@@ -16,11 +16,10 @@ class SpeedNet(Residual):
 
     depth: int = dial(8, "3n+5 layers, n of them in the residual branch of each stage")
     widths: list[int] = dial([64, 256, 256], "channels of each of the three stages")
-    activation: str = dial("gelu", "the nonlinearity", ACTIVATIONS)
-    head: str = dial("max", HEAD_HELP, HEADS)
+    activation: str = dial("gelu", "the nonlinearity", ACTIVATION_NAMES)
+    head: str = dial("max", HEAD_HELP, HEAD_NAMES)
 
     family: ClassVar[str] = "speednet"
-    builder: ClassVar[str] = "src.models.speednet:speednet"
 
     @property
     def source(self) -> str:

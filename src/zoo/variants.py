@@ -1,7 +1,7 @@
-"""The table of networks: a row is one published network of a family (src/zoo/base.py).
+"""The table of networks: a row is one published network of a family.
 
-A new variant is one more row. A new architecture is one file with a builder, plus its family and rows.
-Importing this module imports no torch.
+A new variant is one more row here. A new architecture is one file of modules, its family in src/zoo, its case in
+src/models/build.py, and its rows.
 """
 
 from .convnet import VGG, AlexNet, AlexNetCifar, SmallCNN

@@ -16,7 +16,7 @@ import torch
 from helpers import SHARED_DATA
 from PIL import Image
 
-from src.config.data import DataConfig
+from src.config.data import Coco
 from src.data.coco.check import check, drawable
 from src.data.coco.files import content, locate, read
 from src.data.coco.index import CocoIndex, load_image, load_splits, strata
@@ -28,8 +28,8 @@ def root(tmp_path: Path) -> Path:
     return coco_set.make(tmp_path / "set")
 
 
-def config(root: Path, **changes: Any) -> DataConfig:
-    return DataConfig(**{"name": "coco", "root": str(root), "val_fraction": 0.25} | changes)
+def config(root: Path, **changes: Any) -> Coco:
+    return Coco(**{"root": str(root), "val_fraction": 0.25} | changes)
 
 
 def train_json(root: Path) -> Path:

@@ -10,14 +10,14 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from src.config.data import DataConfig
+from src.config.data import Digits
 from src.data.adapt import resized, with_channels
 from src.data.build import build_data, fingerprint
 from src.data.raw import Split
 from src.data.transforms import preset
 from src.errors import UserError
 
-DIGITS = DataConfig(name="digits", batch_size=64, val_fraction=0.2505, augment="pad_crop")
+DIGITS = Digits(batch_size=64, val_fraction=0.2505, augment="pad_crop")
 
 
 def test_digits_is_split_as_documented():
@@ -177,7 +177,7 @@ class Recorder(LightningModule):
 
 
 class Fails(Callback):
-    """Breaks off in the middle of a step, after its batch was fetched, and saves as RunKeeper would."""
+    """Breaks off in the middle of a step, after its batch was fetched, and saves as a signal would make it."""
 
     def __init__(self, at: int, path: Path) -> None:
         self.at, self.path = at, path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.config.data import DataConfig
+from src.config.data import Folder
 from src.data.build import build_data, fingerprint
 from src.data.sets.folder import decode
 from src.errors import UserError
@@ -30,8 +30,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def config(root: Path, **options) -> DataConfig:
-    return DataConfig(**{"name": "folder", "root": str(root), "batch_size": 4, "image_size": 8} | options)
+def config(root: Path, **options) -> Folder:
+    return Folder(**{"root": str(root), "batch_size": 4, "image_size": 8} | options)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_unreadable_images_are_listed_at_once(root: Path, caplog: pytest.LogCapt
 
 
 def test_too_many_pixels_for_the_memory_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("src.data.sets.folder._available_memory", lambda: 10_000)
+    monkeypatch.setattr("src.data.sets.folder.free_bytes", lambda accelerator: 10_000)
     with pytest.raises(UserError, match=r"lower data.image_size=8$"):
         build_data(config(root), seed=0)
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from src.config.data import DataConfig
+from src.config.data import Digits, ImageNet
 from src.data.build import build_data, fingerprint
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from src.data.order import BATCH, sequence
@@ -71,9 +71,9 @@ def root(tmp_path: Path) -> Path:
     return make(tmp_path / "set")
 
 
-def config(root: Path, **options: Any) -> DataConfig:
+def config(root: Path, **options: Any) -> ImageNet:
     common = {"name": "imagenet", "root": str(root), "batch_size": 8, "eval_batch_size": 4, "val_fraction": 0.25}
-    return DataConfig(**common | {"augment": "imagenet_v2", "image_size": 16, "workers": 0} | options)
+    return ImageNet(**common | {"augment": "imagenet_v2", "image_size": 16, "workers": 0} | options)
 
 
 def build(root: Path, **options: Any) -> Any:
@@ -193,8 +193,8 @@ def test_the_fingerprint_tells_content_not_place_and_needs_no_torch(root: Path, 
     assert first.startswith("imagenet:")
     shutil.move(root, tmp_path / "elsewhere")
     program = (
-        "import sys; from src.config import DataConfig; from src.data import fingerprint;"
-        "print(fingerprint(DataConfig(name='imagenet', root=sys.argv[1], augment='imagenet_v1')));"
+        "import sys; from src.config.data import ImageNet; from src.data.build import fingerprint;"
+        "print(fingerprint(ImageNet(root=sys.argv[1], augment='imagenet_v1')));"
         "sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "elsewhere")]
@@ -251,7 +251,7 @@ def test_a_wrong_layout_is_one_sentence(root: Path, spoil: Any, words: str) -> N
         ({"limit_train": 40}, "asks for 40 of 18"),
         ({"classes": ["n01440764", "n9"]}, "'n9' is none of the 3 classes"),
         ({"train_sizes": [8, 16]}, "both name the training images' side"),
-        ({"train_sizes": [8, 16], "image_size": None, "train_sizes_ramp": [0.5, 0.2]}, "two rising shares"),
+        ({"train_sizes": [8, 16], "image_size": None, "train_sizes_ramp": [0.5, 0.2]}, "two rising fractions"),
         ({"mixup": -1.0}, "data.mixup=-1.0"),
         ({"workers": -1}, "data.workers=-1: at least 0"),
     ],
@@ -262,10 +262,9 @@ def test_wrong_settings_are_one_sentence(made: Path, options: dict, words: str) 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"ten_crop": True}, {"test_size": 16}, {"augment": "imagenet_v1"}])
-def test_settings_for_photos_are_refused_on_sets_that_lie_on_the_device(options: dict) -> None:
+def test_a_preset_for_photos_is_refused_on_sets_that_lie_on_the_device() -> None:
     with pytest.raises(UserError, match="photos in folders") as error:
-        build_data(DataConfig(name="digits", batch_size=64, **options), seed=0)
+        build_data(Digits(batch_size=64, augment="imagenet_v1"), seed=0)
     assert "\n" not in str(error.value)
 
 

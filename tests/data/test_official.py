@@ -14,10 +14,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from src.config.data import DataConfig
+from src.config.choices import find_choice
+from src.config.data import Cifar10, Cifar100, FashionMNIST
 from src.data.build import build_data, fingerprint
-from src.data.info import FASHION_MNIST
-from src.data.sets.official import CIFAR10, Archive, Official
+from src.data.sets.cifar import CIFAR10
+from src.data.sets.fashion_mnist import FASHION_MNIST
+from src.data.sets.official import Archive, PublishedSet
 from src.errors import UserError
 from src.machine.download import DownloadError, fetch
 
@@ -73,7 +75,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def small(server: str) -> Official:
+def small(server: str) -> PublishedSet:
     """A published set like Fashion-MNIST, with 20 training and 10 test images, on a local server."""
     archives = []
     for split, n in (("train", 20), ("t10k", 10)):
@@ -84,10 +86,10 @@ def small(server: str) -> Official:
             Server.files[f"/{name}.gz"] = packed
             urls = (f"{server}/absent/{name}.gz", f"{server}/{name}.gz")
             archives.append(Archive(f"{name}.gz", md5(packed), {name: md5(content)}, urls))
-    return Official(FASHION_MNIST, "FashionMNIST", tuple(archives), folder="FashionMNIST/raw")
+    return PublishedSet(FASHION_MNIST.info, "FashionMNIST", tuple(archives), folder="FashionMNIST/raw")
 
 
-def test_a_set_is_fetched_unpacked_and_read_once(small: Official, tmp_path: Path):
+def test_a_set_is_fetched_unpacked_and_read_once(small: PublishedSet, tmp_path: Path):
     raw = small.load(str(tmp_path / "new"), download=True)
     assert raw.train.images.shape == (20, 28, 28, 1)
     assert raw.test.labels.tolist() == list(range(10))
@@ -99,7 +101,7 @@ def test_a_set_is_fetched_unpacked_and_read_once(small: Official, tmp_path: Path
     assert left == sorted([name for a in small.archives for name in (a.name, *a.files)])
 
 
-def test_an_archive_that_lies_there_is_used(small: Official, tmp_path: Path):
+def test_an_archive_that_lies_there_is_used(small: PublishedSet, tmp_path: Path):
     place = tmp_path / small.folder
     place.mkdir(parents=True)
     for archive in small.archives:
@@ -111,7 +113,7 @@ def test_an_archive_that_lies_there_is_used(small: Official, tmp_path: Path):
         small.load(str(tmp_path), download=True)
 
 
-def test_a_damaged_file_is_named(small: Official, tmp_path: Path):
+def test_a_damaged_file_is_named(small: PublishedSet, tmp_path: Path):
     small.load(str(tmp_path), download=True)
     path = tmp_path / small.folder / "t10k-images-idx3-ubyte"
     content = bytearray(path.read_bytes())
@@ -157,7 +159,7 @@ def test_a_missing_set_says_what_to_bring(name: str, download: bool, tmp_path: P
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     root = tmp_path / "not" / "there"
     with pytest.raises(UserError) as error:
-        build_data(DataConfig(name=name, root=str(root), download=download), seed=0)
+        build_data(find_choice("data", name)(root=str(root), download=download), seed=0)
     message = str(error.value)
     assert len(message.splitlines()) == 2
     assert all(word in message for word in (str(root), ".gz", "md5", "data.root="))
@@ -166,17 +168,17 @@ def test_a_missing_set_says_what_to_bring(name: str, download: bool, tmp_path: P
 
 
 def test_fingerprints_are_the_archives_md5s_and_need_no_data():
-    assert fingerprint(DataConfig(name="cifar10", root="x")) == "cifar10:c58f30108f718f92721af3b95e74349a"
-    assert fingerprint(DataConfig(name="cifar100", root="x")) == "cifar100:eb9058c3a382ffc7106e4002c42a8d85"
-    assert fingerprint(DataConfig(name="fashion_mnist", root="x")) == "fashion_mnist:8b2e261cc34b996cc818c1712cdbed0f"
+    assert fingerprint(Cifar10(root="x")) == "cifar10:c58f30108f718f92721af3b95e74349a"
+    assert fingerprint(Cifar100(root="x")) == "cifar100:eb9058c3a382ffc7106e4002c42a8d85"
+    assert fingerprint(FashionMNIST(root="x")) == "fashion_mnist:8b2e261cc34b996cc818c1712cdbed0f"
     with pytest.raises(UserError, match="cifar11"):
-        fingerprint(DataConfig(name="cifar11"))
+        find_choice("data", "cifar11")
 
 
 def test_fingerprint_imports_no_torch():
     program = (
-        "import sys; from src.config import DataConfig; from src.data import fingerprint, build_data;"
-        "fingerprint(DataConfig(name='cifar10')); sys.exit('torch' in sys.modules)"
+        "import sys; from src.config.data import Cifar10; from src.data.build import fingerprint, build_data;"
+        "fingerprint(Cifar10()); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.fold import folded
+from src.models.fold import fold_batchnorm
 from src.tasks.base import evaluator
 from src.zoo.registry import row, rows
 from zoo import build
@@ -45,7 +45,7 @@ def test_folding_leaves_the_function_as_it_is(name: str) -> None:
     before = copy.deepcopy(model.state_dict())
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
-        expected, got = model(images), folded(model.train(), torch.float64)(images)
+        expected, got = model(images), fold_batchnorm(model.train(), torch.float64)(images)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     assert model.training and all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -63,7 +63,7 @@ def test_folding_leaves_the_function_as_it_is(name: str) -> None:
 )
 def test_each_norm_behind_a_convolution_goes(name: str, left: int) -> None:
     model = build(name, device="meta")
-    assert len(norms(folded(model, torch.float32))) == left < len(norms(model))
+    assert len(norms(fold_batchnorm(model, torch.float32))) == left < len(norms(model))
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet20", "preact_resnet20", "cifar_densenet"])
@@ -79,4 +79,4 @@ def test_in_bfloat16_it_agrees_with_autocast(name: str) -> None:
     assert got.dtype == torch.bfloat16
     scale = expected.std()
     assert (got - expected).abs().mean() / scale < max(0.01, 2 * (cast - expected).abs().mean() / scale)
-    assert all(norm.weight.dtype == torch.float32 for norm in norms(folded(model, torch.bfloat16)))
+    assert all(norm.weight.dtype == torch.float32 for norm in norms(fold_batchnorm(model, torch.bfloat16)))

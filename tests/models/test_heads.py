@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import compose
 
-from src.data.info import DIGITS
+from src.data.sets.digits import DIGITS
 from src.errors import UserError
 from src.models.build import build_model
 from src.models.heads import LinearHead, MaxHead

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.layers import ZeroPadded, he_init, make_shortcut
+from src.models.layers import ZeroPadShortcut, init_weights, make_shortcut
 
 
 def parameters(option: str, in_channels: int, out_channels: int, stride: int) -> int:
@@ -28,22 +28,22 @@ def test_plain_has_no_shortcut_and_an_unknown_option_is_refused() -> None:
 @pytest.mark.parametrize("size", [7, 8])
 def test_option_a_keeps_pixels_and_adds_zeros(stride: int, size: int) -> None:
     x = torch.randn(2, 3, size, size)
-    y = ZeroPadded(stride=stride, new_channels=5)(x)
+    y = ZeroPadShortcut(stride=stride, new_channels=5)(x)
     assert torch.equal(y[:, :3], x[:, :, ::stride, ::stride])
     assert y.shape[1] == 8 and not y[:, 3:].any()
 
 
 def test_option_a_keeps_memory_format_and_exports() -> None:
     x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last)
-    shortcut = ZeroPadded(stride=2, new_channels=4)
+    shortcut = ZeroPadShortcut(stride=2, new_channels=4)
     assert shortcut(x).is_contiguous(memory_format=torch.channels_last)
     exported = torch.export.export(shortcut, (x,)).module()
     assert torch.equal(exported(x), shortcut(x))
 
 
-def test_he_initialisation() -> None:
+def test_init_weightsialisation() -> None:
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(64, 128, 3, bias=False), nn.BatchNorm2d(128)
-    he_init(nn.Sequential(conv, norm))
+    init_weights(nn.Sequential(conv, norm))
     assert conv.weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
     assert norm.weight.eq(1).all() and norm.bias.eq(0).all()

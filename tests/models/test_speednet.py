@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.errors import UserError
 from src.evaluate import evaluate
 from src.models.complexity import count_macs, count_parameters
-from src.models.speednet import WhiteningConv, fit_to_data, whitening
+from src.models.speednet import WhiteningConv, compute_whitening, fit_to_data
 from src.training.checkpoints import load_checkpoint
 from zoo import build, shapes_of
 
@@ -52,14 +52,14 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one(kernel: int, chan
 
 def test_components_are_ordered_and_their_signs_settled() -> None:
     images = correlated()
-    components = whitening(images, 2)
+    components = compute_whitening(images, 2)
     assert components.shape == (12, 12)
     norms = components.norm(dim=1)
     assert (norms[1:] >= norms[:-1]).all(), "a component of less variance is stretched more"
     assert (components.gather(1, components.abs().argmax(1, keepdim=True)) > 0).all()
-    assert torch.equal(whitening(images.clone(), 2), components)
+    assert torch.equal(compute_whitening(images.clone(), 2), components)
     flat = torch.zeros(4, 3, 5, 5)
-    assert whitening(flat, 2).isfinite().all()
+    assert compute_whitening(flat, 2).isfinite().all()
 
 
 def test_only_a_bias_of_the_stem_is_learned() -> None:

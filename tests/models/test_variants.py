@@ -9,15 +9,16 @@ import pytest
 from hydra import compose, initialize
 from omegaconf import OmegaConf
 
+from src.cli.compose import store_schema
 from src.config.model import ModelConfig
 from src.errors import UserError
-from src.zoo.registry import register, row, rows, store_models
+from src.zoo.registry import register, row, rows
 from src.zoo.resnet import CifarResNet, ImageNetResNet
 
 
 @pytest.mark.parametrize("module", ["src.zoo.variants", "src.models.build", "src.zoo.registry", "src.models.__main__"])
 def test_import_needs_no_torch(module: str) -> None:
-    code = f"import sys, {module}; from src.registry import rows; rows(); sys.exit('torch' in sys.modules)"
+    code = f"import sys, {module}; from src.zoo.registry import rows; rows(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -164,7 +165,7 @@ def test_a_name_of_another_family_is_refused(name: str) -> None:
 
 def composed(*overrides: str) -> ModelConfig:
     """The model that the command line makes of these overrides."""
-    store_models()
+    store_schema()
     with initialize(version_base="1.3", config_path=None):
         config = OmegaConf.to_object(compose(overrides=list(overrides)).model)
     assert isinstance(config, ModelConfig)

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from src.data.info import DatasetInfo
 from src.errors import UserError
 from src.models.build import build_model
-from src.models.pretrained.naming import TORCHVISION, translated
-from src.models.pretrained.weights import load, locate, read, sha256_of
+from src.models.pretrained.files import compute_sha256, find_weights
+from src.models.pretrained.naming import TORCHVISION, translate_names
+from src.models.pretrained.reading import read_weights
+from src.models.pretrained.weights import load_weights
 from src.zoo.registry import row
 
 CLASSES = tuple(map(str, range(5)))
@@ -62,7 +64,7 @@ def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int = 64) -> No
 
 def loaded(name: str, path: Path, classes: tuple[str, ...] = THOUSAND) -> tuple[nn.Module, str]:
     model = build(name, classes)
-    return model, load(model, read(path), path=path, classes=classes)
+    return model, load_weights(model, read_weights(path), path=path, classes=classes)
 
 
 def refusal(path: Path, name: str = "resnet18", **arguments: Any) -> str:
@@ -75,11 +77,11 @@ def refusal(path: Path, name: str = "resnet18", **arguments: Any) -> str:
 
 
 def attempt(path: Path, name: str, **arguments: Any) -> None:
-    pretrained = read(path)
+    pretrained = read_weights(path)
     model = build(name, **arguments)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     try:
-        load(model, pretrained, path=path, classes=CLASSES)
+        load_weights(model, pretrained, path=path, classes=CLASSES)
     finally:
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -108,7 +110,7 @@ def test_every_name_of_torchvisions_networks_has_one_of_ours(name: str) -> None:
     with torch.device("meta"):
         ours = build(name, THOUSAND)
         theirs = torchvision.models.get_model(THEIR_NAMES.get(name, name), weights=None)
-    assert shapes(translated(theirs.state_dict(), TORCHVISION)) == shapes(ours.state_dict())
+    assert shapes(translate_names(theirs.state_dict(), TORCHVISION)) == shapes(ours.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_every_name_of_timms_networks_has_one_of_ours(theirs: str, ours: str) ->
 
     with torch.device("meta"):
         state = timm.create_model(theirs).state_dict()
-        assert shapes(translated(state, TORCHVISION)) == shapes(build(ours, THOUSAND).state_dict())
+        assert shapes(translate_names(state, TORCHVISION)) == shapes(build(ours, THOUSAND).state_dict())
 
 
 def test_timms_vgg_gives_its_backbone() -> None:
@@ -137,7 +139,7 @@ def test_timms_vgg_gives_its_backbone() -> None:
     import timm
 
     with torch.device("meta"):
-        state = translated(timm.create_model("vgg16").state_dict(), TORCHVISION)
+        state = translate_names(timm.create_model("vgg16").state_dict(), TORCHVISION)
         ours = build("vgg16", THOUSAND).state_dict()
     backbone = {name for name in ours if name.startswith("backbone.")}
     assert {name for name in state if not name.startswith("head.")} == backbone
@@ -159,7 +161,7 @@ def test_prefixes_and_containers_are_taken_off(
 ) -> None:
     state: Any = {prefix + name: value for name, value in resnet18.state_dict().items()}
     torch.save({container: state, "epoch": 3} if container else state, tmp_path / "weights.pt")
-    pretrained = read(tmp_path / "weights.pt")
+    pretrained = read_weights(tmp_path / "weights.pt")
     assert pretrained.state.keys() == build("resnet18").state_dict().keys()
     assert (pretrained.naming, pretrained.normalize) == ("torchvision", "imagenet")
     assert pretrained.normalization is None and pretrained.classes is None
@@ -177,7 +179,10 @@ def test_wrappers_inside_and_beside_the_network_are_taken_off(resnet18: nn.Modul
     assert_same_logits(model, resnet18)
     parallel = {f"features.module.{i}.weight": torch.zeros(1) for i in (0, 3)}
     torch.save(parallel, tmp_path / "alexnet.pth")
-    assert [*read(tmp_path / "alexnet.pth").state] == ["backbone.features.0.weight", "backbone.features.3.weight"]
+    assert [*read_weights(tmp_path / "alexnet.pth").state] == [
+        "backbone.features.0.weight",
+        "backbone.features.3.weight",
+    ]
 
 
 def test_resnet18_gives_the_same_logits(resnet18: nn.Module, resnet18_file: Path) -> None:
@@ -233,7 +238,7 @@ def test_timms_squeeze_and_excitation_gives_the_same_logits(tmp_path: Path) -> N
 
 def test_weights_take_the_models_memory_format_and_type(resnet18: nn.Module, resnet18_file: Path) -> None:
     model = build("resnet18", THOUSAND).to(memory_format=torch.channels_last, dtype=torch.bfloat16)
-    load(model, read(resnet18_file), path=resnet18_file, classes=THOUSAND)
+    load_weights(model, read_weights(resnet18_file), path=resnet18_file, classes=THOUSAND)
     expected = resnet18.state_dict()["layer1.0.conv1.weight"]
     got = model.state_dict()["backbone.stages.0.0.residual.0.0.weight"]
     assert got.is_contiguous(memory_format=torch.channels_last) and got.dtype == torch.bfloat16
@@ -246,7 +251,7 @@ def test_weights_take_the_models_memory_format_and_type(resnet18: nn.Module, res
 def test_a_head_of_other_classes_stays_fresh(resnet18: nn.Module, resnet18_file: Path) -> None:
     model = build("resnet18")
     before = model.get_parameter("head.linear.weight").clone()
-    report = load(model, read(resnet18_file), path=resnet18_file, classes=CLASSES)
+    report = load_weights(model, read_weights(resnet18_file), path=resnet18_file, classes=CLASSES)
     assert torch.equal(model.get_parameter("head.linear.weight"), before)
     assert torch.equal(model.get_parameter("backbone.stem.0.0.weight"), resnet18.get_parameter("conv1.weight"))
     assert report == (
@@ -286,11 +291,11 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
 
 def test_our_checkpoint_brings_its_normalization_and_classes(ours: tuple[nn.Module, Path]) -> None:
     model, path = ours
-    pretrained = read(path)
+    pretrained = read_weights(path)
     assert (pretrained.naming, pretrained.normalize, pretrained.classes) == ("ours", "weights", CLASSES)
     assert pretrained.normalization == {"name": "dataset", "mean": [0.5] * 3, "std": [0.25] * 3, "mean_image": None}
     other = build("resnet20")
-    assert load(other, pretrained, path=path, classes=list(CLASSES)).endswith("the head among them.")
+    assert load_weights(other, pretrained, path=path, classes=list(CLASSES)).endswith("the head among them.")
     assert torch.equal(logits(other), logits(model))
 
 
@@ -301,7 +306,7 @@ def test_a_head_that_learned_other_classes_of_the_same_number_stays_fresh(ours: 
 
 def test_our_weights_alone_say_nothing_of_their_pixels(ours: tuple[nn.Module, Path], tmp_path: Path) -> None:
     save_file(ours[0].state_dict(), tmp_path / "ours.safetensors")
-    pretrained = read(tmp_path / "ours.safetensors")
+    pretrained = read_weights(tmp_path / "ours.safetensors")
     assert (pretrained.naming, pretrained.normalize) == ("ours", "dataset")
     assert pretrained.normalization is None and pretrained.classes is None
 
@@ -336,7 +341,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]
 @pytest.mark.parametrize("name", ["k.h5", "k.weights.h5", "k.keras"])
 def test_keras_resnet50v2_gives_the_same_logits(keras_files: tuple[Path, Tensor], name: str) -> None:
     folder, expected = keras_files
-    pretrained = read(folder / name)
+    pretrained = read_weights(folder / name)
     assert (pretrained.naming, pretrained.normalize) == ("keras", "half")
     model, report = loaded("resnet50v2", folder / name)
     assert expected.isfinite().all() and expected.std() > 1e-3
@@ -348,14 +353,14 @@ def test_keras_names_of_older_versions_are_understood(keras_files: tuple[Path, T
     """They count layers of the same name, mark outputs, and put a network that is a layer in a group of its own."""
     import h5py
 
-    expected = read(keras_files[0] / "k.h5").state
+    expected = read_weights(keras_files[0] / "k.h5").state
     with h5py.File(keras_files[0] / "k.h5") as new, h5py.File(tmp_path / "old.h5", "w") as old:
         for layer, group in new["model_weights"].items():
             for variable, value in group.get(layer, {}).items():
                 name = "dense_1" if layer == "predictions" else layer
                 old[f"model_weights/resnet50v2/{name}/{name}_7/{variable}:0"] = value[()]
         old["optimizer_weights/conv1_conv/bias"] = [0.0]
-    given = read(tmp_path / "old.h5").state
+    given = read_weights(tmp_path / "old.h5").state
     assert all(torch.equal(given[name], value) for name, value in expected.items() if name.startswith("backbone."))
     assert {name for name in given if name.startswith("head.")} == {"head.dense_1_7.weight", "head.dense_1_7.bias"}
 
@@ -382,14 +387,14 @@ def test_another_keras_file_is_refused(keras_files: tuple[Path, Tensor], tmp_pat
 
 
 def test_a_file_is_itself(resnet18_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert locate(str(resnet18_file), "resnet18") == resnet18_file
+    assert find_weights(str(resnet18_file), "resnet18") == resnet18_file
     monkeypatch.setenv("HOME", str(resnet18_file.parent))
-    assert locate("~/resnet18.pth", "resnet18") == resnet18_file
+    assert find_weights("~/resnet18.pth", "resnet18") == resnet18_file
 
 
 def test_sha256_is_the_files(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert compute_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_a_run_directory_is_its_checkpoint(tmp_path: Path) -> None:
@@ -398,13 +403,13 @@ def test_a_run_directory_is_its_checkpoint(tmp_path: Path) -> None:
     from src.runs.identity import plain
 
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: no run directory .it holds no config.yaml.$"):
-        locate(str(tmp_path), "resnet20")
+        find_weights(str(tmp_path), "resnet20")
     OmegaConf.save(OmegaConf.create(plain(compose(*TINY, "protocol=best_val"))), tmp_path / "config.yaml")
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: this run has not saved its best.ckpt yet$"):
-        locate(str(tmp_path), "resnet20")
+        find_weights(str(tmp_path), "resnet20")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").touch()
-    assert locate(str(tmp_path), "resnet20") == tmp_path / "checkpoints/best.ckpt"
+    assert find_weights(str(tmp_path), "resnet20") == tmp_path / "checkpoints/best.ckpt"
 
 
 @pytest.fixture
@@ -412,7 +417,7 @@ def hub(tmp_path: Path, resnet18_file: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Where torch.hub will put torchvision's resnet18; what lies behind its address is ours."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    name = f"resnet18-{sha256_of(resnet18_file)[:8]}.pth"
+    name = f"resnet18-{compute_sha256(resnet18_file)[:8]}.pth"
     (tmp_path / name).symlink_to(resnet18_file)
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     monkeypatch.setattr(weights.value, "url", f"file://{tmp_path / name}")
@@ -429,21 +434,21 @@ def test_a_torchvision_name_is_found_in_the_cache(
 ) -> None:
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
     with pytest.raises(UserError) as caught:
-        locate(name, "resnet18")
+        find_weights(name, "resnet18")
     assert str(caught.value) == (
         f"model.weights={name}: {torchvision.models.ResNet18_Weights.DEFAULT.url} cannot be downloaded "
-        f"(no network here); put that file at {hub}, or anywhere else and say model.weights=<path>"
+        f"(no network here); put that file at {hub}, or anywhere else and type model.weights=<path>"
     )
     hub.write_bytes(resnet18_file.read_bytes()[:1000])
-    with pytest.raises(UserError, match=f"{hub} is damaged or only a part; delete it, and it is downloaded again$"):
-        locate(name, "resnet18")
+    with pytest.raises(UserError, match=f"{hub} is damaged or incomplete; delete it, and it is downloaded again$"):
+        find_weights(name, "resnet18")
     hub.write_bytes(resnet18_file.read_bytes())
-    assert locate(name, "resnet18") == hub
+    assert find_weights(name, "resnet18") == hub
 
 
 def test_a_torchvision_name_is_downloaded(hub: Path, resnet18_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert locate("DEFAULT", "resnet18") == hub
-    assert sha256_of(hub) == sha256_of(resnet18_file)
+    assert find_weights("DEFAULT", "resnet18") == hub
+    assert compute_sha256(hub) == compute_sha256(resnet18_file)
 
 
 def test_a_download_of_something_else_is_not_kept(hub: Path) -> None:
@@ -451,7 +456,7 @@ def test_a_download_of_something_else_is_not_kept(hub: Path) -> None:
     source.unlink()
     source.write_bytes(b"<html>Log in to the network first</html>")
     with pytest.raises(UserError, match="^model.weights=DEFAULT: .* cannot be downloaded .invalid hash value"):
-        locate("DEFAULT", "resnet18")
+        find_weights("DEFAULT", "resnet18")
     assert [*hub.parent.iterdir()] == []
 
 
@@ -468,14 +473,14 @@ def test_a_download_of_something_else_is_not_kept(hub: Path) -> None:
 )
 def test_an_unknown_name_is_refused_with_near_ones(name: str, model: str, reason: str) -> None:
     with pytest.raises(UserError, match=f"^model.weights={name}: {reason}") as caught:
-        locate(name, model)
+        find_weights(name, model)
     assert "\n" not in str(caught.value)
 
 
 def test_our_wide_resnets_are_torchvisions(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
     with pytest.raises(UserError, match=f"put that file at {hub.parent}/wide_resnet50_2-9ba9bcbe.pth"):
-        locate("IMAGENET1K_V2", "wrn50_2")
+        find_weights("IMAGENET1K_V2", "wrn50_2")
 
 
 # Damaged, dangerous and other files
@@ -588,5 +593,5 @@ def test_weights_of_another_family_are_refused(name: str, reason: str, resnet18_
 
 def test_other_channels_say_what_to_do(resnet18_file: Path) -> None:
     assert refusal(resnet18_file, "resnet18", channels=1) == (
-        "made for images of 3 channels, and the data's have 1; say data.channels=3"
+        "made for images of 3 channels, and the data's have 1; type data.channels=3"
     )

@@ -1,4 +1,4 @@
-"""The dashboard's definition, made without key or network; that its metrics are logged, tests/test_train.py sees."""
+"""Make the dashboard's definition without key or network; tests/test_train.py checks that its metrics are logged."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from src.errors import UserError
-from src.report.published import published_names, read_published
-from src.report.render.dashboard import dashboard, groups
+from src.report.published import list_published, read_published
+from src.report.render.dashboard import list_wandb_groups, make_dashboard
 from src.report.render.figures import KINDS
 
 
 def definition(tmp_path: Path, study: str | None) -> dict[str, Any]:
     out = tmp_path / "made" / "dashboard.json"
-    assert dashboard("me/mine", read_published(study) if study else None, out) == str(out)
+    assert make_dashboard("me/mine", read_published(study) if study else None, out) == str(out)
     return json.loads(out.read_text())
 
 
@@ -39,7 +39,7 @@ def test_a_study_is_its_group_its_tables_and_its_figures(tmp_path: Path) -> None
     assert (depth["xAxis"], depth["yAxis"]) == ("config:model.value.depth", "summary:test/error")
 
 
-@pytest.mark.parametrize("study", [None, *published_names()])
+@pytest.mark.parametrize("study", [None, *list_published()])
 def test_every_study_and_all_runs_have_one(tmp_path: Path, study: str | None) -> None:
     sections = definition(tmp_path, study)["spec"]["section"]["panelBankConfig"]["sections"]
     wanted = read_published(study).figures if study else KINDS
@@ -49,15 +49,18 @@ def test_every_study_and_all_runs_have_one(tmp_path: Path, study: str | None) ->
 
 
 def test_what_only_adds_to_a_study_is_of_its_group() -> None:
-    assert groups(read_published("kilari2025_imagenet")) == ["kilari2025_imagenet", "kilari2025_imagenet_vgg"]
-    assert groups(read_published("waghmode2023")) == ["waghmode2023"]
-    assert groups(None) == groups(read_published("zoo_cifar")) == []
+    assert list_wandb_groups(read_published("kilari2025_imagenet")) == [
+        "kilari2025_imagenet",
+        "kilari2025_imagenet_vgg",
+    ]
+    assert list_wandb_groups(read_published("waghmode2023")) == ["waghmode2023"]
+    assert list_wandb_groups(None) == list_wandb_groups(read_published("zoo_cifar")) == []
 
 
 def test_without_a_key_a_sentence_says_what_works_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(UserError, match="no key for W&B.*out=<file.json>"):
-        dashboard("me/mine", None, None)
+        make_dashboard("me/mine", None, None)
     with pytest.raises(UserError, match="not of the form <entity>/<project>"):
-        dashboard("mine", None, None)
+        make_dashboard("mine", None, None)

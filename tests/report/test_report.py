@@ -1,8 +1,9 @@
-"""The commands as a person types them, and the page that they leave."""
+"""Run the commands as a person types them, and read the page that they write."""
 
 import json
 import re
 import time
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import command
-from made_runs import CLASSES, results, write
+from made_runs import CLASSES, make_results, write_run
 
 from src.errors import UserError
-from src.report.__main__ import report
+from src.report.__main__ import make_report
 from src.report.compare import compare
 
 VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects links, tags and attributes, and insists that tags are closed in their order."""
+    """Collect links, tags and ids, and insist that tags are closed in their order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,13 +49,15 @@ class Reader(HTMLParser):
 def grid(path: Path, **changed: Any) -> Path:
     for model, error in (("resnet20", 8.7), ("resnet56", 7.0)):
         for seed in range(2):
-            write(path / f"{model}-{seed}", results(error + seed / 100, seed, model=model, **changed), beside=True)
+            write_run(
+                path / f"{model}-{seed}", make_results(error + seed / 100, seed, model=model, **changed), beside=True
+            )
     return path
 
 
 def test_a_study_becomes_a_page_that_needs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid(tmp_path / "runs")
-    report([str(tmp_path / "runs")], "he2016_table6", tmp_path / "out")
+    make_report([str(tmp_path / "runs")], "he2016_table6", tmp_path / "out")
     printed = capsys.readouterr().out
     assert "2 of 6 published numbers match, 4 without a run." in printed
     page = (tmp_path / "out" / "index.html").read_text()
@@ -74,21 +77,21 @@ def test_a_study_becomes_a_page_that_needs_nothing_else(tmp_path: Path, capsys: 
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
-    write(tmp_path / "runs" / "a", results(epochs=5), beside=True)
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    write_run(tmp_path / "runs" / "a", make_results(epochs=5), beside=True)
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     first = (tmp_path / "out" / "index.html").read_bytes()
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     assert (tmp_path / "out" / "index.html").read_bytes() == first
 
 
 def test_what_comes_from_files_cannot_become_markup(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script><img src=http://x onerror=alert(2)>$\\frac{$\ud800\x00'
     classes = [f"{name}{evil}".replace("\n", "").replace("\ud800\x00", "\x01").replace(",", "") for name in CLASSES]
-    content = results(model=evil, data=evil, command=evil, environment={"device": evil, "git_commit": evil})
-    write(tmp_path / "runs" / "a", content | {"classes": [name.replace('"', "'") for name in classes]}, beside=True)
-    write(tmp_path / "runs" / "b", results(status="failed", reason=evil))
-    write(tmp_path / "runs" / "<b>c", results(model=evil + "2", data=evil), beside=True)
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    content = make_results(model=evil, data=evil, command=evil, environment={"device": evil, "git_commit": evil})
+    write_run(tmp_path / "runs" / "a", content | {"classes": [name.replace('"', "'") for name in classes]}, beside=True)
+    write_run(tmp_path / "runs" / "b", make_results(status="failed", reason=evil))
+    write_run(tmp_path / "runs" / "<b>c", make_results(model=evil + "2", data=evil), beside=True)
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     reader = Reader((tmp_path / "out" / "index.html").read_text())
     assert reader.tags.count("script") == 1 and "img" not in reader.tags
     assert not [link for link in reader.links if "x onerror" in link or link.startswith("http")]
@@ -99,20 +102,20 @@ def test_what_comes_from_files_cannot_become_markup(tmp_path: Path) -> None:
 
 
 def test_damaged_files_beside_a_result_cost_only_their_figure(tmp_path: Path) -> None:
-    run = write(tmp_path / "runs" / "a", results(), beside=True)
+    run = write_run(tmp_path / "runs" / "a", make_results(), beside=True)
     for name in ("confusion_matrix.csv", "per_class.csv", "metrics.csv", "test_predictions.npz"):
         (run / name).write_bytes(b"\xff\x00no,table\n1")
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     assert not list((tmp_path / "out" / "figures").iterdir())
 
 
 def test_many_classes_are_shown_by_their_worst_confusions(tmp_path: Path) -> None:
-    run = write(tmp_path / "runs" / "a", results())
+    run = write_run(tmp_path / "runs" / "a", make_results())
     names = [f"class {i}" for i in range(30)]
     counts = np.eye(30, dtype=int) * 90 + np.roll(np.eye(30, dtype=int), 1, axis=1) * 10
     lines = [["true", *names], *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))]
     (run / "confusion_matrix.csv").write_text("".join(",".join(line) + "\n" for line in lines))
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
     assert "class 28 → class 29<" in page and "20 most frequent confusions of 30 classes" in page
 
@@ -121,9 +124,14 @@ def test_five_hundred_runs_take_seconds(tmp_path: Path) -> None:
     config = {"model": {"name": "resnet20", "family": "cifar_resnet", "depth": 20}, "optim": {"lr": 0.1}}
     for i in range(500):
         settings = config | {"optim": {"lr": 0.1 + (i % 50) / 100}, "seed": i // 50}
-        write(tmp_path / "runs" / str(i), results(8 + (i * 7 % 100) / 100, i // 50, epochs=20), settings, beside=i < 40)
+        write_run(
+            tmp_path / "runs" / str(i),
+            make_results(8 + (i * 7 % 100) / 100, i // 50, epochs=20),
+            settings,
+            beside=i < 40,
+        )
     start = time.process_time()
-    report([str(tmp_path / "runs")], None, tmp_path / "out")
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     assert time.process_time() - start < 10
     assert (tmp_path / "out" / "all-runs.csv").read_text().count("\n") == 51
 
@@ -150,8 +158,8 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
 
     grid(tmp_path / "runs")
     code = (
-        f"import sys; from src.report.__main__ import report; from pathlib import Path; "
-        f"report([{str(tmp_path / 'runs')!r}], 'he2016_table6', Path({str(tmp_path / 'out')!r})); "
+        f"import sys; from src.report.__main__ import make_report; from pathlib import Path; "
+        f"make_report([{str(tmp_path / 'runs')!r}], 'he2016_table6', Path({str(tmp_path / 'out')!r})); "
         "sys.exit(bool({'torch', 'lightning', 'scipy.stats', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
@@ -161,7 +169,7 @@ def pair(path: Path, a: list[float], b: list[float], **changed: Any) -> list[str
     for name, errors in (("a", a), ("b", b)):
         for seed, error in enumerate(errors):
             model = "resnet20" if name == "a" else "resnet56"
-            write(path / f"{name}{seed}", results(error, seed, model=model, **changed), beside=True)
+            write_run(path / f"{name}{seed}", make_results(error, seed, model=model, **changed), beside=True)
     return [f"{path}/a*", f"{path}/b*"]
 
 
@@ -169,12 +177,12 @@ def test_compare_pairs_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     patterns = pair(tmp_path, [9.0, 9.2, 9.4], [8.0, 8.1, 8.5])
     found = compare(patterns, tmp_path / "pair.json")
     # differences 1.0, 1.1, 0.9: mean 1, std 0.1, half width 4.303 * 0.1 / sqrt 3
-    assert found["difference"] == pytest.approx(1.0) and found["paired_seeds"] == [0, 1, 2]
-    assert found["interval"] == pytest.approx([1 - 0.2484, 1 + 0.2484], abs=1e-3)
+    assert found.difference == pytest.approx(1.0) and found.paired_seeds == [0, 1, 2]
+    assert found.interval == pytest.approx([1 - 0.2484, 1 + 0.2484], abs=1e-3)
     out, said = capsys.readouterr()
-    assert json.loads(out) == found == json.loads((tmp_path / "pair.json").read_text())
+    assert json.loads(out) == asdict(found) == json.loads((tmp_path / "pair.json").read_text())
     assert "B is better, by more than chance" in said and "95 % interval +0.75 to +1.25" in said
-    assert [test["n"] for test in found["mcnemar"]] == [10000] * 3
+    assert [test.n for test in found.mcnemar] == [10000] * 3
 
 
 def test_mcnemar_counts_the_stored_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,10 +194,10 @@ def test_mcnemar_counts_the_stored_predictions(tmp_path: Path, capsys: pytest.Ca
         arrays = {"index": np.arange(20), "label": label, "prediction": predicted}
         np.savez(tmp_path / name / "test_predictions.npz", **arrays)
     found = compare(patterns)
-    test = found["mcnemar"][0]
-    assert (test["only_a_right"], test["only_b_right"]) == (1, 8)
-    assert test["p"] == pytest.approx(2 * (1 + 9) / 2**9)
-    assert found["interval"] is None and "too few for an interval" in capsys.readouterr().err
+    test = found.mcnemar[0]
+    assert (test.only_a_right, test.only_b_right) == (1, 8)
+    assert test.p == pytest.approx(2 * (1 + 9) / 2**9)
+    assert found.interval is None and "too few for an interval" in capsys.readouterr().err
 
 
 def test_compare_without_shared_seeds_or_images(tmp_path: Path) -> None:
@@ -198,8 +206,8 @@ def test_compare_without_shared_seeds_or_images(tmp_path: Path) -> None:
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | {"seed": content["seed"] + 10}))
     found = compare(patterns)
-    assert found["paired_seeds"] == [] and found["mcnemar"] == [] and found["interval"] is not None
-    write(tmp_path / "c0", results(data_fingerprint="cifar10:other"))
+    assert found.paired_seeds == [] and found.mcnemar == [] and found.interval is not None
+    write_run(tmp_path / "c0", make_results(data_fingerprint="cifar10:other"))
     with pytest.raises(UserError, match="same data"):
         compare([patterns[0], f"{tmp_path}/c0"])
     with pytest.raises(UserError, match="2 different configurations"):

@@ -1,4 +1,4 @@
-"""A study's rows beside our numbers: what is compared, with what verdict, and how it is printed."""
+"""Test a study's rows beside our numbers: what is compared, with which verdict, and how it is printed."""
 
 import csv
 import io
@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import results, write
+from made_runs import make_results, write_run
 
 from src.report.claims import judge_claims
-from src.report.groups import Group, collect
-from src.report.headline import study_headline
+from src.report.groups import Group, collect_runs
+from src.report.headline import summarize_study
 from src.report.published import Claim, Column, Published, Row, Table
-from src.report.render.formats import as_latex, as_markdown, as_rows, as_text
-from src.report.views import across_view, comparable, general_view, settled, study_view
+from src.report.render.formats import build_rows, format_latex, format_markdown, format_text
+from src.report.views import (
+    build_across_view,
+    build_general_view,
+    build_study_view,
+    collect_verdicts,
+    select_comparable,
+)
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
 PARAMS = Column("params", "parameters", better="none", digits=0)
@@ -34,25 +40,25 @@ def row(**changed: Any) -> Row:
 
 def groups(path: Path, *contents: dict[str, Any]) -> list[Group]:
     for i, content in enumerate(contents):
-        write(path / str(i), content)
-    return list(collect([str(path)]).groups)
+        write_run(path / str(i), content)
+    return list(collect_runs([str(path)]).groups)
 
 
 def cells(study: Published, found: list[Group]) -> list[dict[str, Any]]:
-    """The table as a program reads it."""
+    """Read the table as a program would."""
     text = io.StringIO()
-    csv.writer(text).writerows(as_rows(study_view(study.tables[0], found)))
+    csv.writer(text).writerows(build_rows(build_study_view(study.tables[0], found)))
     return list(csv.DictReader(io.StringIO(text.getvalue())))
 
 
 def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
-    found = groups(tmp_path, *(results(error, seed) for seed, error in enumerate((8.6, 8.7, 8.8))))
+    found = groups(tmp_path, *(make_results(error, seed) for seed, error in enumerate((8.6, 8.7, 8.8))))
     line = cells(published(row()), found)[0]
     assert line["row"] == "ResNet-20" and line["n"] == "3" and line["seeds"] == "0 1 2"
     assert float(line["error % mean"]) == pytest.approx(8.7) and float(line["error % std"]) == pytest.approx(0.1)
     assert float(line["error % published"]) == 8.75 and float(line["error % difference"]) == pytest.approx(-0.05)
     assert line["error % verdict"] == "matches" and line["parameters verdict"] == ""
-    markdown = as_markdown(study_view(published(row()).tables[0], found))
+    markdown = format_markdown(build_study_view(published(row()).tables[0], found))
     assert "| 8.75 | 8.70 ± 0.10 | 3 | −0.05 | matches | 269,722 [as published] |" in markdown
 
 
@@ -65,16 +71,16 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
     ],
 )
 def test_a_narrowed_run_is_not_comparable(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
-    found = groups(tmp_path, results(8.75, **changed))
+    found = groups(tmp_path, make_results(8.75, **changed))
     assert cells(published(row()), found)[0]["error % verdict"] == f"not comparable: {reason}"
     assert cells(published(row()), found)[0]["error % difference"] == ""
 
 
 def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) -> None:
     quick = {"trainer": {"limit_train_batches": 3, "limit_val_batches": None}, "monitor_test": True}
-    write(tmp_path / "a", results(), quick)
-    write(tmp_path / "b", results(), {"monitor_test": True})
-    lines = cells(published(row()), list(collect([str(tmp_path)]).groups))
+    write_run(tmp_path / "a", make_results(), quick)
+    write_run(tmp_path / "b", make_results(), {"monitor_test": True})
+    lines = cells(published(row()), list(collect_runs([str(tmp_path)]).groups))
     assert [line["error % verdict"] for line in lines] == [
         "inconclusive: one seed",
         "not comparable: trainer.limit_train_batches=3",
@@ -82,35 +88,37 @@ def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) 
 
 
 def test_comparable_runs_come_first_and_decide(tmp_path: Path) -> None:
-    content = [results(12.0, seed, epochs=10) for seed in range(4)] + [results(8.75, seed) for seed in range(2)]
+    content = [make_results(12.0, seed, epochs=10) for seed in range(4)] + [
+        make_results(8.75, seed) for seed in range(2)
+    ]
     found = groups(tmp_path, *content)
     study = published(row(), row(label="ResNet-32", match={"model": "resnet32"}))
-    view = study_view(study.tables[0], found)
+    view = build_study_view(study.tables[0], found)
     assert [line.group.n if line.group else 0 for line in view.lines] == [2, 4, 0]
-    assert [verdict.word for verdict in settled(view)] == ["matches", "no run yet"]
-    assert study_headline([view], []) == ["1 of 2 published numbers match, 1 without a run."]
-    assert [group.n for group in comparable(study, found)] == [2]
+    assert [verdict.word for verdict in collect_verdicts(view)] == ["matches", "no run yet"]
+    assert summarize_study([view], []) == ["1 of 2 published numbers match, 1 without a run."]
+    assert [group.n for group in select_comparable(study, found)] == [2]
 
 
 def test_several_judged_columns_keep_a_cell_each(tmp_path: Path) -> None:
-    found = groups(tmp_path, results(8.75, metrics={"test/f1": 0.9}))
+    found = groups(tmp_path, make_results(8.75, metrics={"test/f1": 0.9}))
     study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
-    text = as_text(study_view(study.tables[0], found))
-    assert "published 91.00 (−1.00)" in as_markdown(study_view(study.tables[0], found))
+    text = format_text(build_study_view(study.tables[0], found))
+    assert "published 91.00 (−1.00)" in format_markdown(build_study_view(study.tables[0], found))
     assert text.splitlines()[0].split() == ["runs", "n", "error", "%", "F1", "%"]
 
 
 def test_contradictions_and_stale_runs_are_flagged(tmp_path: Path) -> None:
-    found = groups(tmp_path, results(code_hash="older"), results(seed=1))
+    found = groups(tmp_path, make_results(code_hash="older"), make_results(seed=1))
     study = published(row(contradictory="accuracy .8478 beside error .0923"))
-    markdown = as_markdown(study_view(study.tables[0], found))
+    markdown = format_markdown(build_study_view(study.tables[0], found))
     assert "contradicts itself: accuracy .8478 beside error .0923" in markdown and "stale: 1 of 2" in markdown
 
 
 def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
     claim = Claim("deeper plain nets train worse", "train/error", {"model": "plain56"}, {"model": "plain20"})
     content = [
-        results(13, seed, model=model, epochs=epochs, metrics={"train/accuracy": accuracy + seed / 1000})
+        make_results(13, seed, model=model, epochs=epochs, metrics={"train/accuracy": accuracy + seed / 1000})
         for model, accuracy in (("plain56", 0.92), ("plain20", 0.97))
         for epochs in ((182, 10) if model == "plain56" else (182,))
         for seed in range(3)
@@ -128,36 +136,38 @@ def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
 
 def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
     claim = Claim("degradation", "train/error", {"model": "plain56"}, {"model": "plain20"})
-    found = groups(tmp_path, *(results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
+    found = groups(tmp_path, *(make_results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
     judged = judge_claims(published(row(), claims=(claim,)), found)[0]
     assert judged.verdict.word == "undecided" and list(judged.flags) == ["not as published: 5 of 182 epochs"]
-    assert study_headline([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
+    assert summarize_study([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
 
 
 def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
-    found = groups(tmp_path, results(), results(seed=1), results(task="multilabel", metrics={"test/map": 0.5}))
-    view = general_view(found)
+    found = groups(
+        tmp_path, make_results(), make_results(seed=1), make_results(task="multilabel", metrics={"test/map": 0.5})
+    )
+    view = build_general_view(found)
     assert [column.metric for column in view.columns][:3] == ["test/error", "test/map", "val/error"]
-    lines = as_text(view).splitlines()
+    lines = format_text(view).splitlines()
     assert "cifar10, multilabel" in lines[3] and "0.500" in lines[3] and "8.75" not in lines[3]
 
 
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:
-    found = groups(tmp_path, results(model="a|b_<i>&%"))
-    assert "a\\|b_&lt;i>&%" in as_markdown(general_view(found))
-    assert r"a|b\_<i>\&\%" in as_latex(general_view(found))
+    found = groups(tmp_path, make_results(model="a|b_<i>&%"))
+    assert "a\\|b_&lt;i>&%" in format_markdown(build_general_view(found))
+    assert r"a|b\_<i>\&\%" in format_latex(build_general_view(found))
 
 
 def test_of_many_that_are_not_comparable_a_few_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
-    found = groups(tmp_path, results(seed=9), *(results(9.0, epochs=epochs) for epochs in (1, 2, 3, 4, 200)))
-    view = study_view(published(row()).tables[0], found)
+    found = groups(tmp_path, make_results(seed=9), *(make_results(9.0, epochs=epochs) for epochs in (1, 2, 3, 4, 200)))
+    view = build_study_view(published(row()).tables[0], found)
     assert len(view.lines) == 3 and view.notes[-1] == "ResNet-20: 3 more groups of runs that are not comparable"
-    alone = study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
+    alone = build_study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
     assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs, published 182"
 
 
 def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:
-    found = groups(tmp_path, results())
+    found = groups(tmp_path, make_results())
     study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
     assert [line["F1 % verdict"] for line in cells(study, found)] == ["not measured"]
     assert [line["F1 % verdict"] for line in cells(study, [])] == ["no run yet"]
@@ -166,10 +176,10 @@ def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:
 def test_networks_are_compared_across_data_sets_by_their_mean(tmp_path: Path) -> None:
     errors = {("resnet20", "cifar10"): 8.0, ("resnet20", "fashion_mnist"): 6.0}
     errors |= {("resnet32", "cifar10"): 7.0, ("resnet32", "fashion_mnist"): 6.5, ("resnet44", "cifar10"): 5.0}
-    found = groups(tmp_path, *(results(e, model=model, data=data) for (model, data), e in errors.items()))
-    view = across_view(found)
+    found = groups(tmp_path, *(make_results(e, model=model, data=data) for (model, data), e in errors.items()))
+    view = build_across_view(found)
     assert view is not None and [line.keys[0] for line in view.lines] == ["resnet32", "resnet20", "resnet44"]
     assert [column.title for column in view.columns] == ["mean error %", "cifar10 error %", "fashion_mnist error %"]
     assert [entry.ours for entry in view.lines[0].entries] == ["6.75", "7.00", "6.50"]
     assert [entry.ours for entry in view.lines[2].entries] == ["", "5.00", ""], "a set is missing: no mean"
-    assert across_view([group for group in found if group.data == "cifar10"]) is None
+    assert build_across_view([group for group in found if group.data == "cifar10"]) is None

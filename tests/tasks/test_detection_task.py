@@ -44,7 +44,7 @@ def test_an_epoch_leaves_its_numbers_and_pictures(kind: str, root: Path, tmp_pat
         rows.append(dict(task.epoch_metrics))
 
     task.on_train_epoch_end = record  # type: ignore[method-assign]
-    trainer_of(2, callbacks=[Pictures(tmp_path / "pictures")]).fit(task, data)
+    trainer_of(2, callbacks=[Pictures(tmp_path / "pictures", [])]).fit(task, data)
     numbers = [*NUMBERS, *(f"mask_{name}" for name in NUMBERS)] if kind == "mask_rcnn" else [*NUMBERS]
     expected = {"lr", "train/loss", *(f"train/{name}" for name in LOSSES[kind]), *(f"val/{name}" for name in numbers)}
     assert all(row.keys() == expected for row in rows) and len(rows) == 2

@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
-from src.config.data import DataConfig
-from src.config.optim import OptimConfig
+from src.config.data import Coco
+from src.config.optim import Adam
 from src.data.coco.multilabel import MultilabelData, build
 from src.optim.build import build_optimizer
 from src.optim.schedule import rate_at
@@ -35,13 +35,13 @@ def root(tmp_path: Path) -> Path:
 
 def data(root: Path, **changes: Any) -> MultilabelData:
     mine = {"augment": "square", "batch_size": 6, "eval_batch_size": 4, "image_size": 16, "workers": 0}
-    config = DataConfig(**{"name": "coco", "root": str(root), "val_fraction": 0.25} | mine | changes)
+    config = Coco(**{"root": str(root), "val_fraction": 0.25} | mine | changes)
     return build(config, seed=0, accumulate=1, devices=1, normalization=None)
 
 
 def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce") -> MultilabelTask:
     torch.manual_seed(0)
-    optim = OptimConfig(name="adam", lr=0.01)
+    optim = Adam(lr=0.01)
     return MultilabelTask(
         model=nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)),
         num_classes=3,
@@ -109,7 +109,7 @@ def test_the_test_set_has_no_say_in_the_threshold(root: Path):
 
 def test_a_sheet_shows_the_first_photos_with_labels(root: Path, tmp_path: Path):
     learner = task()
-    trainer(max_epochs=1, callbacks=[Pictures(tmp_path)]).fit(learner, data(root))
+    trainer(max_epochs=1, callbacks=[Pictures(tmp_path, [])]).fit(learner, data(root))
     with Image.open(tmp_path / "epoch_0001.png") as sheet:
         assert sheet.height > HEIGHT and sheet.width > 3 * HEIGHT
     blank = learner.contact_sheet()

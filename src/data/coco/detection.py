@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ...config.data import DataConfig
+from ...config.data import Coco
 from ...errors import UserError
 from ..base import DataModule, check_parts
 from ..info import DatasetInfo
@@ -21,7 +21,7 @@ AUGMENTS = {"none": False, "flip": True}  # whether every other photo is mirrore
 
 
 def build(
-    config: DataConfig,
+    config: Coco,
     *,
     seed: int,
     accumulate: int,
@@ -93,6 +93,10 @@ class DetectionData(DataModule):
         super().__init__(info, indices, **common)
         self.indices, self.masks, self.flip = indices, masks, flip
         self.train_sizes, self.workers = list(train_sizes), workers
+
+    @property
+    def sides(self) -> list[int]:
+        return [*self.train_sizes, self.info.image_size]
 
     def train_loader(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...config.data import DataConfig
+from ...config.data import Coco
 from ...errors import UserError
 
 LISTS = ("images", "annotations", "categories")
@@ -25,7 +25,7 @@ class Files:
     images: Path
 
 
-def locate(config: DataConfig) -> dict[str, Files]:
+def locate(config: Coco) -> dict[str, Files]:
     """The files of the splits "train", "test" and perhaps "val".
 
     Raises UserError where a file or folder is not there, or is not named.
@@ -52,7 +52,7 @@ def locate(config: DataConfig) -> dict[str, Files]:
 HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
 
 
-def _own(config: DataConfig, split: str) -> Files | None:
+def _own(config: Coco, split: str) -> Files | None:
     """The files that the user names; images lie beside their annotations where no folder is named."""
     annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
     if annotations is None and images is not None:
@@ -63,7 +63,7 @@ def _own(config: DataConfig, split: str) -> Files | None:
     return Files(path, Path(images).expanduser() if images is not None else path.parent)
 
 
-def _published(config: DataConfig) -> dict[str, Files]:
+def _published(config: Coco) -> dict[str, Files]:
     root = Path(config.root).expanduser()
     if not (root / "annotations").is_dir() and (root / "coco" / "annotations").is_dir():
         root = root / "coco"
@@ -73,7 +73,7 @@ def _published(config: DataConfig) -> dict[str, Files]:
     }
 
 
-def content(config: DataConfig) -> str:
+def content(config: Coco) -> str:
     """sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
     lines = []
     for split, files in sorted(locate(config).items()):

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ...config.data import DataConfig
+from ...config.data import Coco
 from ...errors import UserError
 from ..cut import cut, limited
 from .check import drawable, preflight
@@ -160,7 +160,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true goes on without such images")
 
 
-def load_splits(config: DataConfig) -> dict[str, CocoIndex]:
+def load_splits(config: Coco) -> dict[str, CocoIndex]:
     """The index of "train", "test" and, unless data.val_fraction is 0, "val", as the configuration chooses them.
 
     Validation, where the set has none of its own beside a test set, is cut from train, and data.limit_train takes a

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config.data import DataConfig
+from ...config.data import Coco
 from ...errors import UserError
 from ..base import check_parts
 from ..info import DatasetInfo
@@ -25,7 +25,7 @@ from .index import CocoIndex, load_splits
 
 
 def build(
-    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+    config: Coco, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
 ) -> "MultilabelData":
     """``src.data.build.build_data`` for task=multilabel: the index and its splits; nothing is decoded yet.
 
@@ -63,14 +63,11 @@ def build(
     )
 
 
-def check(config: DataConfig) -> None:
+def check(config: Coco) -> None:
     """Raise UserError for settings that multi-label photos have not."""
     if not photos(config.augment).square:
         known = ", ".join(name for name, preset in PHOTOS.items() if preset.square)
         raise UserError(f"data.augment={config.augment}: may cut off what is to be named; for multilabel: {known}")
-    for name in ("mixup", "cutmix", "ten_crop"):
-        if getattr(config, name):
-            raise UserError(f"data.{name}={getattr(config, name)}: not for task=multilabel")
     if config.channels == 1:
         raise UserError("data.channels=1: data=coco are photos in colour")
 

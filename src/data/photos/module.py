@@ -42,6 +42,10 @@ class StreamedImages(DataModule):
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
 
+    @property
+    def sides(self) -> list[int]:
+        return [*self.train_sizes, self.info.image_size]
+
     def train_loader(
         self,
         device: torch.device | str = "cpu",

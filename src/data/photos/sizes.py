@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from ...config.data import DataConfig
+from ...config.data import Photos as PhotosConfig
 from ..transforms import Photos
 
 
-def sides(config: DataConfig, preset: Photos) -> tuple[list[int], int]:
+def sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
     """The sides of the training images, in the order of the epochs, and of the test images [pixels]."""
     if config.train_sizes:
         return config.train_sizes, config.test_size or preset.test_size

@@ -1,44 +1,43 @@
 """The data module: the splits of one run, and their loaders on any device."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...config.data import DataConfig
-from ...config.fields import default_of
 from ...errors import UserError
 from ..adapt import resized, with_channels, with_classes
 from ..base import DataModule, check_parts
 from ..cut import cut_splits
 from ..info import DatasetInfo
 from ..normalization import check_fits, normalization_of, statistics
-from ..raw import Split
-from ..sets.table import source
+from ..raw import Raw, Split
 from ..transforms import Preset, preset
 from .augment import padded
 from .loader import EvalLoader, TrainLoader
 
-FOR_PHOTOS = ("test_size", "train_sizes", "train_sizes_ramp", "mixup", "cutmix", "ten_crop")
-
 
 def build(
-    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+    config: DataConfig,
+    load: Callable[[], Raw],
+    *,
+    seed: int,
+    accumulate: int,
+    devices: int,
+    normalization: dict[str, Any] | None,
 ) -> "ImageData":
     """``src.data.build.build_data``: load, choose classes, cut, limit, resize, measure."""
     augment = preset(config.augment)
-    check_resident(config)
     check_parts(config.batch_size, devices, accumulate)
     if config.normalize == "weights" and normalization is None:
         raise UserError(
             "data.normalize=weights: it comes with weights, so it needs model.weights=<a checkpoint of ours>"
         )
     try:
-        load = source(config.name).load
-        assert load is not None, f"{config.name} does not lie in memory"
-        raw = load(config)
+        raw = load()
     except OSError as error:  # no permission, no space, a disk that fails: it names the file itself
         raise UserError(f"data={config.name}: {error}") from error
     facts = raw.info
@@ -55,7 +54,7 @@ def build(
     splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
     info = replace(info, image_size=size, channels=channels)
     train = torch.from_numpy(splits["train"].images)
-    if config.classes or size != facts.image_size or channels < facts.channels or config.name == "folder":
+    if config.classes or size != facts.image_size or channels < facts.channels or not facts.mean:
         mean, std = statistics(train)
         info = replace(info, mean=mean, std=std)
     elif channels > facts.channels:
@@ -74,16 +73,6 @@ def build(
         eval_batch_size=config.eval_batch_size,
         accumulate=accumulate,
     )
-
-
-def check_resident(config: DataConfig) -> None:
-    """Raise UserError for settings that only photos decoded while training have."""
-    for f in fields(config):
-        if f.name in FOR_PHOTOS and getattr(config, f.name) != default_of(f):
-            raise UserError(
-                f"data.{f.name}={getattr(config, f.name)}: only for photos in folders (data=imagenet), "
-                f"not for data={config.name}"
-            )
 
 
 class ImageData(DataModule):

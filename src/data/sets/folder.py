@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...machine.memory import free_bytes
 from ..info import DatasetInfo
 from ..photos.listing import scan
 from ..photos.reader import opened, reason, report
@@ -22,13 +23,8 @@ from ..raw import Raw, Split
 IMAGE_SIZE = 64  # where data.image_size names none [pixels]
 
 
-def content(root: str) -> str:
-    """What names the content of the folder; UserError where it has not the expected layout."""
-    return scan(root).content()
-
-
 def load(root: str, size: int | None, channels: int | None, skip_unreadable: bool) -> Raw:
-    """Decode all images to squares of ``size`` pixels; mean and deviation, still 0 and 1, are to be measured.
+    """Decode all images to squares of ``size`` pixels; their mean and deviation are still to be measured.
 
     Raises UserError for a wrong folder (see ``scan``), for unreadable files, and for too little memory.
     """
@@ -57,7 +53,7 @@ def load(root: str, size: int | None, channels: int | None, skip_unreadable: boo
             raise UserError(f"{listing.root / name}: none of its images can be read")
         return Split(images[kept], np.array([files[k][2] for k in kept], dtype=np.int64))
 
-    info = DatasetInfo("folder", listing.classes, channels, size, (0.0,) * channels, (1.0,) * channels)
+    info = DatasetInfo("folder", listing.classes, channels, size, mean=(), std=())
     return Raw(info, split("train"), split("test"), split("val") if "val" in listing.splits else None)
 
 
@@ -71,18 +67,9 @@ def decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
 
 
 def _check_memory(n: int, size: int, channels: int) -> None:
-    need, have = n * size * size * channels, _available_memory()
-    if have and need > have / 2:
+    need, have = n * size * size * channels, free_bytes("cpu")
+    if need > have / 2:
         raise UserError(
             f"{n} images of {size}x{size} pixels need {need / 2**30:.1f} GiB, more than half of the "
             f"{have / 2**30:.1f} GiB of free memory; lower data.image_size={size}"
         )
-
-
-def _available_memory() -> int | None:
-    """Memory that could be used without swapping [bytes]; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config.data import DataConfig
+from ...config.data import ImageNet
 from ...errors import UserError
 from ..adapt import with_classes
 from ..base import check_parts
@@ -28,7 +28,7 @@ from ..workers import count_workers
 
 
 def build(
-    config: DataConfig, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+    config: ImageNet, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
 ) -> StreamedImages:
     """``src.data.build.build_data``: find the photos, choose classes, cut, limit; nothing is decoded yet.
 
@@ -70,7 +70,7 @@ def build(
     )
 
 
-def load(config: DataConfig) -> Raw:
+def load(config: ImageNet) -> Raw:
     """The paths of the photos; those that cannot be read are left out where data.skip_unreadable says so."""
     found = listing(config.root)
 

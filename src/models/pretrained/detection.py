@@ -1,7 +1,7 @@
-"""Starting a detector from weights: of a whole detector, torchvision's or ours, or of a classifier's backbone.
+"""Start a detector from weights: of a whole detector, torchvision's or ours, or of a classifier's backbone.
 
-The pyramid and the heads are taken where they fit, all or none. Of the layers that tell classes apart the rows of the
-classes that are wanted are taken, by name, where the file knows all of them; else these layers alone stay fresh.
+The pyramid and the heads are taken where all of them fit, or not at all. Of the layers that tell classes apart the
+rows of the wanted classes are taken, by name, where the file has all of them; otherwise these layers alone stay fresh.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from .weights import Pretrained, check_backbone, sha256_of
+from .files import compute_sha256
+from .reading import Pretrained
+from .weights import check_backbone
 
-# Written before torchvision's fixed BatchNorm added an epsilon to the variance; by the sha256 in the files' names.
+# Saved before torchvision's fixed BatchNorm added an epsilon to the variance; by the sha256 in the files' names.
 WITHOUT_EPSILON = ("258fb6c6", "bf2d0c1e", "eeacb38b")
 
 
@@ -32,12 +34,12 @@ BY_CLASS = {
 }
 
 
-def load(model: nn.Module, pretrained: Pretrained, *, path: Path, classes: Sequence[str]) -> str:
-    """Copy the weights into the detector ``model`` and tell in a sentence which.
+def load_detector(model: nn.Module, pretrained: Pretrained, *, path: Path, classes: Sequence[str]) -> str:
+    """Copy the weights into the detector ``model``; return a sentence that says which were taken.
 
-    Raises UserError, with the model untouched, where the backbone is another.
+    Raises UserError, with the model untouched, for weights of another backbone.
     """
-    given = as_detector(pretrained.state, path)
+    given = convert_to_detector(pretrained.state, path)
     own = model.state_dict()
     body = {name: value for name, value in own.items() if name.startswith("backbone.body.")}
     check_backbone(body, {name: v for name, v in given.items() if name.startswith("backbone.body.")}, path)
@@ -46,9 +48,9 @@ def load(model: nn.Module, pretrained: Pretrained, *, path: Path, classes: Seque
     shared = [name for name in rest if name not in by_class]
     fits = all(name in given and given[name].shape == own[name].shape for name in shared)
     taken = {name: given[name] for name in [*body, *(shared if fits else ())] if name in given}
-    rows = class_rows(pretrained.classes, classes, given) if fits else None
+    rows = find_class_rows(pretrained.classes, classes, given) if fits else None
     if rows is not None and all(name in given for name in by_class):
-        taken |= {name: chosen(given[name], rows, BY_CLASS[name.rpartition(".")[0]]) for name in by_class}
+        taken |= {name: select_class_rows(given[name], rows, BY_CLASS[name.rpartition(".")[0]]) for name in by_class}
     with torch.no_grad():
         for name, value in taken.items():
             own[name].copy_(value)
@@ -60,23 +62,25 @@ def load(model: nn.Module, pretrained: Pretrained, *, path: Path, classes: Seque
     return f"{report}; fresh: {fresh}."
 
 
-def as_detector(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The tensors under a detector's names, and with its epsilon."""
+def convert_to_detector(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors under the names of a detector, and for a BatchNorm that adds an epsilon."""
     if not any(name.startswith("backbone.body.") for name in state):
         given = {name.replace("backbone.", "backbone.body.", 1): value for name, value in state.items()}
         return {name: value for name, value in given.items() if not name.startswith("head.")}
-    if not sha256_of(path).startswith(WITHOUT_EPSILON):
+    if not compute_sha256(path).startswith(WITHOUT_EPSILON):
         return dict(state)
-    return without_epsilon(state)
+    return subtract_epsilon(state)
 
 
-def without_epsilon(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same function by a BatchNorm that adds the epsilon: it is taken off the variance beforehand."""
+def subtract_epsilon(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return variances that give the same function in a BatchNorm that adds the epsilon to them."""
     return {name: value - EPSILON if name.endswith("running_var") else value for name, value in state.items()}
 
 
-def class_rows(known: Sequence[str] | None, wanted: Sequence[str], given: Mapping[str, Tensor]) -> list[int] | None:
-    """Where the file has the background and the wanted classes, by name; None where it lacks one, or says none."""
+def find_class_rows(
+    known: Sequence[str] | None, wanted: Sequence[str], given: Mapping[str, Tensor]
+) -> list[int] | None:
+    """Return the rows of the background and the wanted classes, by name; None where the file lacks one of them."""
     if known is None:
         outputs = {
             len(value) // (BY_CLASS[layer][0] * BY_CLASS[layer][2])
@@ -91,6 +95,6 @@ def class_rows(known: Sequence[str] | None, wanted: Sequence[str], given: Mappin
     return [0, *map(names.index, wanted)] if names and set(wanted) <= set(names[1:]) else None
 
 
-def chosen(value: Tensor, rows: Sequence[int], axes: tuple[int, int, int]) -> Tensor:
-    """The rows of these classes of a layer whose first axis is divided as ``axes`` say."""
+def select_class_rows(value: Tensor, rows: Sequence[int], axes: tuple[int, int, int]) -> Tensor:
+    """Return the rows of these classes, of a layer whose first axis is divided as ``axes`` say."""
     return value.unflatten(0, axes)[:, list(rows)].flatten(0, 2)

@@ -1,6 +1,6 @@
-"""What others call the parts of a network, and what we call them.
+"""Translate the names that torchvision, timm and Keras give to the parts of a network into ours.
 
-Names are translated by rule, never by order: a safetensors file keeps no order.
+Names are translated by rule, never by order, because a safetensors file keeps no order.
 """
 
 import io
@@ -8,7 +8,6 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,39 +75,39 @@ AXES = {4: (3, 2, 0, 1), 2: (1, 0)}  # HWIO to OIHW, inputs x outputs to outputs
 
 
 def rename(module: str, rules: Rules) -> str:
-    """Our name of a module, or its own where no rule knows it."""
+    """Return our name of a module, or its own where no rule knows it."""
     for pattern, ours in rules:
         if found := re.fullmatch(pattern, module):
             return ours(*(int(part) if part.isdigit() else part for part in found.groups()))
     return module
 
 
-def translated(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """The tensors under our names; those that no rule knows keep theirs."""
+def translate_names(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Return the tensors under our names; those that no rule knows keep theirs."""
     split = ((name.rpartition("."), value) for name, value in state.items())
     return {f"{rename(module, rules)}{dot}{leaf}": value for (module, dot, leaf), value in split}
 
 
-def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the network alone, without the prefixes of what was around it."""
+def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under their names in the bare network, without the prefixes of its wrappers."""
     bare = dict(state)
     while inner := {name.removeprefix(p): v for p in PREFIXES for name, v in bare.items() if name.startswith(p)}:
         bare = inner
     return {re.sub(r"(?<=\.)(module|_orig_mod)\.", "", name): value for name, value in bare.items()}
 
 
-def keras_variables(path: Path) -> dict[str, Tensor]:
-    """The variables of a Keras file as <layer>.<torch's name>, in torch's order of axes.
+def read_keras_variables(path: Path) -> dict[str, Tensor]:
+    """Read the variables of a Keras file; return them as <layer>.<torch's name>, in torch's order of axes.
 
     Files of ``model.save("x.h5")``, such as the published ones, have them at …/<layer>/…/<variable>; Keras 3's
-    .weights.h5 and .keras at …/vars/<number>, where vars bears the layer's name. Raises whatever h5py and zipfile
-    raise for damaged files.
+    .weights.h5 and .keras at …/vars/<number>, where an attribute of vars is the layer's name. For damaged files the
+    errors of h5py and zipfile are raised.
     """
     import h5py
 
     found: dict[str, Tensor] = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: object) -> None:
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         *groups, variable = name.split("/")
@@ -122,7 +121,7 @@ def keras_variables(path: Path) -> dict[str, Tensor]:
             axes = AXES.get(value.ndim, tuple(range(value.ndim)))
             found[f"{next(known, groups[-1])}.{leaf}"] = value.permute(axes).contiguous()
 
-    source: Any = path
+    source: Path | io.BytesIO = path
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             source = io.BytesIO(archive.read("model.weights.h5"))

@@ -1,1 +1,1 @@
-"""Pages, tables and figures."""
+"""Format a report: its page, tables, figures and dashboard."""

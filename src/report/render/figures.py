@@ -1,15 +1,15 @@
-"""The kinds of figures by the names that conf/published gives them, each made for every arena that has the numbers."""
+"""Draw the figures of a report, by the names that conf/published gives them, for every arena with the numbers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from ..groups import Arena, Group, arenas
-from .classes import confusion, per_class
+from ..groups import Arena, Group, build_arenas
+from .classes import draw_confusion, draw_per_class
 from .plot import Figure
-from .trends import Against, accuracy_against_share, curves, training_time
+from .trends import ErrorPlot, draw_accuracy_by_size, draw_curves, draw_training_time
 
-MOST = 6  # figures of a kind: what a person looks through
+MOST = 6  # figures of a kind that a person would look through
 
 
 SMALLER = "On the front, no other network is both smaller and better."
@@ -19,34 +19,36 @@ FASTER = "On the front, nothing else is both faster and better."
 
 
 KINDS: dict[str, Callable[[Arena], Iterator[Figure]]] = {
-    "error_against_depth": Against("depth", "Error against depth", "layers", "depth"),
-    "curves": curves,
-    "error_against_parameters": Against(
+    "error_against_depth": ErrorPlot("depth", "Error against depth", "layers", "depth"),
+    "curves": draw_curves,
+    "error_against_parameters": ErrorPlot(
         "parameters", "Error against parameters", "parameters [million]", "params", 1e-6, SMALLER
     ),
-    "error_against_macs": Against(
+    "error_against_macs": ErrorPlot(
         "macs", "Error against arithmetic", "multiply-adds an image [million]", "macs", 1e-6, SMALLER
     ),
-    "error_against_hours": Against(
+    "error_against_hours": ErrorPlot(
         "hours", "Error against training time", "hours", "time/fit_seconds", 1 / 3600, FASTER
     ),
-    "training_time_bars": training_time,
-    "accuracy_against_share": accuracy_against_share,
-    "per_class": per_class,
-    "confusion": confusion,
+    "training_time_bars": draw_training_time,
+    "accuracy_against_share": draw_accuracy_by_size,
+    "per_class": draw_per_class,
+    "confusion": draw_confusion,
 }
 
 
-def figures(groups: Sequence[Group], wanted: Sequence[str], published: Mapping[tuple[str, str], float]) -> list[Figure]:
-    """The wanted kinds of figures, as far as the groups have numbers for them; of each kind a few, of most runs.
+def draw_figures(
+    groups: Sequence[Group], wanted: Sequence[str], published: Mapping[tuple[str, str], float]
+) -> list[Figure]:
+    """Draw the wanted kinds of figures as far as the groups have numbers for them: a few of each, of most runs.
 
-    published: test errors in percent by data and model, to stand beside ours.
+    `published` are test errors in percent by data and model, to be shown beside ours.
     """
     found: list[Figure] = []
     for name in wanted:
         kind = KINDS[name]
-        if isinstance(kind, Against):
+        if isinstance(kind, ErrorPlot):
             kind = replace(kind, published=published)
-        drawn = (figure for arena in arenas(groups, by_size=name != "accuracy_against_share") for figure in kind(arena))
-        found += islice(drawn, MOST)
+        arenas = build_arenas(groups, by_size=name != "accuracy_against_share")
+        found += islice((figure for arena in arenas for figure in kind(arena)), MOST)
     return found

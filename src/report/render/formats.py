@@ -1,27 +1,30 @@
-"""A view as a grid of cells, and that as Markdown, LaTeX or plain text; for CSV, each number in its own column."""
+"""Lay a view out as a grid of cells, and format it as plain text, Markdown or LaTeX; for CSV, as rows of numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...text import table
 from ..groups import Group
-from ..views import Entry, Line, View, number
-from .plot import cut
+from ..views import Entry, Line, View, format_number
+from .plot import shorten
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table: a text, what stands small below it, what it sorts by, and a verdict's word."""
+    """A table cell: its text, small lines below it, the value it sorts by, and its verdict's word."""
 
     text: str
     under: Sequence[str] = ()
     value: float | None = None
     word: str = ""
-    group: Group | None = None  # where the cell leads to
+    group: Group | None = None  # whose runs the cell links to
 
 
-def grid(view: View) -> tuple[list[str], list[list[Cell]]]:
-    """Heads and rows. The one judged column of a table is spread over five; several hold theirs in a cell each."""
+def build_grid(view: View) -> tuple[list[str], list[list[Cell]]]:
+    """Return the heads and rows of a view.
+
+    A table with one judged column spreads it over five columns; one with several keeps each in a cell of its own.
+    """
     judged = [
         c.metric for c in view.columns if any(e.verdict for line in view.lines for e in line.entries if e.column is c)
     ]
@@ -34,93 +37,98 @@ def grid(view: View) -> tuple[list[str], list[list[Cell]]]:
             heads.append(column.title)
     if wide is None:
         heads.insert(len(view.keys), "n")
-    return heads, [cells(line, wide) for line in view.lines]
+    return heads, [build_cells(line, wide) for line in view.lines]
 
 
-def cells(line: Line, wide: str | None) -> list[Cell]:
-    """The cells of a line; `wide`: the metric that is spread."""
-    found = [Cell(line.keys[0], under=line.flags), *(Cell(key) for key in line.keys[1:])]
+def build_cells(line: Line, wide: str | None) -> list[Cell]:
+    """Build the cells of a line; `wide` is the metric that is spread over five of them."""
+    cells = [Cell(line.keys[0], under=line.flags), *(Cell(key) for key in line.keys[1:])]
     for entry in line.entries:
-        found += spread_out(entry, line.group) if entry.column.metric == wide else [packed(entry, line.group)]
+        if entry.column.metric == wide:
+            cells += spread_entry(entry, line.group)
+        else:
+            cells.append(pack_entry(entry, line.group))
     if wide is None:
-        found[-len(line.entries) - 1] = Cell(line.keys[-1], under=line.reasons)
+        cells[-len(line.entries) - 1] = Cell(line.keys[-1], under=line.reasons)
         count = line.group.n if line.group else 0
-        found.insert(len(line.keys), Cell(str(count or ""), value=count, group=line.group))
-    return found
+        cells.insert(len(line.keys), Cell(str(count or ""), value=count, group=line.group))
+    return cells
 
 
-def spread_out(entry: Entry, group: Group | None) -> list[Cell]:
-    """published, ours, n, difference and verdict, each in its cell."""
-    difference = "" if entry.difference is None else number(entry.difference, entry.column, "+")
-    verdict = entry.verdict
+def spread_entry(entry: Entry, group: Group | None) -> list[Cell]:
+    """Put published, ours, n, difference and verdict into a cell each."""
+    difference = "" if entry.difference is None else format_number(entry.difference, entry.column, "+")
     return [
         Cell(entry.printed, value=entry.published),
         Cell(entry.ours, value=entry.mean, group=group),
         Cell(str(len(entry.values) or ""), value=len(entry.values)),
         Cell(difference, value=entry.difference),
-        Cell(str(verdict or ""), word=verdict.word if verdict else ""),
+        Cell(str(entry.verdict or ""), word=get_word(entry)),
     ]
 
 
-def packed(entry: Entry, group: Group | None) -> Cell:
-    """One cell: ours, and below it what was published; where that is the very same, once."""
+def pack_entry(entry: Entry, group: Group | None) -> Cell:
+    """Put ours into one cell with the published number below it, or with a remark where the two read the same."""
     if entry.mean is None:
-        return Cell(f"({entry.printed})" if entry.printed else "", value=entry.published, word=word_of(entry))
-    same = entry.ours == entry.printed
-    difference = f" ({number(entry.difference, entry.column, '+')})" if entry.difference is not None else ""
-    below = ["as published" if same else f"published {entry.printed}{difference}"] if entry.printed else []
-    told = entry.verdict and entry.verdict.word != "not comparable"  # why not stands once, beside the runs
-    below += [entry.verdict.reason] if entry.verdict and told and entry.verdict.reason else []
-    return Cell(entry.ours, below, entry.mean, word_of(entry), group)
+        return Cell(f"({entry.printed})" if entry.printed else "", value=entry.published, word=get_word(entry))
+    under = []
+    if entry.printed and entry.ours == entry.printed:
+        under.append("as published")
+    elif entry.printed:
+        difference = "" if entry.difference is None else f" ({format_number(entry.difference, entry.column, '+')})"
+        under.append(f"published {entry.printed}{difference}")
+    if entry.verdict and entry.verdict.reason and entry.verdict.word != "not comparable":
+        under.append(entry.verdict.reason)  # why a line is not comparable stands once, beside its runs
+    return Cell(entry.ours, under, entry.mean, get_word(entry), group)
 
 
-def word_of(entry: Entry) -> str:
+def get_word(entry: Entry) -> str:
+    """Return the word of an entry's verdict; "" for one that is not judged."""
     return entry.verdict.word if entry.verdict else ""
 
 
-def flat_text(cell: Cell) -> str:
-    """A cell on one line."""
-    below = [cell.word if cell.word and not cell.text.startswith(cell.word) else "", *cell.under]
-    told = "; ".join(filter(None, below))
-    return f"{cell.text} [{told}]" if told and cell.text else cell.text or told
+def flatten_cell(cell: Cell) -> str:
+    """Write a cell on one line."""
+    under = [cell.word if cell.word and not cell.text.startswith(cell.word) else "", *cell.under]
+    remarks = "; ".join(filter(None, under))
+    return f"{cell.text} [{remarks}]" if remarks and cell.text else cell.text or remarks
 
 
-def plain_grid(view: View, longest: int = 1000) -> tuple[list[str], list[list[str]]]:
-    """The grid as texts of one line each, with what to beware of in a column of its own."""
-    heads, rows = grid(view)
-    texts = [[cut(row[0].text, longest), *(cut(flat_text(cell), longest) for cell in row[1:])] for row in rows]
+def flatten_grid(view: View, longest: int = 1000) -> tuple[list[str], list[list[str]]]:
+    """Return the grid as texts of one line each, with the warnings in a column of their own."""
+    heads, rows = build_grid(view)
+    texts = [
+        [shorten(row[0].text, longest), *(shorten(flatten_cell(cell), longest) for cell in row[1:])] for row in rows
+    ]
     if any(line.flags for line in view.lines):
         heads = [*heads, "beware"]
-        texts = [[*row, cut("; ".join(line.flags), longest)] for row, line in zip(texts, view.lines, strict=True)]
+        texts = [[*row, shorten("; ".join(line.flags), longest)] for row, line in zip(texts, view.lines, strict=True)]
     return heads, texts
 
 
-def as_text(view: View) -> str:
-    """The view for a terminal."""
-    heads, rows = plain_grid(view, longest=32)
+def format_text(view: View) -> str:
+    """Format the view for a terminal."""
+    heads, rows = flatten_grid(view, longest=32)
     return table([heads, *rows], left=len(view.keys))
 
 
-def as_markdown(view: View) -> str:
-    """A pipe table with its notes."""
-    heads, rows = plain_grid(view)
+def format_markdown(view: View) -> str:
+    """Format the view as a pipe table with its notes."""
+    heads, rows = flatten_grid(view)
 
-    def line(texts: Sequence[str]) -> str:
-        return (
-            "| "
-            + " | ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for text in texts)
-            + " |"
-        )
+    def write_line(texts: Sequence[str]) -> str:
+        escaped = [text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for text in texts]
+        return f"| {' | '.join(escaped)} |"
 
     sides = ["---"] * len(view.keys) + ["---:"] * (len(heads) - len(view.keys))
-    body = [line(row) for row in rows]
-    return "\n".join([f"## {view.name}", "", line(heads), f"| {' | '.join(sides)} |", *body, "", *notes(view)]) + "\n"
+    lines = [f"## {view.name}", "", write_line(heads), write_line(sides), *map(write_line, rows), ""]
+    return "\n".join([*lines, *(f"* {note}" for note in list_notes(view))]) + "\n"
 
 
-def notes(view: View) -> list[str]:
-    """The table's notes and those of its rows, as a list."""
+def list_notes(view: View) -> list[str]:
+    """List the table's notes, then those of its rows."""
     of_rows = dict.fromkeys(f"{line.keys[0]}: {note}" for line in view.lines for note in line.notes)
-    return [f"* {note}" for note in [*view.notes, *of_rows]]
+    return [*view.notes, *of_rows]
 
 
 LATEX = {
@@ -129,53 +137,36 @@ LATEX = {
 }  # fmt: skip
 
 
-def as_latex(view: View) -> str:
-    """A booktabs table."""
-    heads, rows = plain_grid(view)
+def format_latex(view: View) -> str:
+    """Format the view as a booktabs table."""
+    heads, rows = flatten_grid(view)
 
-    def line(texts: Sequence[str]) -> str:
+    def write_line(texts: Sequence[str]) -> str:
         return " & ".join("".join(LATEX.get(sign, sign) for sign in text) for text in texts) + r" \\"
 
     sides = "l" * len(view.keys) + "r" * (len(heads) - len(view.keys))
-    body = [line(row) for row in rows]
-    return (
-        "\n".join(
-            [
-                f"\\begin{{tabular}}{{{sides}}}",
-                r"\toprule",
-                line(heads),
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-            ]
-        )
-        + "\n"
-    )
+    lines = [f"\\begin{{tabular}}{{{sides}}}", r"\toprule", write_line(heads), r"\midrule", *map(write_line, rows)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def as_rows(view: View) -> list[list[str | float]]:
-    """The view for programs: every number unrounded, in a column of its own; the first row names them."""
+def build_rows(view: View) -> list[list[str | float]]:
+    """Return the view for programs: every number unrounded, in a column of its own that the first row names."""
     heads: list[str | float] = [key or "row" for key in view.keys]
     heads += ["n", "seeds", "stale runs"]
-    for column in view.columns:
-        heads += [f"{column.title} {what}" for what in ("mean", "std")]
-        if view.compared:
-            heads += [
-                f"{column.title} {what}" for what in ("published", "difference", "verdict", "90 % low", "90 % high")
-            ]
-    found = [heads]
+    kinds = ["mean", "std"]
+    kinds += ["published", "difference", "verdict", "90 % low", "90 % high"] if view.compared else []
+    heads += [f"{column.title} {kind}" for column in view.columns for kind in kinds]
+    rows = [heads]
     for line in view.lines:
         group = line.group
         row: list[str | float] = list(line.keys)
         row += [group.n, " ".join(str(run.seed) for run in group.runs), group.stale] if group else [0, "", 0]
         for entry in line.entries:
             verdict = entry.verdict
-            numbers = [entry.mean, entry.std]
-            row += ["" if value is None else value for value in numbers]
+            cells: list[str | float | None] = [entry.mean, entry.std]
             if view.compared:
                 bounds = (verdict.low, verdict.high) if verdict else (None, None)
-                compared = [entry.published, entry.difference, str(verdict or ""), *bounds]
-                row += ["" if value is None else value for value in compared]
-        found.append(row)
-    return found
+                cells += [entry.published, entry.difference, str(verdict or ""), *bounds]
+            row += ["" if value is None else value for value in cells]
+        rows.append(row)
+    return rows

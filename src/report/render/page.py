@@ -1,25 +1,26 @@
 """The report as one HTML file that needs nothing else: no network, no scripts or styles beside it.
 
-Whatever comes from a file passes through `escaped` before it is part of the page.
+This module lays out what the page shows; page.html.j2 holds the markup, and jinja escapes every value there.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from ..claims import ClaimVerdict
-from ..groups import Collected, Group, told
-from ..result import Result
+from ..groups import Collected, Group, format_settings
+from ..result import Result, make_legible
 from ..verdict import ORDER_LEVEL, TOST_LEVEL
 from ..views import MARGIN, View
-from .formats import Cell, grid
-from .plot import Figure, escaped, theme
+from .formats import Cell, build_grid, list_notes
+from .plot import Figure, write_theme
 
-HERE = Path(__file__).parent
-
-
-TONES = {  # class and sign of each word: what is good or bad is never told by colour alone
+TONES = {  # class and sign of each word: good or bad is never shown by colour alone
     "matches": ("good", "✓"),
     "better": ("good", "▲"),
     "worse": ("bad", "▼"),
@@ -51,7 +52,105 @@ number. A run is stale where models, data, tasks or optimizers have changed sinc
 than half a point below the final validation accuracy."""
 
 
-def page(
+Anchors = Mapping[Path, str]  # by the first run of a group: the id of the group's place on the page
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column; `kind` is "" for numbers, and a CSS class for text."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class PageCell:
+    """A table cell: its text with a link, its verdict's word, and the small lines below them."""
+
+    head: str
+    kind: str
+    text: str
+    anchor: str | None
+    word: str
+    under: Sequence[str]
+    value: float | str | None  # what the cell sorts by; None: its text
+
+    @property
+    def badge_alone(self) -> bool:
+        """Tell whether the text begins with the word, as in the column of verdicts."""
+        return bool(self.word) and self.text.startswith(self.word)
+
+    @property
+    def reason(self) -> list[str]:
+        """Return what the text says after the word."""
+        reason = self.text[len(self.word) :].removeprefix(": ")
+        return [reason] if reason else []
+
+    @property
+    def empty(self) -> bool:
+        return not (self.text.strip() or self.word or any(line.strip() for line in self.under))
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """A table row; a faint one says nothing about the published numbers."""
+
+    cells: Sequence[PageCell]
+    faint: bool
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A sortable table with its notes."""
+
+    name: str
+    heads: Sequence[Head]
+    rows: Sequence[PageRow]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to a group's runs."""
+
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class PageClaim:
+    """A claim with its verdict and the two means behind it, or none where no run was found."""
+
+    word: str
+    text: str
+    sides: Sequence[Link]
+    bounds: str
+    flags: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PageRun:
+    """A run: its seed and number; its directory, commit and command."""
+
+    seed: int
+    number: str
+    link: str
+    place: str
+    facts: str
+    command: str
+
+
+@dataclass(frozen=True)
+class PageGroup:
+    """A group, folded: a summary, its settings and its runs."""
+
+    anchor: str
+    summary: str
+    settings: str
+    runs: Sequence[PageRun]
+
+
+def render_page(
     *,
     title: str,
     source: str,
@@ -63,181 +162,105 @@ def page(
     collected: Collected,
     out: Path,
 ) -> str:
-    """The whole page; `out` is the directory it will lie in, for links to the runs."""
+    """Render the page as HTML; `out` is the directory it is written to, from where its links to the runs lead."""
     anchors = {group.runs[0].path: f"runs-{i}" for i, group in enumerate(collected.groups)}
-    runs = f"{len(collected.runs)} run{'s' if len(collected.runs) != 1 else ''} in {len(collected.groups)} group"
-    runs += "s" if len(collected.groups) != 1 else ""
-    left_out = f', <a href="#left-out">{len(collected.left_out)} left out</a>' if collected.left_out else ""
-    body = [
-        f'<header><p class="eyebrow">{escaped(title)}</p><h1>{escaped(headline[0])}</h1>',
-        *(f"<p class=lead>{escaped(sentence)}</p>" for sentence in headline[1:]),
-        f'<p class="small">{escaped(source) + ". " if source else ""}{runs}{left_out}. ',
-        'A number leads to its runs; <a href="#guide">what the verdicts mean</a>.</p></header><main>',
-        *(table_section(view, anchors) for view in views if view.compared),
-        claims_section(claims, anchors),
-        *(f"<p class=small>{escaped(note)}</p>" for note in notes),
-        *(table_section(view, anchors) for view in views if not view.compared),
-        figures_section(figures),
-        runs_section(collected.groups, anchors, out),
-        left_out_section(collected),
-        guide_section(),
-        "</main>",
-    ]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        "script-src 'unsafe-inline'; img-src data:\">"
-        f"<title>{escaped(headline[0][:120])} · {escaped(title)}</title>"
-        f"<style>{theme()}{(HERE / 'page.css').read_text()}</style></head><body>"
-        + "\n".join(filter(None, body))
-        + f"<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
-    )
-
-
-def table_section(view: View, anchors: dict[Path, str]) -> str:
-    """A sortable table with its notes."""
-    heads, rows = grid(view)
-    text = [i < len(view.keys) or head == "verdict" for i, head in enumerate(heads)]
-    empty = [all(not row[i].text and not row[i].under for row in rows) for i in range(len(heads))]
-    kept = [i for i in range(len(heads)) if not empty[i] or i == 0]
-    sides = [
-        f"text {head}" if text[i] and head == "settings" else "text" if text[i] else "" for i, head in enumerate(heads)
-    ]
-    head = "".join(
-        f'<th scope="col" class="{sides[i]}" aria-sort="none"><button type="button">{escaped(heads[i] or "name")}'
-        "</button></th>"
-        for i in kept
-    )
-    body = "".join(
-        f"<tr{faint(row)}>{''.join(table_cell(row[i], heads[i], sides[i], anchors) for i in kept)}</tr>" for row in rows
-    )
-    notes = [*view.notes, *dict.fromkeys(f"{line.keys[0]}: {note}" for line in view.lines for note in line.notes)]
-    told_notes = "".join(f'<p class="small">{escaped(note)}</p>' for note in notes)
-    name = escaped(view.name)
-    return (
-        f'<section><h2>{name}</h2><div class="scroll" tabindex="0" role="region" aria-label="{name}">'
-        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"{told_notes}</section>"
-    )
-
-
-def faint(row: Sequence[Cell]) -> str:
-    """Rows that say nothing about the published number step back."""
-    words = {cell.word for cell in row if cell.word}
-    return ' class="faint"' if words and words <= {"not comparable", "not measured", "no run yet"} else ""
-
-
-def table_cell(cell: Cell, head: str, side: str, anchors: dict[Path, str]) -> str:
-    """A cell with its badge and what stands below."""
-    value = f' data-value="{cell.value}"' if cell.value is not None else ' data-value=""' if not side else ""
-    text = linked(cell, anchors)
-    below = "".join(f'<span class="under{" flag" if side else ""}">{escaped(line)}</span>' for line in cell.under)
-    badge = word(cell.word) if cell.word else ""
-    if cell.word and cell.text.startswith(cell.word):  # the verdict's own column: the badge, and why
-        reason = cell.text[len(cell.word) :].removeprefix(": ")
-        text = f'<span class="under">{escaped(reason)}</span>' if reason else ""
-        content = f"{badge}{text}{below}"
-    else:
-        content = f"{text} {badge}{below}" if badge else f"{text}{below}"
-    empty = "" if content.strip() else " empty"
-    return f'<td class="{side}{empty}" data-label="{escaped(head)}"{value}><span>{content}</span></td>'
-
-
-def linked(cell: Cell, anchors: dict[Path, str]) -> str:
-    """The cell's text, leading to the runs behind it."""
-    anchor = anchors.get(cell.group.runs[0].path) if cell.group and cell.text else None
-    return f'<a href="#{anchor}">{escaped(cell.text)}</a>' if anchor else escaped(cell.text)
-
-
-def word(verdict: str) -> str:
-    """A verdict as a badge."""
-    tone, sign = TONES.get(verdict, ("off", ""))
-    return f'<span class="word {tone}"><span aria-hidden="true">{sign}</span> {escaped(verdict)}</span>'
-
-
-def claims_section(claims: Sequence[ClaimVerdict], anchors: dict[Path, str]) -> str:
-    """What the text claims, each with its verdict and the two means behind it."""
-    if not claims:
-        return ""
-    items = []
-    for claim in claims:
-        means = ""
-        if claim.higher and claim.lower:
-            sides = (claim.side(claim.higher), claim.side(claim.lower))
-            groups = (claim.higher, claim.lower)
-            links = [
-                f'<a href="#{anchors[group.runs[0].path]}">{escaped(text)}</a>'
-                for group, text in zip(groups, sides, strict=True)
-            ]
-            means = f'<span class="under">{" against ".join(links)}{escaped(claim.bounds)}</span>'
-        flags = "".join(f'<span class="under flag">{escaped(flag)}</span>' for flag in claim.flags)
-        reason = f" ({claim.verdict.reason})" if claim.verdict.reason else ""
-        items.append(f"<li>{word(claim.verdict.word)} {escaped(claim.claim.text)}{escaped(reason)}{means}{flags}</li>")
-    return f'<section><h2>What the study claims</h2><ul class="claims">{"".join(items)}</ul></section>'
-
-
-def figures_section(found: Sequence[Figure]) -> str:
-    """The figures, each with its caption and the files of its numbers and itself."""
-    drawn = "".join(
-        f"<figure><h3>{escaped(figure.title)}</h3>{figure.svg}<figcaption>{escaped(figure.caption)} "
-        f'<a href="figures/{quote(figure.name)}.csv">numbers</a>, '
-        f'<a href="figures/{quote(figure.name)}.svg">picture</a>'
-        "</figcaption></figure>"
-        for figure in found
-    )
-    return f'<section><h2>Figures</h2><div class="figures">{drawn}</div></section>' if found else ""
-
-
-def runs_section(groups: Iterable[Group], anchors: dict[Path, str], out: Path) -> str:
-    """Every group, folded: its settings, and for each run its number, commit, command and directory."""
-    parts = []
-    for group in groups:
-        words = [
-            str(group.data),
-            group.label,
-            f"{group.epochs:,} epochs",
-            f"{group.n_train:,} images",
-            f"n = {group.n}",
-        ]
-        settings = " ".join(told(group.settings)) or "every setting as the names imply"
-        runs = "".join(run_entry(run, group.headline, out) for run in group.runs)
-        parts.append(
-            f'<details id="{anchors[group.runs[0].path]}"><summary>{escaped(" · ".join(words))}</summary>'
-            f'<p class="small"><code>{escaped(settings)}</code></p><dl class="runs">{runs}</dl></details>'
+        load_environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            source=source,
+            headline=headline,
+            notes=notes,
+            compared=[lay_out_table(view, anchors) for view in views if view.compared],
+            general=[lay_out_table(view, anchors) for view in views if not view.compared],
+            claims=[lay_out_claim(claim, anchors) for claim in claims],
+            figures=figures,
+            groups=[lay_out_group(group, anchors, out) for group in collected.groups],
+            runs=len(collected.runs),
+            left_out=[(str(path), reason) for path, reason in collected.left_out],
+            guide=GUIDE,
+            signs=SIGNS,
+            tones=TONES,
+            theme=write_theme(),
+            count=count,
         )
-    return f"<section><h2>Runs</h2>{''.join(parts)}</section>"
+    )
 
 
-def run_entry(run: Result, headline: str, out: Path) -> str:
-    """A run: seed and number; directory, commit and command."""
+@cache
+def load_environment() -> Environment:
+    """Load the jinja environment of this folder, which escapes every value and raises for an unknown name."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=clean_value,
+        keep_trailing_newline=True,
+    )
+
+
+def clean_value(value: object) -> object:
+    """Make a text of the page legible, but leave alone the markup that the template itself has made."""
+    return make_legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def count(number: int, noun: str) -> str:
+    """Write "1 run" or "3 runs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def lay_out_table(view: View, anchors: Anchors) -> PageTable:
+    """Lay a view out as a sortable table, without the columns that are empty in every row."""
+    heads, rows = build_grid(view)
+    kept = [i for i in range(len(heads)) if i == 0 or any(row[i].text or row[i].under for row in rows)]
+    kinds = ["text" if i < len(view.keys) or head == "verdict" else "" for i, head in enumerate(heads)]
+    kinds = [f"{kind} {head}" if kind and head == "settings" else kind for kind, head in zip(kinds, heads, strict=True)]
+    body = [
+        PageRow([lay_out_cell(row[i], heads[i], kinds[i], anchors) for i in kept], says_nothing(row)) for row in rows
+    ]
+    return PageTable(view.name, [Head(heads[i] or "name", kinds[i]) for i in kept], body, list_notes(view))
+
+
+def lay_out_cell(cell: Cell, head: str, kind: str, anchors: Anchors) -> PageCell:
+    """Lay a cell of the grid out with a link to the runs behind it."""
+    anchor = anchors.get(cell.group.runs[0].path) if cell.group and cell.text else None
+    value = "" if cell.value is None and not kind else cell.value
+    return PageCell(head, kind, cell.text, anchor, cell.word, cell.under, value)
+
+
+def says_nothing(row: Sequence[Cell]) -> bool:
+    """Tell whether a row has verdicts but none of them says anything about a published number."""
+    words = {cell.word for cell in row if cell.word}
+    return bool(words) and words <= {"not comparable", "not measured", "no run yet"}
+
+
+def lay_out_claim(claim: ClaimVerdict, anchors: Anchors) -> PageClaim:
+    """Lay a claim out with its verdict and links to the runs on both sides."""
+    groups = [group for group in (claim.higher, claim.lower) if group]
+    sides = [Link(claim.describe_side(group), anchors[group.runs[0].path]) for group in groups]
+    reason = f" ({claim.verdict.reason})" if claim.verdict.reason else ""
+    return PageClaim(claim.verdict.word, claim.claim.text + reason, sides, claim.bounds, claim.flags)
+
+
+def lay_out_group(group: Group, anchors: Anchors, out: Path) -> PageGroup:
+    """Lay a group out with its settings and its runs."""
+    words = [group.data, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
+    settings = " ".join(format_settings(group.settings)) or "every setting as the names imply"
+    runs = [lay_out_run(run, group.headline, out) for run in group.runs]
+    return PageGroup(anchors[group.runs[0].path], " · ".join(words), settings, runs)
+
+
+def lay_out_run(run: Result, headline: str, out: Path) -> PageRun:
+    """Lay a run out with its number and a link from the page to its directory."""
     value = run.value(headline)
     number = "" if value is None else f"{100 * value:.2f} %" if headline.endswith("error") else f"{value:.4f}"
-    place = os.path.relpath(run.path, out)
     commit = f"commit {run.commit}" if run.commit else "no commit known"
-    facts = f"{commit}{', of other code than today' if run.stale else ''}"
-    return (
-        f"<dt>seed {run.seed}<br>{escaped(number)}</dt><dd>"
-        f'<a href="{escaped(quote(os.fsencode(place)))}/"><code>{escaped(str(run.path))}</code></a>'
-        f' <span class="small">{escaped(facts)}</span><br><code>{escaped(str(run.content.get("command", "")))}</code>'
-        "</dd>"
-    )
-
-
-def left_out_section(collected: Collected) -> str:
-    """What was found and left out, each with the reason."""
-    if not collected.left_out:
-        return ""
-    items = "".join(
-        f"<li><code>{escaped(str(path))}</code>: {escaped(reason)}</li>" for path, reason in collected.left_out
-    )
-    return f'<section id="left-out"><h2>Left out</h2><ul class="small">{items}</ul></section>'
-
-
-def guide_section() -> str:
-    """What the verdicts mean."""
-    items = "".join(f"<dt>{word(name)}</dt><dd>{escaped(text)}.</dd>" for name, text in GUIDE.items())
-    return (
-        f'<section id="guide"><h2>What the verdicts mean</h2><dl class="guide small">{items}</dl>'
-        f'<p class="small">{escaped(SIGNS)}</p></section>'
+    return PageRun(
+        seed=run.seed,
+        number=number,
+        link=quote(os.fsencode(os.path.relpath(run.path, out))) + "/",
+        place=str(run.path),
+        facts=f"{commit}{', of other code than today' if run.stale else ''}",
+        command=str(run.content.get("command", "")),
     )

@@ -1,6 +1,7 @@
-"""How figures look: one SVG for light and dark pages, whose colours are CSS variables.
+"""Draw figures as SVG whose colours are CSS variables, so that one file suits light and dark pages.
 
-matplotlib knows no variables, so it draws with marker colours that no figure would use, and those are replaced after.
+matplotlib knows no variables, so it draws in placeholder colours that no figure would use, and these are replaced
+afterwards.
 """
 
 import io
@@ -8,15 +9,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from html import escape
+from typing import TYPE_CHECKING
 
 from ...text import natural
-from ..result import legible
+from ..result import make_legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; lighter where the page is dark.
+# Okabe and Ito's colours, which people with any colour vision can distinguish; lighter where the page is dark.
 LIGHT = ("#0072b2", "#d55e00", "#007a5a", "#a8508a", "#b07d00", "#2b8fc4", "#555555", "#7a5230")
 
 
@@ -34,7 +36,7 @@ VARIABLES = {
     SOFT: "--soft",
     GRID: "--grid",
     PAPER: "--paper",
-    **{marker: f"--c{i}" for i, marker in enumerate(SERIES)},
+    **{placeholder: f"--c{i}" for i, placeholder in enumerate(SERIES)},
 }
 
 
@@ -47,85 +49,98 @@ WIDTH, HEIGHT = 4.6, 3.2  # inches; one column of a phone
 LABEL = 46  # characters of a label before it is cut
 
 
-def theme() -> str:
-    """The variables of both themes as CSS, for the page and for a figure that stands alone."""
+def write_theme() -> str:
+    """Write the variables of the light and the dark theme as CSS, for the page and for a figure in its own file."""
 
-    def block(colours: Sequence[str], ink: str, soft: str, grid: str, paper: str) -> str:
+    def write_block(colours: Sequence[str], ink: str, soft: str, grid: str, paper: str) -> str:
         series = "".join(f"--c{i}:{colour};" for i, colour in enumerate(colours))
         return f":root{{--ink:{ink};--soft:{soft};--grid:{grid};--paper:{paper};{series}}}"
 
-    light = block(LIGHT, "#1b1f24", "#59636e", "#d9dee3", "#ffffff")
-    dark = block(DARK, "#e8eaed", "#a3abb5", "#3a4149", "#14171a")
+    light = write_block(LIGHT, "#1b1f24", "#59636e", "#d9dee3", "#ffffff")
+    dark = write_block(DARK, "#e8eaed", "#a3abb5", "#3a4149", "#14171a")
     return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with its caption and the numbers in it; `group` is the heading that figures of a kind share."""
+    """A drawing with its title, its caption and the numbers in it."""
 
     name: str
     title: str
     caption: str
     svg: str
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[object]]
 
     @property
-    def alone(self) -> str:
+    def standalone(self) -> str:
         """The SVG as a file of its own, with the colours of both themes."""
-        style = (
-            f"<style>{theme()}svg{{background:var(--paper)}}text{{font-family:system-ui,sans-serif!important}}</style>"
-        )
+        style = f"{write_theme()}svg{{background:var(--paper)}}text{{font-family:system-ui,sans-serif!important}}"
         head, tag, rest = self.svg.partition(">")
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + head + tag + style + rest
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{tag}<style>{style}</style>{rest}'
 
 
-def draw(name: str, title: str, caption: str, rows: Sequence[Sequence[Any]], paint: Callable[["Axes"], None],
-         *, height: float = HEIGHT, labels: int = 0) -> Figure:  # fmt: skip
-    """A figure of one panel: `paint` draws on the axes; `labels` is how many entries its legend has."""
+def draw_figure(
+    name: str,
+    title: str,
+    caption: str,
+    rows: Sequence[Sequence[object]],
+    paint: Callable[["Axes"], None],
+    *,
+    height: float = HEIGHT,
+    labels: int = 0,
+) -> Figure:
+    """Draw a figure of one panel: `paint` draws on the axes, and `labels` is the number of entries in the legend."""
     from matplotlib.figure import Figure as Canvas
 
-    with style():
+    with use_style():
         canvas = Canvas(figsize=(WIDTH, height + 0.19 * labels), layout="constrained")
         axes = canvas.add_subplot()
         paint(axes)
         if labels:
             entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: natural(entry[1]))
             handles, texts = zip(*entries, strict=True)
-            canvas.legend(handles, [cut(text) for text in texts], loc="outside lower left", frameon=False)
+            canvas.legend(handles, [shorten(text) for text in texts], loc="outside lower left", frameon=False)
         text = io.StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Figure(name, title, caption, themed(text.getvalue(), name, title), rows)
+    return Figure(name, title, caption, adapt_svg(text.getvalue(), name, title), rows)
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """matplotlib's settings while we draw."""
+def use_style() -> Iterator[None]:
+    """Set matplotlib's style while a figure is drawn."""
     import matplotlib
 
-    plain: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "text.parse_math": False,
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "axes.labelsize": 9,
-        "legend.fontsize": 8.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.6,
-        "lines.markersize": 5,
-    }
-    coloured: dict[Any, Any] = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": SOFT, "grid.color": GRID}
-    coloured |= {"xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
-    with matplotlib.rc_context({**plain, **coloured}):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "report",
+            "text.parse_math": False,
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "legend.fontsize": 8.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.linewidth": 0.6,
+            "lines.linewidth": 1.6,
+            "lines.markersize": 5,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": SOFT,
+            "grid.color": GRID,
+            "xtick.color": SOFT,
+            "ytick.color": SOFT,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+        }
+    ):
         yield
 
 
-def themed(svg: str, name: str, title: str) -> str:
-    """matplotlib's SVG for inside a page: scalable, ids of its own, named for screen readers, colours as variables."""
+def adapt_svg(svg: str, name: str, title: str) -> str:
+    """Adapt matplotlib's SVG to a page: scalable, with unique ids, a label for screen readers, and theme colours."""
     svg = svg[svg.index("<svg") :]
     head, tag, rest = svg.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
@@ -134,28 +149,23 @@ def themed(svg: str, name: str, title: str) -> str:
     )
     rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
     rest = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", rest)
-    for marker, variable in VARIABLES.items():
-        rest = rest.replace(marker, f"var({variable})")
-    return f'{head}role="img" aria-label="{escaped(title)}"{tag}{rest}'
+    for placeholder, variable in VARIABLES.items():
+        rest = rest.replace(placeholder, f"var({variable})")
+    return f'{head}role="img" aria-label="{escape(make_legible(title))}"{tag}{rest}'
 
 
-def escaped(text: str) -> str:
-    """Text for inside of XML and HTML, attributes included."""
-    import html
-
-    return html.escape(legible(text))
-
-
-def cut(text: str, longest: int = LABEL) -> str:
-    """A label that fits: what is too long loses its middle, for what tells labels apart stands at either end."""
-    text = legible(text)
+def shorten(text: str, longest: int = LABEL) -> str:
+    """Shorten a label by its middle, for what distinguishes labels stands at either end."""
+    text = make_legible(text)
     tail = longest // 2
     return text if len(text) <= longest else f"{text[: longest - tail - 1]}…{text[-tail:]}"
 
 
-def colour(index: int) -> str:
+def get_colour(index: int) -> str:
+    """Return the placeholder colour of a series; they repeat after eight."""
     return SERIES[index % len(SERIES)]
 
 
-def marker(index: int) -> str:
+def get_marker(index: int) -> str:
+    """Return matplotlib's marker for a series; they repeat after eight."""
     return MARKERS[index % len(MARKERS)]

@@ -1,0 +1,59 @@
+"""Plug-ins: files or modules of the user's, imported before anything is composed, that register what they bring."""
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import UserError
+
+
+def named_plugins(words: Sequence[str]) -> list[str]:
+    """Return what ``plugins=[…]`` on a command line names."""
+    values = [word.split("=", 1)[1] for word in words if word.startswith("plugins=")]
+    names = values[-1].strip("[]").split(",") if values else []
+    return [name.strip(" '\"") for name in names if name.strip(" '\"")]
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import plug-ins, each once. Raises UserError where one is missing or fails."""
+    for name in names:
+        load_plugin(name)
+
+
+def load_plugin(name: str) -> ModuleType:
+    """Import a plug-in: a file that ends in .py, or a module by its dotted name.
+
+    A file is imported by its stem from its folder, so that other processes can unpickle what it defines.
+    """
+    file = Path(name).expanduser().resolve() if name.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise UserError(f"plugins={name}: no such file")
+    if file is not None and str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    try:
+        module = importlib.import_module(file.stem if file else name)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
+    if file is not None and Path(str(module.__file__)).resolve() != file:
+        raise UserError(f"plugins={name}: the name {file.stem} belongs to {module.__file__}; rename the file")
+    return module
+
+
+def hash_plugins(names: Sequence[str]) -> list[str]:
+    """Return the sha256 of each plug-in's sources, which are part of a run's identity."""
+    return [hash_sources(load_plugin(name)) for name in names]
+
+
+def hash_sources(module: ModuleType) -> str:
+    """Return the sha256 of a module's file, or of all Python files of a package."""
+    file = Path(str(module.__file__))
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    digest = hashlib.sha256()
+    for source in files:
+        digest.update(source.relative_to(file.parent).as_posix().encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""End a training whose loss or weights are no longer numbers, before anything good is overwritten."""
+
+import math
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from ..errors import UserError
+from ..runs.directory import Run
+from .progress import Snapshots
+
+
+class Finite(Checkpoint):
+    """Looks at each epoch's loss and, where that is free, at the one on the progress bar."""
+
+    def __init__(self, run: Run, snapshots: Snapshots) -> None:
+        self.run, self.snapshots = run, snapshots
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # several processes come together at the saves alone; in a single one a look at the bar's loss is free
+        shown = self.snapshots.arrived
+        if shown is not None and trainer.world_size == 1 and not math.isfinite(shown["loss"]):
+            require_finite(pl_module, trainer, self.run, shown["loss"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics: dict[str, float] = pl_module.epoch_metrics  # type: ignore[assignment]
+        require_finite(pl_module, trainer, self.run, metrics["train/loss"])
+
+
+def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
+    """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
+    figure = float(task.running()["loss"]) if loss is None else loss
+    weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
+    if math.isfinite(figure) and torch.isfinite(weights):
+        return
+    kept = f" The last good checkpoint is {run.last}." if run.last.exists() else ""
+    raise UserError(
+        f"The loss is no longer a finite number (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "
+        "Lower optim.lr, warm up (optim.warmup=0.05) or clip (optim.clip_norm=1)."
+    )

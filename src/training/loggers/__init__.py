@@ -1,0 +1,1 @@
+"""What is written beside metrics.csv: one adapter a logger."""

@@ -1,0 +1,65 @@
+"""The Python interface: a run in five lines, and its parts on their own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY
+from lightning import Trainer
+
+from src import api
+from src.models import create_model
+
+
+def test_a_run_in_five_lines(tmp_path: Path) -> None:
+    config = api.compose(*TINY, f"output_root={tmp_path}")
+    settled = api.settle(config)
+    assembly = api.assemble(settled)
+    results = api.fit(assembly)
+    assert results["status"] == "finished" and Path(results["run"]).is_relative_to(tmp_path)
+    assert api.train(config)["metrics"] == results["metrics"], "the same configuration finds the run"
+
+
+def test_settling_leaves_the_configuration_as_it_is() -> None:
+    config = api.compose(*TINY)
+    settled = api.settle(config)
+    assert config.data.normalize == "auto" and settled.config.data.normalize == "dataset"
+    assert config.optim.warmup == settled.config.optim.warmup and config.trainer.devices is None
+    assert api.settle(settled.config).hash == settled.hash
+
+
+def test_assembling_twice_gives_the_same_network(tmp_path: Path) -> None:
+    settled = api.settle(api.compose(*TINY))
+    one, two = (api.assemble(settled).network.state_dict() for _ in range(2))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_network_and_a_data_module_on_their_own() -> None:
+    network = create_model("resnet56", num_classes=10)
+    assert sum(p.numel() for p in network.parameters()) == 853_018
+    data = api.build_data(api.compose("data=digits").data, seed=0)
+    images, labels = next(iter(data.train_loader()))
+    assert images.shape == (64, 1, 8, 8) and labels.dtype == torch.int64
+
+
+def test_the_task_under_a_trainer_of_ones_own() -> None:
+    assembly = api.assemble(api.settle(api.compose(*TINY)))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,
+        gradient_clip_val=1.0,
+    )
+    trainer.fit(assembly.task, assembly.data)
+    assert trainer.global_step == 16 and "val/accuracy" in assembly.task.epoch_metrics
+
+
+def test_wrong_words_raise_an_error() -> None:
+    with pytest.raises(api.UserError, match="depth=9"):
+        api.compose("model=cifar_resnet", "model.depth=9")
