@@ -3,22 +3,34 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 p
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo check test test-slow lint format bench clean
 
 demo: .venv/installed
 	$(BIN)/python -m src.train model=resnet20 data=digits
 
+# Before each commit: lint and the quick tests, 90 seconds at most.
+check: lint
+	$(BIN)/python -m pytest @tests/quick.txt
+
+# Ten minutes at most.
 test: .venv/installed
 	$(BIN)/python -m pytest
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+lint: .venv/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
 
 bench: .venv/installed
 	$(BIN)/python -m src.bench $(ARGS)
-
-lint: .venv/installed
-	$(BIN)/pre-commit run --all-files
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: make PYTHON=/path/to/python"; exit 1; }
@@ -28,4 +40,4 @@ lint: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,6 +1,7 @@
-"""What the default run leaves out, and says so: tests that take minutes, and those that need a GPU."""
+"""Mark what a machine cannot run, and skip with a reason what a plain run leaves out: slow tests and those of a GPU."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -12,9 +13,21 @@ LEFT_OUT = {"slow": "takes long: run it with -m slow", "gpu": "needs a GPU: run 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.markexpr:
-        return
     for item in items:
+        for needed in item.iter_markers("needs"):
+            if reason := find_absent(needed.args):
+                item.add_marker(pytest.mark.skip(reason=reason))
+        if config.option.markexpr:
+            continue
         for marker, reason in LEFT_OUT.items():
             if item.get_closest_marker(marker):  # its keywords hold the names of the folders above it, too
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def find_absent(programs: tuple[str, ...]) -> str:
+    """Return why a test of these programs is skipped: the first that is absent; "" where all are here.
+
+    A program may have several names: ``needs("chromium|chromium-headless-shell|google-chrome", "zsh")``.
+    """
+    absent = [names for names in programs if not any(map(shutil.which, names.split("|")))]
+    return f"needs {absent[0].replace('|', ' or ')}, which is not installed here" if absent else ""

@@ -1,0 +1,276 @@
+"""Whatever the README and docs tell people to type works, and every path that they name exists.
+
+A command of ours is run where it is a matter of seconds; a training is composed from the same words, each value of
+each of its lists, by the real entry point. A placeholder (<run>, …) stands for something made here.
+"""
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, command, store_once, train
+from PIL import Image
+
+from src.cli.compose import CONF, check_grids, group_choices, typed, with_task
+from src.cli.help import help_text
+from src.config.run import TrainConfig
+from src.zoo.registry import rows
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LANGUAGES = ("bash", "python", "text", "yaml")
+OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
+PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
+SETTING = re.compile(r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+
+def read_blocks(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a page."""
+    language, start, lines = None, 0, []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not line.startswith("```"):
+            lines.append(line)
+        elif language is None:
+            language, start, lines = line[3:].strip(), number + 1, []
+        else:
+            yield Block(page.relative_to(ROOT).as_posix(), start, language, "\n".join(lines))
+            language = None
+    assert language is None, f"{page}: a block does not end"
+
+
+def read_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command of a block: one a line, `\\` continues it, # begins a comment."""
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+        line = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", "_"), line)  # one word
+        if words := list(shlex.split(line, comments=True)):
+            yield words
+
+
+BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+COMMANDS = sorted({tuple(words) for b in BLOCKS if b.language == "bash" for words in read_commands(b.text)})
+
+
+def words_of(module: str, *replaced: str) -> list[list[str]]:
+    """Return what follows `-m <module>` in each command of it, whoever starts it (srun, torchrun).
+
+    `replaced` are the settings whose values are made here: commands that differ in nothing else are one. What goes to
+    out= is left out.
+    """
+    found = [list(words[words.index(module) + 1 :]) for words in COMMANDS if module in words]
+    keys = [[word.partition("=")[0] for word in words] for words in found]
+    alike = {
+        tuple(f"{key}=" if key in replaced else word for key, word in zip(*pair, strict=True) if key != "out")
+        for pair in zip(keys, found, strict=True)
+    }
+    return [list(words) for words in sorted(alike)]
+
+
+def test_every_block_says_what_it_is() -> None:
+    for block in BLOCKS:
+        assert block.language in LANGUAGES, f"{block.page}:{block.line}: which of {', '.join(LANGUAGES)} is it?"
+    assert len(COMMANDS) > 60
+
+
+@pytest.mark.parametrize("words", words_of("src.train"), ids=" ".join)
+def test_a_training_composes(words: list[str]) -> None:
+    if {"--help", "-h"} & set(words):
+        assert "model=resnet56" in help_text()
+        return
+    known = {f.name for f in fields(TrainConfig)}
+    sweeps = "-m" in words
+    words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
+    if "plugins" not in known and any(word.startswith("plugins=") for word in words):
+        pytest.skip("plug-ins are still to come")
+    if any(word.startswith("logger=[") for word in words) and "LoggerConfig" in str(TrainConfig.__annotations__):
+        pytest.skip("lists of loggers are still to come")
+    check_grids(words)
+    for point in points(words, sweeps=sweeps):
+        assert compose_point(point)
+
+
+def points(words: list[str], *, sweeps: bool) -> Iterator[list[str]]:
+    """Yield as many points of a sweep as its longest list has values: each value is in one. Of seeds, the first is."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices = []
+    for word, override in zip(words, OverridesParser.create().parse_overrides(words), strict=True):
+        if override.is_sweep_override():
+            assert sweeps, f"{word}: a list of values needs -m"
+            key = override.input_line.split("=", 1)[0]
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in (values[:1] if key == "seed" else values)])
+        else:
+            choices.append([word])
+    longest = max(map(len, choices), default=1)
+    for point in itertools.islice(zip(*map(itertools.cycle, choices), strict=True), longest) if choices else [()]:
+        yield list(point)
+
+
+def compose_point(words: list[str]) -> TrainConfig:
+    """Compose and check a run; Hydra's own settings (hydra.launcher.slots) are checked on the way."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    store_once()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", with_task(words), return_hydra_config=True)
+    with open_dict(config):
+        config.pop("hydra")
+    return typed(config)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What placeholders stand for: two small runs on digits, and photos in ImageNet's layout."""
+
+    run: Path
+    other: Path
+    photos: Path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("docs")
+    for name, words in {"run": (), "other": ("model.width=8",)}.items():
+        done = train(folder / name, "trainer.max_epochs=1", *words)
+        assert done.returncode == 0, done.stderr
+    for split, label, i in itertools.product(("train", "val"), ("n01440764", "n02102040"), range(2)):
+        path = folder / "photos" / split / label / f"{i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(path)
+    return Made(folder / "run", folder / "other", folder / "photos")
+
+
+def fill(words: list[str], **values: object) -> list[str]:
+    """Return the words with these values for the settings that have none."""
+    return [f"{word}{values[word[:-1]]}" if word.endswith("=") else word for word in words]
+
+
+def run_in_small(module: str, words: list[str]) -> None:
+    """Run a command to its end; what it says is told where it fails."""
+    done = command(module, *words)
+    assert done.returncode == 0, f"python -m {module} {' '.join(words)}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("words", words_of("src.evaluate", "run"), ids=" ".join)
+def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
+    run_in_small("src.evaluate", fill(words, run=made.run))
+
+
+@pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb"), ids=" ".join)
+def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
+    out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
+    two = f"[{made.run},{made.other}]"
+    run_in_small("src.report", [*fill(words, runs=made.run, compare=two, wandb="entity/project"), f"out={out}"])
+
+
+@pytest.mark.parametrize("words", words_of("src.pack", "data.root"), ids=" ".join)
+def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
+
+
+def test_networks_are_listed() -> None:
+    """Few of them for real, for many take half a minute."""
+    options = command("src.models", "--help").stdout
+    for words in words_of("src.models"):
+        globs = [word for word in words if not word.startswith("-")]
+        listed = [[name for name in rows() if fnmatchcase(name, glob)] for glob in globs]
+        assert all(listed) and all(word in options for word in words if word not in globs), words
+        if globs and sum(map(len, listed)) < 6:
+            run_in_small("src.models", words)
+
+
+@pytest.mark.parametrize("words", words_of("src.bench"), ids=" ".join)
+def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: Path) -> None:
+    """Nothing is measured: the last thing that is checked before is where the figures go."""
+    absent = f"out={tmp_path / 'absent' / 'bench.json'}"
+    done = command("src.bench", *words, absent)
+    assert done.returncode == 1 and done.stderr.startswith(absent), done.stderr
+
+
+def test_every_other_command_exists() -> None:
+    extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
+    for words in COMMANDS:
+        line = " ".join(words)
+        program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))
+        if "-m" in words and program in ("python", "srun", "torchrun"):
+            assert set(modules) & set(words), line
+        elif program == "python":
+            assert (ROOT / words[1]).is_file(), line
+        elif "/" in program:
+            script = (ROOT / program).read_text()
+            assert all(re.search(rf"\b{word}\b", script) for word in words[words.index(program) + 1 :][:1]), line
+        elif program == "make":
+            assert words[1] in targets, line
+        elif program == "pip":
+            assert re.findall(r"\[(\w+)\]", line)[0] in extras, line
+        else:
+            assert program in OTHERS, f"{line}: tell this test how to check it"
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: f"{b.page}:{b.line}")
+def test_a_python_example_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.text, f"{block.page}:{block.line}", "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_and_link_exists(page: Path) -> None:
+    text = page.read_text()
+    for name in PATH.findall(text):
+        known = (ROOT / name).exists() or re.search(re.escape(name) + r"\.?/?<", text)
+        assert known, f"{page.name}: {name} does not exist"
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target} leads nowhere"
+        assert not heading or heading in anchors(file), f"{page.name}: {target}: no such heading"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_are_short(page: Path) -> None:
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        assert len(line) <= 120, f"{page.name}:{number}: {len(line)} characters"
+
+
+def test_the_readme_is_one_page_and_leads_to_all_others() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    for page in PAGES[1:]:
+        assert page.relative_to(ROOT).as_posix() in text, page.name
+
+
+def test_every_name_of_a_group_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    for group in ("data", "task", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
+        for name in group_choices(group):
+            assert re.search(rf"\b{name}\b", text), f"{group}={name} is in no page"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_exists(page: Path) -> None:
+    known = help_text()
+    for name in SETTING.findall(page.read_text()):
+        assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"
