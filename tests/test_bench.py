@@ -25,7 +25,6 @@ from src.bench.report import format_result
 from src.bench.rounds import Comparison, MachineLoad, measure_sides, read_own_cpu_seconds, summarize
 from src.bench.settings import Settings, parse_settings
 from src.bench.startup import compare_startup
-from src.data.info import CIFAR10
 from src.data.normalization import affine, normalization_of
 from src.data.resident.augment import draw_epoch
 from src.data.resident.loader import TrainLoader
@@ -33,6 +32,7 @@ from src.data.sets.cifar import CIFAR10
 from src.errors import UserError
 from src.metrics.coco import evaluate
 from src.optim.build import build_optimizer
+from src.training import stopping
 from src.training.trainer import quiet_lightning
 
 TINY = ("model.depth=8", "model.width=4", "trainer.precision=fp32", "trainer.threads=1")
