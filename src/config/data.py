@@ -12,6 +12,7 @@ class DataConfig(Choice):
     """What every data set has."""
 
     name: str = setting("", "the data set")
+    root: str = setting("data", "the folder that holds the data sets, or your photos", identity=False)
     batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")
     eval_batch_size: int = setting(512, "images a validation or test batch, over all devices", identity=False)
     val_fraction: float = setting(0.1, "fraction of the training set held out for validation, in [0, 1)")
@@ -73,7 +74,6 @@ class Digits(DataConfig):
 class Official(DataConfig):
     """A set that is published as archives."""
 
-    root: str = setting("data", "the folder that holds the data sets", identity=False)
     download: bool = setting(True, "fetch a missing official set", identity=False)
 
 
@@ -107,7 +107,6 @@ class Folder(DataConfig):
     """Images of your own in class folders, decoded once."""
 
     name: str = setting("folder", "the data set", neutral="")
-    root: str = setting("data", "the folder that holds train, val and test", identity=False)
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
 
     choice: ClassVar[str] = "folder"
@@ -117,7 +116,6 @@ class Folder(DataConfig):
 class Photos(DataConfig):
     """Photos of many sizes, decoded while training."""
 
-    root: str = setting("data", "the folder that holds the photos", identity=False)
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
     test_size: int | None = setting(
         None, "photos: side of validation and test images; by default the preset's, or data.image_size [pixels]"
