@@ -18,8 +18,8 @@ from .layers import (
     make_conv_bn,
     make_drop,
     make_norm_act,
-    make_shortcut,
 )
+from .shortcuts import make_shortcut
 
 
 @dataclass(frozen=True)

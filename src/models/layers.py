@@ -1,4 +1,4 @@
-"""The pieces of a residual network: convolutions with normalisation, shortcuts, gates and initialisation."""
+"""The pieces of a residual network: convolutions with normalisation, gates and initialisation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
@@ -46,48 +45,6 @@ def make_conv_bn(
 def make_norm_act(channels: int, activation: str, *, norm: Norm = nn.BatchNorm2d) -> nn.Sequential:
     """Return BatchNorm and the activation, the two that stand before a pre-activated convolution."""
     return nn.Sequential(norm(channels), ACTIVATIONS[activation]())
-
-
-class ZeroPadShortcut(nn.Module):
-    """Option A where shapes differ: every ``stride``-th pixel, with zeros as the new channels; no parameters."""
-
-    def __init__(self, *, stride: int, new_channels: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.new_channels = new_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
-
-    def extra_repr(self) -> str:
-        return f"stride={self.stride}, new_channels={self.new_channels}"
-
-
-def make_shortcut(
-    option: str,
-    *,
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    make_projection: Callable[[int, int, int], nn.Module] | None = None,
-) -> nn.Module | None:
-    """Return the shortcut of a block (He et al. 2016, Section 4.1), or None in a plain net.
-
-    A: the identity, zero-padded where shapes differ. B: the identity, or a projection where shapes differ.
-    C: a projection everywhere. ``make_projection(in_channels, out_channels, stride)`` makes one; by default a 1x1
-    convolution with BatchNorm. Raises ValueError for another option.
-    """
-    if option == "none":
-        return None
-    if option != "C" and stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    if option == "A":
-        return ZeroPadShortcut(stride=stride, new_channels=out_channels - in_channels)
-    if option not in ("B", "C"):
-        raise ValueError(f"shortcut {option!r}: A, B, C or none")
-    if make_projection is None:
-        return make_conv_bn(in_channels, out_channels, 1, stride)
-    return make_projection(in_channels, out_channels, stride)
 
 
 def make_squeeze_excitation(channels: int) -> nn.Module:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.layers import ZeroPadShortcut, init_weights, make_shortcut
+from src.models.layers import init_weights
+from src.models.shortcuts import ZeroPadShortcut, make_shortcut
 
 
 def parameters(option: str, in_channels: int, out_channels: int, stride: int) -> int:
