@@ -220,7 +220,10 @@ def test_every_other_command_exists() -> None:
             assert program in OTHERS, f"{line}: tell this test how to check it"
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: f"{b.page}:{b.line}")
+EXAMPLES = {block.text: block for block in BLOCKS if block.language == "python"}
+
+
+@pytest.mark.parametrize("block", EXAMPLES.values(), ids=lambda block: f"{block.page}:{block.line}")
 def test_a_python_example_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that begins with the name of its file is a plug-in, and the commands that name it train with it."""
     monkeypatch.chdir(tmp_path)
