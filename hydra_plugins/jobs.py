@@ -1,4 +1,4 @@
-"""Hydra takes plugins only from a package of this name; ours are in src/sweep."""
+"""Name our plugins where Hydra looks for them, in a package hydra_plugins; they live in src/sweep."""
 
 from src.sweep import grid, launcher, slurm
 

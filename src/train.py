@@ -73,7 +73,7 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
         if run_config.preflight == "only":
             from .sweep import preflight
 
-            return preflight.alone(run_config, exact, list(hydra.overrides.task)) | {"label": label}
+            return preflight.check_single_run(run_config, exact, list(hydra.overrides.task)) | {"label": label}
         return train(run_config, exact, overrides=list(hydra.overrides.task)) | {"label": label}
     except Exception as error:
         if TRACEBACKS:

@@ -42,6 +42,7 @@ def test_a_network_and_a_data_module_on_their_own() -> None:
     assert images.shape == (64, 1, 8, 8) and labels.dtype == torch.int64
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning's own use of an old name in torch
 def test_the_task_under_a_trainer_of_ones_own() -> None:
     assembly = api.assemble(api.settle(api.compose(*TINY)))
     trainer = Trainer(

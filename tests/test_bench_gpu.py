@@ -9,8 +9,8 @@ import pytest
 from helpers import ROOT
 
 from src.bench import bundle
-from src.bench.gpu import NETS, parsed
-from src.bench.speedrun import printed, summarized
+from src.bench.gpu import NETS, parse_options
+from src.bench.speedrun import parse_peer_output, summarize_runs
 from src.zoo.registry import rows
 
 PRINTED = """\
@@ -42,7 +42,7 @@ def test_a_bundle_lays_out_the_same_bytes_from_either_part(tmp_path: Path, monke
 
 def test_the_peers_figures_are_read_from_its_table() -> None:
     figures = {"seconds": 20.0, "seconds_with_test": 20.25, "accuracy": 0.955, "accuracy_tta": 0.9605}
-    assert printed(PRINTED) == figures
+    assert parse_peer_output(PRINTED) == figures
 
 
 def test_times_are_held_against_the_peers_training_alone() -> None:
@@ -50,17 +50,17 @@ def test_times_are_held_against_the_peers_training_alone() -> None:
         {"seed": s, "seconds": 20.0 + s, "fit_seconds": 30.0, "accuracy": 0.95, "accuracy_flip": 0.959}
         for s in range(3)
     ]
-    found = summarized(ours, [printed(PRINTED)])
+    found = summarize_runs(ours, [parse_peer_output(PRINTED)])
     assert found["ours"]["seconds"] == {"mean": 21.0, "std": 1.0, "n": 3} and "seed" not in found["ours"]
     assert found["time_ratio"]["ours_over_airbench96"] == pytest.approx(1.05)
     assert found["time_ratio"]["with_checkpoints_and_recording"] == pytest.approx(1.5)
     assert found["reached_96"] == {"ours": False, "airbench96": True}
-    assert "time_ratio" not in summarized(ours, [])
+    assert "time_ratio" not in summarize_runs(ours, [])
 
 
 def test_a_wrong_word_is_said() -> None:
     assert set(NETS) <= rows().keys()
     with pytest.raises(SystemExit):
-        parsed(["speed", "resnet21", "--root", "data", "--out", "here"])
+        parse_options(["speed", "resnet21", "--root", "data", "--out", "here"])
     done = subprocess.run(["src/bench/gpu.sh", "sped"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "no such step: sped" in done.stdout

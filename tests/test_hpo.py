@@ -22,9 +22,10 @@ from src.runs.identity import config_hash
 from src.runs.results import append_metrics
 from src.sweep.board import OPEN
 from src.sweep.jobs import Job
-from src.sweep.search import Search, check, held_alone
-from src.sweep.search_report import experiment, word
-from src.training.settle import find_run
+from src.sweep.search import check_search
+from src.sweep.search_report import format_experiment, format_override
+from src.sweep.trials import Search, lock_folder
+from src.training.settle import located
 
 pytest.importorskip("optuna")
 EPOCHS = 8
@@ -39,7 +40,7 @@ class Process:
 
 
 class Launcher:
-    """Makes up a run's course from its settings, two epochs a look; from some rate on, it diverges."""
+    """Makes up a run's course from its settings, two epochs a look; from some learning rate on, it diverges."""
 
     on_failure = "continue"
 
@@ -54,15 +55,15 @@ class Launcher:
         self.base.output_root = str(root)
         self.started: list[str] = []
 
-    def job(self, words: list[str], number: int) -> Job:
+    def make_job(self, words: list[str], number: int) -> Job:
         config = copy.deepcopy(self.base)
         for group, _, rest in (w.partition(".") for w in words if w.startswith(("optim.", "task."))):
             name, _, value = rest.partition("=")
             setattr(getattr(config, group), name, float(value))
         return Job(number=number, words=words, config=config)
 
-    def run_all(self, jobs: list[Job], more: Any, board: Any = None) -> None:
-        while more() or any(job.state in OPEN for job in jobs):
+    def run_all(self, jobs: list[Job], add_jobs: Any, board: Any = None) -> None:
+        while add_jobs() or any(job.state in OPEN for job in jobs):
             self.looks -= 1
             if self.looks < 0:
                 self.dead = True
@@ -75,8 +76,8 @@ class Launcher:
             job.state, job.process = "running", Process()  # type: ignore[assignment]
             job.path.mkdir(parents=True, exist_ok=True)
             self.started.append(job.label)
-        elif job.state == "running" and job.told_to_stop:
-            job.end(*job.verdict)
+        elif job.state == "running" and job.stop_requested:
+            job.end(*job.stopped_as)
         elif job.state == "running" and job.config.optim.lr > 0.8:
             job.end("failed", "The loss is no longer a finite number.")
         elif job.state == "running":
@@ -99,38 +100,38 @@ class Mortal(Search):
     def observe(self) -> bool:
         return not self.launcher.dead and super().observe()
 
-    def conclude(self) -> str:
-        return "" if self.launcher.dead else super().conclude()
+    def report(self) -> str:
+        return "" if self.launcher.dead else super().report()
 
 
-def settings(**changed: Any) -> HpoConfig:
+def make_settings(**changed: Any) -> HpoConfig:
     space = {"optim.lr": RangeConfig(0.01, 1.0, log=True), "task.label_smoothing": RangeConfig(choices=[0.0, 0.1, 0.2])}
     return HpoConfig(**{"space": space, "trials": 12} | changed)
 
 
-def a_search(launcher: Launcher, **changed: Any) -> Search:
-    base = launcher.job([], 0)
-    _, base.run, _ = find_run(base.config, None, [])
+def make_search(launcher: Launcher, **changed: Any) -> Search:
+    base = launcher.make_job([], 0)
+    _, base.run, _ = located(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
 
     launcher.loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))  # type: ignore[attr-defined]
-    return Mortal(launcher, settings(**changed), fixed, base)  # type: ignore[arg-type]
+    return Mortal(launcher, make_settings(**changed), fixed, base)  # type: ignore[arg-type]
 
 
-def told(search: Search) -> list[dict[str, str]]:
+def read_trials(search: Search) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k != "run"} for row in table(search.folder / "trials.csv")]
 
 
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.sweep.search_report.draw", lambda *_: None)
-    whole = a_search(Launcher(tmp_path / "whole"))
+    monkeypatch.setattr("src.sweep.search_plots.draw_plots", lambda *_: [])
+    whole = make_search(Launcher(tmp_path / "whole"))
     whole.run()
     said = capsys.readouterr().out
-    unbroken = told(whole)
+    unbroken = read_trials(whole)
     states = [row["state"] for row in unbroken]
     assert len(states) == 12 and {"complete", "pruned", "failed"} == set(states), states
     assert unbroken[0]["optim.lr"] == "0.2" and unbroken[0]["task.label_smoothing"] == "0.0", "the recipe is first"
@@ -138,42 +139,43 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_never_was(
     assert "12 trials: " in said and "no longer a finite number" in said
     killed, chance = 0, random.Random(0)
     while True:
-        search = a_search(Launcher(tmp_path / "killed", looks=chance.randrange(6, 20)))
+        search = make_search(Launcher(tmp_path / "killed", looks=chance.randrange(6, 20)))
         try:
             search.run()
             break
         except Killed:
             killed += 1
-    assert killed > 2 and told(search) == unbroken
+    assert killed > 2 and read_trials(search) == unbroken
     again = Launcher(tmp_path / "killed")
-    a_search(again).run()
-    assert not again.started and told(search) == unbroken, "it has its 12 trials"
+    make_search(again).run()
+    assert not again.started and read_trials(search) == unbroken, "it has its 12 trials"
 
 
 def test_several_at_once_are_as_many_as_asked_for(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path, slots=3), trials=7, prune=False)
+    search = make_search(Launcher(tmp_path, slots=3), trials=7, prune=False)
     search.run()
-    before = told(search)
+    before = read_trials(search)
     states = [row["state"] for row in before]
     assert len(states) == 7 and "pruned" not in states
-    more = a_search(Launcher(tmp_path), trials=9, prune=False)
+    more = make_search(Launcher(tmp_path), trials=9, prune=False)
     more.run()
-    assert len(told(more)) == 9 and told(more)[:7] == before, "a longer search continues the shorter one"
-    assert (search.folder / "history.png").stat().st_size > 10_000
+    assert len(read_trials(more)) == 9 and read_trials(more)[:7] == before, "a longer search continues the shorter one"
+    for name in ("history.png", "slices.png"):
+        assert (search.folder / name).stat().st_size > 10_000
 
 
 def test_a_failure_ends_the_search_where_that_is_asked_for(tmp_path: Path) -> None:
     launcher = Launcher(tmp_path)
     launcher.on_failure = "stop"
-    search = a_search(launcher)
+    search = make_search(launcher)
     with pytest.raises(UserError, match="Stopped after a failure"):
         search.run()
-    states = [row["state"] for row in told(search)]
+    states = [row["state"] for row in read_trials(search)]
     assert states[-1] == "failed" and states.count("failed") == 1 and len(states) < 12
 
 
 def test_a_metric_that_no_trial_has_ends_the_search_with_its_first_epoch(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), metric="val/acc")
+    search = make_search(Launcher(tmp_path), metric="val/acc")
     with pytest.raises(UserError, match="hpo.metric=val/acc: no such number; there are: val/accuracy, val/loss"):
         search.run()
     assert len(search.jobs) == 1 and not (search.jobs[0].path / "results.json").exists()
@@ -188,25 +190,25 @@ def test_a_trial_without_a_finite_number_has_failed(tmp_path: Path, monkeypatch:
             job.results["metrics"] = {"val/accuracy": None}  # as JSON has nan
 
     monkeypatch.setattr(Launcher, "go_on", lost)
-    search = a_search(Launcher(tmp_path), trials=4)
+    search = make_search(Launcher(tmp_path), trials=4)
     search.run()
-    first, *others = told(search)
+    first, *others = read_trials(search)
     assert (first["state"], first["reason"]) == ("failed", "val/accuracy is not finite")
     assert "complete" in {row["state"] for row in others}
 
 
 def test_a_whole_number_is_searched_as_one(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
+    search = make_search(Launcher(tmp_path), space={"data.batch_size": RangeConfig(32, 256, log=True)})
     search.folder.mkdir(parents=True)
-    search.study = study = search.opened()
-    values = [search.proposed(study.ask())["data.batch_size"] for _ in range(5)]
+    search.study = study = search.open_study()
+    values = [search.propose(study.ask())["data.batch_size"] for _ in range(5)]
     assert all(type(value) is int and 32 <= value <= 256 for value in values) and len(set(values)) > 2
 
 
 def test_a_search_says_when_its_trials_are_of_other_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a_search(Launcher(tmp_path), trials=2).run()
+    make_search(Launcher(tmp_path), trials=2).run()
     assert "has changed" not in capsys.readouterr().err
-    later = a_search(Launcher(tmp_path), trials=2)
+    later = make_search(Launcher(tmp_path), trials=2)
     assert later.base.run is not None
     later.base.run.code_hash = "other"
     later.run()
@@ -214,21 +216,23 @@ def test_a_search_says_when_its_trials_are_of_other_code(tmp_path: Path, capsys:
 
 
 def test_the_least_loss_is_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    search = a_search(Launcher(tmp_path), metric="val/loss", trials=6, space={"optim.lr": settings().space["optim.lr"]})
+    search = make_search(
+        Launcher(tmp_path), metric="val/loss", trials=6, space={"optim.lr": make_settings().space["optim.lr"]}
+    )
     search.run()
-    values = [float(row["val/loss"]) for row in told(search) if row["state"] == "complete"]
+    values = [float(row["val/loss"]) for row in read_trials(search) if row["state"] == "complete"]
     assert search.study.best_value == min(values) < max(values)
     assert f"val loss {min(values):.4f}" in capsys.readouterr().out
 
 
 def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path))
+    search = make_search(Launcher(tmp_path))
     fixed = ["data=digits", "model=cifar_resnet", "model.depth=8", "optim=adamw", "experiment=cifar10_short"]
     point = {"optim.lr": 0.001234, "optim.nesterov": False, "task.label_smoothing": 0.1, "optim.warmup": None}
-    text = experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
+    text = format_experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "best.yaml").write_text(text)
-    typed = [*fixed, *(word(name, value) for name, value in point.items())]
+    typed = [*fixed, *(format_override(name, value) for name, value in point.items())]
     found = compose("experiment=best", f"hydra.searchpath=[file://{tmp_path}]")
     assert config_hash(found, "") == config_hash(compose(*typed), "")
     assert found.output_root == "outputs" and "# How it came about." in text
@@ -236,8 +240,12 @@ def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
 
 def test_words_mean_what_was_proposed() -> None:
     for value in ("pad_crop", "it's", "null", "1"):
-        assert compose(word("experiment_name", value)).experiment_name == value
-    config = compose(word("optim.nesterov", True), word("optim.warmup", None), word("optim.lr", 1e-5))
+        assert compose(format_override("experiment_name", value)).experiment_name == value
+    config = compose(
+        format_override("optim.nesterov", True),
+        format_override("optim.warmup", None),
+        format_override("optim.lr", 1e-5),
+    )
     assert (config.optim.nesterov, config.optim.warmup, config.optim.lr) == (True, None, 1e-5)
 
 
@@ -257,7 +265,7 @@ WRONG_SEARCH = {
 @pytest.mark.parametrize("sentence", WRONG_SEARCH)
 def test_a_wrong_search_gets_a_sentence(sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check(settings(**WRONG_SEARCH[sentence]), compose(*TINY))
+        check_search(make_settings(**WRONG_SEARCH[sentence]), compose(*TINY))
 
 
 def test_a_wrong_range_gets_a_sentence() -> None:
@@ -275,16 +283,16 @@ def test_runs_that_a_search_cannot_judge_are_refused() -> None:
         "fresh=true": "hpo.name=",
     }.items():
         with pytest.raises(UserError, match=sentence):
-            check(settings(), compose(*TINY, words))
+            check_search(make_settings(), compose(*TINY, words))
 
 
 def test_a_folder_has_one_search_and_one_process(tmp_path: Path) -> None:
-    search = a_search(Launcher(tmp_path), name="mine", trials=1)
-    with held_alone(search.folder), pytest.raises(UserError, match="another process"):
+    search = make_search(Launcher(tmp_path), name="mine", trials=1)
+    with lock_folder(search.folder), pytest.raises(UserError, match="another process"):
         search.run()
     search.run()
     with pytest.raises(UserError, match="holds another search"):
-        a_search(Launcher(tmp_path), name="mine", trials=1, seed=1).run()
+        make_search(Launcher(tmp_path), name="mine", trials=1, seed=1).run()
 
 
 def test_every_shipped_search_composes() -> None:
@@ -292,7 +300,7 @@ def test_every_shipped_search_composes() -> None:
         data = ("data=coco", "task=detection") if name == "detection" else ()
         config = compose(f"hpo={name}", *data)
         assert config.hpo is not None
-        check(config.hpo, config)
+        check_search(config.hpo, config)
 
 
 def test_a_run_without_its_test_is_tested_later(tmp_path: Path) -> None:

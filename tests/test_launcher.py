@@ -98,7 +98,7 @@ def test_two_starts_share_the_jobs_and_both_know_the_results(tmp_path: Path) -> 
     assert told[0][0] == told[1][0] and told[0][0].count("seed=") == 4
     assert [log.count("Training cifar_resnet") for log in logs(tmp_path)] == [1, 1, 1, 1]
     started = [said.count(": running") for _, said in told]
-    assert sum(started) == 4 and "another process has it" in told[0][1] + told[1][1]
+    assert sum(started) == 4 and "another process runs it" in told[0][1] + told[1][1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -214,10 +214,10 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_it_never_was(tmp_path: Path) ->
 def test_what_preflight_has_begun_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
     code = f"""
 import sys, time
-from src.cli import main
-from src.jobs import apart
+from src.cli.main import main
+from src.sweep.jobs import run_in_subprocess
 if __name__ == "__main__":
-    sys.exit(main(lambda: apart(time.sleep, {TIMEOUT})))
+    sys.exit(main(lambda: run_in_subprocess(time.sleep, {TIMEOUT})))
 """
     file = tmp_path / "waits.py"
     file.write_text(code)

@@ -81,7 +81,10 @@ def test_its_content_is_part_of_a_runs_identity(tmp_path: Path) -> None:
         (None, "no such file"),
         ("import nothing_of_this_name", "nothing_of_this_name"),
         ("def (", "SyntaxError"),
-        ("from src import api\napi.register(api.Family(name='resnet20'))", "registered twice"),
+        (
+            "from src import api\nfrom src.zoo.resnet import CifarResNet\napi.register(CifarResNet(name='resnet20'))",
+            "registered twice",
+        ),
     ],
 )
 def test_a_wrong_plugin_is_one_sentence(tmp_path: Path, content: str | None, part: str) -> None:

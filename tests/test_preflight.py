@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from helpers import TINY, command, compose
 
-from src.sweep.costs import unlike_study
+from src.sweep.costs import compare_with_study
 from src.sweep.jobs import Job
-from src.sweep.preflight import Survey, costs, problems, survey
+from src.sweep.preflight import Survey, format_costs, format_problems, survey
 
 
-def looked_at(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), slots: int | None = None) -> Survey:
+def survey_points(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), slots: int | None = None) -> Survey:
     """The survey of a sweep over these points."""
     jobs = []
     for number, point in enumerate(points):
@@ -23,8 +23,8 @@ def looked_at(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",), sl
 
 
 def test_what_is_right_stays_waiting_with_its_place(tmp_path: Path) -> None:
-    found = looked_at(tmp_path, points=("seed=0", "seed=1"), slots=2)
-    assert [job.state for job in found.jobs] == ["waiting"] * 2 and not problems(found)
+    found = survey_points(tmp_path, points=("seed=0", "seed=1"), slots=2)
+    assert [job.state for job in found.jobs] == ["waiting"] * 2 and not format_problems(found)
     assert found.places == ["", ""] and found.threads >= 1
     assert found.jobs[0].path != found.jobs[1].path
     assert found.costs[0] is found.costs[1], "one network is looked at once"
@@ -33,8 +33,8 @@ def test_what_is_right_stays_waiting_with_its_place(tmp_path: Path) -> None:
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     points = ("data.batch_size=5000", "trainer.accumulate=3", "data=cifar10", "seed=0", "trainer.checkpoint_minutes=1")
-    found = looked_at(tmp_path, f"data.root={tmp_path}", "data.download=false", points=points)
-    told = problems(found)
+    found = survey_points(tmp_path, f"data.root={tmp_path}", "data.download=false", points=points)
+    told = format_problems(found)
     assert [job.state for job in found.jobs] == ["failed"] * 3 + ["waiting", "failed"]
     assert "4 of 5 jobs cannot run" in told
     for part in ("1077 training images", "does not divide", "cifar10", "the same run as job 3"):
@@ -43,16 +43,16 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_network_that_does_not_fit_is_named(tmp_path: Path) -> None:
     words = ("preflight_memory=0.5", "data.batch_size=1024", "data.image_size=32")
-    found = looked_at(tmp_path, *words, points=("model.width=4", "model.width=64"))
+    found = survey_points(tmp_path, *words, points=("model.width=4", "model.width=64"))
     assert [job.state for job in found.jobs] == ["waiting", "failed"]
-    assert "model.width=64" in problems(found) and "of memory, but only 500 MB is free" in problems(found)
+    assert "model.width=64" in format_problems(found) and "of memory, but only 500 MB is free" in format_problems(found)
 
 
 def test_slots_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.machine.memory.free_bytes", lambda accelerator: 400_000_000)
     words = ("data.batch_size=512", "data.image_size=32")
-    assert looked_at(tmp_path, *words, slots=1).jobs[0].state == "waiting"
-    assert "but only 40 MB" in looked_at(tmp_path, *words, slots=10).jobs[0].reason
+    assert survey_points(tmp_path, *words, slots=1).jobs[0].state == "waiting"
+    assert "but only 40 MB" in survey_points(tmp_path, *words, slots=10).jobs[0].reason
 
 
 def test_a_disk_that_is_too_small_stops_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,15 +60,15 @@ def test_a_disk_that_is_too_small_stops_the_sweep(tmp_path: Path, monkeypatch: p
         free = 20_000
 
     monkeypatch.setattr("shutil.disk_usage", lambda place: Usage)
-    found = looked_at(tmp_path, points=("seed=0", "seed=1"))
-    assert "checkpoints will take about" in problems(found) and found.fatal
+    found = survey_points(tmp_path, points=("seed=0", "seed=1"))
+    assert "checkpoints will take about" in format_problems(found) and found.fatal
 
 
 def test_only_measures_a_step_of_each_network(tmp_path: Path, capsys: Any) -> None:
     points = ("model.width=4", "model.width=8", "seed=1")
-    found = looked_at(tmp_path, "preflight=only", points=points)
+    found = survey_points(tmp_path, "preflight=only", points=points)
     assert found.only and all(cost.step_seconds > 0 for cost in found.costs.values())
-    told = costs(found)
+    told = format_costs(found)
     assert re.search(r"cifar_resnet +2 .* ms", told) and "about" in told.splitlines()[-1]
     assert not list(tmp_path.iterdir())
 
@@ -83,9 +83,12 @@ def test_only_is_a_command(tmp_path: Path) -> None:
 
 def test_parameters_that_a_study_did_not_print_are_noted() -> None:
     table6 = compose("experiment=he2016_table6", "model=resnet56", "data=cifar10")
-    assert unlike_study(853_018, table6) == ""
-    assert unlike_study(853_019, table6) == "resnet56 has 853,019 parameters; its study printed 853,018 (parameters)."
+    assert compare_with_study(853_018, table6) == ""
+    assert (
+        compare_with_study(853_019, table6)
+        == "resnet56 has 853,019 parameters; its study printed 853,018 (parameters)."
+    )
     rounded = compose("experiment=arslan2025", "model=resnet18_cifar", "data=cifar10")
-    assert unlike_study(11_689_512, rounded) == ""
-    assert "11,173,962 parameters; its study printed 11.7 (M parameters)" in unlike_study(11_173_962, rounded)
-    assert unlike_study(1, compose("model=resnet56", "data=cifar10")) == "", "no study, nothing to differ from"
+    assert compare_with_study(11_689_512, rounded) == ""
+    assert "11,173,962 parameters; its study printed 11.7 (M parameters)" in compare_with_study(11_173_962, rounded)
+    assert compare_with_study(1, compose("model=resnet56", "data=cifar10")) == "", "no study, nothing to differ from"

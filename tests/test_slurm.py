@@ -17,7 +17,8 @@ from src.machine.ranks import NODE_GPUS, resolve
 from src.runs.directory import Run
 from src.sweep import slurm
 from src.sweep.jobs import Job
-from src.sweep.slurm import Command, Slurm, SlurmConf, in_queue, record
+from src.sweep.slurm import Slurm, SlurmConf, get_record, read_queue
+from src.sweep.slurm_task import Command
 
 pytest.importorskip("submitit")
 
@@ -45,13 +46,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def launcher(**settings: Any) -> Slurm:
+def make_launcher(**settings: Any) -> Slurm:
     conf = vars(SlurmConf(**settings))
     conf.pop("_target_")
     return Slurm(**conf)
 
 
-def made(root: Path, count: int = 3) -> list[Job]:
+def make_jobs(root: Path, count: int = 3) -> list[Job]:
     config = compose(*TINY, f"output_root={root}")
     config.trainer.devices = 1
     jobs = [Job(number=n, words=[f"seed={n}"], label=f"seed={n}", config=config) for n in range(count)]
@@ -66,29 +67,32 @@ def finish(job: Job, **content: Any) -> None:
 
 
 def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> None:
-    jobs, first = made(cluster), launcher(slots=2, partition="long", minutes=30, cpus=4, sbatch={"account": "me"})
+    jobs, first = (
+        make_jobs(cluster),
+        make_launcher(slots=2, partition="long", minutes=30, cpus=4, sbatch={"account": "me"}),
+    )
     first.step(jobs)
     script = (cluster / "scripts").read_text()
     for option in ("array=0-2%2", "partition=long", "time=30", "nodes=1", "ntasks-per-node=1", "account=me", "requeue"):
         assert f"#SBATCH --{option}\n" in script
     assert "--signal=" in script and "--kill-on-bad-exit=1" in script
     assert [job.state for job in jobs] == ["queued"] * 3
-    assert [record(job).read_text() for job in jobs] == ["1_0\n", "1_1\n", "1_2\n"]
+    assert [get_record(job).read_text() for job in jobs] == ["1_0\n", "1_1\n", "1_2\n"]
 
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
     (cluster / "queue").write_text(f"1_0|RUNNING|None|{now}\n1_1|PENDING|BeginTime|N/A\n1_2|TIMEOUT|None|{now}\n")
-    again, second = made(cluster), launcher()  # the same command, typed a second time
+    again, second = make_jobs(cluster), make_launcher()  # the same command, typed a second time
     second.step(again)
     first.step(jobs)
     for seen in (again, jobs):
         assert [job.state for job in seen[:2]] == ["running", "queued"]
         assert abs(seen[0].started - time.time()) < 60 and "1_1 (BeginTime)" in seen[1].reason
     assert jobs[2].state == "failed" and "1_2: TIMEOUT" in jobs[2].reason
-    assert again[2].state == "queued" and record(again[2]).read_text() == "2\n"  # it had ended: a new one
+    assert again[2].state == "queued" and get_record(again[2]).read_text() == "2\n"  # it had ended: a new one
     assert (cluster / "scripts").read_text().count("#!/bin/bash") == 2
 
     (cluster / "down").touch()
-    assert in_queue() is None
+    assert read_queue() is None
     first.step(jobs)
     assert jobs[0].state == "running"
     (cluster / "down").unlink()
@@ -100,22 +104,22 @@ def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> No
     assert jobs[0].state == "done" and jobs[0].results["metrics"] == {"test/accuracy": 0.5}
     assert jobs[1].state == "failed" and "finite number" in jobs[1].reason
     second.stop(again)
-    assert again[0].entry()["status"] == "running" and "goes on as SLURM job 1_0" in again[0].reason
+    assert again[0].make_entry()["status"] == "running" and "goes on as SLURM job 1_0" in again[0].reason
 
 
 def test_what_slurm_refuses_is_told(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cluster / "refuse").touch()
-    jobs = made(cluster, 1)
-    launcher(partition="nowhere").step(jobs)
+    jobs = make_jobs(cluster, 1)
+    make_launcher(partition="nowhere").step(jobs)
     assert jobs[0].state == "failed" and "invalid partition" in jobs[0].reason
     with pytest.raises(UserError, match="hydra.launcher.cpus"):
-        launcher(cpus=0)
+        make_launcher(cpus=0)
     (cluster / "down").touch()
     with pytest.raises(UserError, match="no answer"):
-        launcher().launch([], 0)
+        make_launcher().launch([], 0)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(UserError, match="no sbatch here"):
-        launcher().launch([], 0)
+    with pytest.raises(UserError, match="there is no sbatch here"):
+        make_launcher().launch([], 0)
 
 
 def test_what_the_nodes_would_decide_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Pack what a machine without a network lacks: ``python src/bench/bundle.py <folder with CIFAR-10> <out>``.
 
-Writes <out>/1 and <out>/2, into each half of CIFAR-10 as lossless WebP (50 MB instead of 93), so that it can be carried
+Write <out>/1 and <out>/2. Each holds half of CIFAR-10 as lossless WebP (50 MB instead of 93), so that it can be carried
 alone where uploads are limited, and the pure-Python wheels. There, ``src/bench/gpu.sh setup`` lays the set out
 again, byte for byte: ``python src/bench/bundle.py unpack <root> <out>/1 <out>/2``, also a part at a time.
 Nothing here is needed where pip and a download work.
@@ -51,7 +51,7 @@ SHEETS, GRID = 20, (20, 25)  # of a batch file's 10,000 images, as 20 sheets of 
 
 
 def pack(batch: Path, out: Path) -> None:
-    """A batch file as sheets of its pixels, and what its pickle has before and after them."""
+    """Write a batch file as sheets of its pixels, and what its pickle has before and after them."""
     raw = batch.read_bytes()
     pixels: np.ndarray = pickle.loads(raw, encoding="bytes")[b"data"]  # the official file, whose md5 our loader checks
     start = raw.index(pixels.tobytes())
@@ -63,7 +63,7 @@ def pack(batch: Path, out: Path) -> None:
 
 
 def unpack(parts: list[Path], root: Path) -> None:
-    """The official files below `root` again, from the parts that are here."""
+    """Write the official files below `root` again, from the parts that are here."""
     target = root / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
@@ -78,17 +78,18 @@ def unpack(parts: list[Path], root: Path) -> None:
             print(name, hashlib.md5((target / name).read_bytes(), usedforsecurity=False).hexdigest())
 
 
-def wheels(folder: Path) -> None:
-    """The wheels, built where a package has none for any Python; RuntimeError for one that fits this machine alone."""
+def build_wheels(folder: Path) -> None:
+    """Collect pure-Python wheels, building those that PyPI lacks; raise RuntimeError for one bound to this machine."""
     shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-binary", "pyyaml"]
     pip += ["--wheel-dir", str(folder), "--constraint", str(ROOT / "constraints.txt"), *WHEELS, PEER]
     subprocess.run(pip, check=True, env=os.environ | {"PYYAML_FORCE_LIBYAML": "0"})  # its part in C is for one Python
     if bound := [wheel.name for wheel in folder.iterdir() if not wheel.name.endswith("-none-any.whl")]:
-        raise RuntimeError(f"not pure Python: {', '.join(bound)}")
+        raise RuntimeError(f"wheels for this machine alone, not pure Python: {', '.join(bound)}")
 
 
 def main(words: list[str]) -> None:
+    """Pack, or unpack where the first word says so."""
     if words[:1] == ["unpack"]:
         unpack([Path(word) for word in words[2:]], Path(words[1]))
         return
@@ -98,7 +99,7 @@ def main(words: list[str]) -> None:
         for name in names:
             pack(source / name, out / half)
     shutil.copy(source / "batches.meta", out / "2")
-    wheels(out / "1" / "wheels")
+    build_wheels(out / "1" / "wheels")
     shutil.copytree(out / "1" / "wheels", out / "2" / "wheels", dirs_exist_ok=True)
     for half in HALVES:
         size = sum(path.stat().st_size for path in (out / half).rglob("*") if path.is_file())

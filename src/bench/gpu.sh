@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# What only a GPU can show, on a machine that has python3 with torch and torchvision, and no network:
+# Measure what only a GPU can show, on a machine that has python3 with torch and torchvision, and no network:
 #
-#   src/bench/gpu.sh setup     lays out what lies in $BUNDLE (python src/bench/bundle.py), whichever parts are there
-#   src/bench/gpu.sh tests     the tests that need a GPU
-#   src/bench/gpu.sh table6    He et al.'s Table 6 in 36 epochs: [overrides, such as model=resnet20 seed=0,1,2]
-#   src/bench/gpu.sh speed     images a second: [net …], or all
-#   src/bench/gpu.sh speedrun  96 % on CIFAR-10, beside airbench: [overrides]
-#   src/bench/gpu.sh [all]     all of these in this order, each to its end whatever becomes of the others
+#   src/bench/gpu.sh setup     unpack the parts of $BUNDLE that are here (python src/bench/bundle.py makes them)
+#   src/bench/gpu.sh tests     run the tests that need a GPU
+#   src/bench/gpu.sh table6    train He et al.'s Table 6 in 36 epochs: [overrides, such as model=resnet20 seed=0,1,2]
+#   src/bench/gpu.sh speed     measure images/s: [net …], or all
+#   src/bench/gpu.sh speedrun  train to 96 % on CIFAR-10, beside airbench: [overrides]
+#   src/bench/gpu.sh [all]     run all of these in this order, even where one fails
 #
-# A step that was cut off is called again: table6 and speedrun go on where they were, speed takes the networks named.
-# The results, tests.json, speed.json, table6.json and speedrun.json, go to $OUT as they come. COMMIT= names the commit
-# where there is no git. REHEARSE=1 does all of it in little on a CPU.
+# Call a step again that was cut off: table6 and speedrun continue, speed measures the networks that are named. The
+# results, tests.json, speed.json, table6.json and speedrun.json, are written to $OUT as they come. COMMIT= names the
+# commit where there is no git. REHEARSE=1 tries every step at a small size on a CPU.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -26,7 +26,7 @@ BUNDLE=${BUNDLE:-.bundle}  # its parts, 1 and 2
 WORK=${WORK:-/tmp/gpu-${REHEARSE:+rehearsal-}benchmarks}  # data, packages and runs
 OUT=${OUT:-${REHEARSE:+$WORK/out}}
 OUT=${OUT:-docs/results}
-FROM=${FROM:-}             # a folder of results to go on from
+FROM=${FROM:-}             # a folder of results to continue
 PYTHON=${PYTHON:-python3}
 SLOTS=${SLOTS:-3}          # trainings of Table 6 that share the GPU
 RUNS=${RUNS:-10}           # trainings of each side of the speedrun
@@ -42,7 +42,7 @@ gpu() { "$PYTHON" -m src.bench.gpu "$@" --out "$WORK/results" "$OUT"; }
 setup() {
     local parts=() part
     for part in "$BUNDLE/1" "$BUNDLE/2"; do [ -d "$part" ] && parts+=("$part"); done
-    [ ${#parts[@]} -gt 0 ] || { echo "$BUNDLE: no part of the bundle is here (python src/bench/bundle.py)"; return 1; }
+    [ ${#parts[@]} -gt 0 ] || { echo "$BUNDLE: no part of the bundle is here; make it with python src/bench/bundle.py"; return 1; }
     if [ ! -e "$WORK/site/hydra" ]; then
         "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --disable-pip-version-check \
             --target "$WORK/site" "${parts[0]}"/wheels/*.whl || return 1
@@ -56,7 +56,7 @@ speed() {
     local nets=("$@") net failed=0 few=()
     [ ${#nets[@]} -gt 0 ] || nets=(resnet20 resnet110 resnet56 resnet18 resnet50 resnet1202)
     [ -n "$REHEARSE" ] && nets=(resnet20) few=(--images 256)
-    for net in "${nets[@]}"; do  # each in a process of its own: what one leaves on the GPU is no other's matter
+    for net in "${nets[@]}"; do  # each in its own process, which leaves nothing on the GPU
         gpu speed --root "$WORK/data" --rounds "$ROUNDS" ${few[@]+"${few[@]}"} "$net" || failed=1
     done
     return $failed

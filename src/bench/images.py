@@ -1,4 +1,4 @@
-"""CIFAR-10 for the comparisons, or made images of its shape where it is not at hand."""
+"""Load CIFAR-10 for the comparisons, or make images of its shape where it is missing."""
 
 from dataclasses import replace
 
@@ -14,32 +14,32 @@ from ..data.transforms import preset
 from ..errors import UserError
 
 
-def cifar(root: str) -> tuple[Raw, str]:
-    """The set, and a note that says which images these are."""
+def load_cifar(root: str) -> tuple[Raw, str]:
+    """Return CIFAR-10, or made images, and a note that says which images these are."""
     try:
         return CIFAR10.load(root, download=False), "real CIFAR-10 images"
     except UserError:
-        return made(), f"CIFAR-10 is not in data.root={root}, so these are made images of its shape"
+        return make_images(), f"CIFAR-10 is not in data.root={root}, so these are made images of its shape"
 
 
-def made(train: int = 50_000, test: int = 10_000, size: int = 32) -> Raw:
-    """Images of this side that a network can learn to tell apart: a pattern a class, under noise."""
+def make_images(train: int = 50_000, test: int = 10_000, size: int = 32) -> Raw:
+    """Make images of this side that a network can learn to tell apart: a pattern for each class, under noise."""
     random = np.random.RandomState(0)
     patterns = random.randint(256, size=(10, 4, 4, 3)).astype(np.float32)
     patterns = patterns.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
 
-    def split(count: int) -> Split:
+    def make_split(count: int) -> Split:
         labels = random.randint(10, size=count)
         images = np.empty((count, size, size, 3), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[:] = (patterns[label] / 2 + random.randint(128, size=image.shape)).astype(np.uint8)
         return Split(images, labels)
 
-    return Raw(replace(CIFAR10.info, image_size=size), split(train), split(test))
+    return Raw(replace(CIFAR10.info, image_size=size), make_split(train), make_split(test))
 
 
-def image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) -> ImageData:
-    """The data module that trains on the first images, and validates on the first of the test, unseen by any run."""
+def build_image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) -> ImageData:
+    """Build the data module that trains on the first images, and validates on the first of the test, unseen by runs."""
     splits = {"train": raw.train.take(np.arange(images)), "test": raw.test}
     if val:
         splits["val"] = raw.test.take(np.arange(val))

@@ -1,4 +1,4 @@
-"""Our side of the speed comparisons: a composed, assembled training and its clock."""
+"""Run our side of the speed comparisons: a composed, assembled training and its clock."""
 
 import contextlib
 import copy
@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer, seed_everything
@@ -21,32 +20,32 @@ from ..training.fit import begin_session
 from ..training.settle import Settled, settle
 from ..training.stopping import Interrupted
 from ..training.trainer import build_trainer
-from .images import image_data
-from .rounds import as_torch_starts
+from .images import build_image_data
+from .rounds import reset_determinism
 
 BATCH = 128
 
 
-def now() -> float:
-    """The time at which all that a GPU was told is done [s]."""
+def read_clock() -> float:
+    """Return the time at which all work of a GPU is done [s]."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 class Clock(Callback):
-    """Seconds of a Trainer's last epoch: of its training steps, of all of it with checkpoints, and of a validation."""
+    """Times a Trainer's last epoch: its training steps, all of it with checkpoints, and its validation [s]."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = now()
+        self.began = read_clock()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
             if isinstance(pl_module, ClassificationTask):
-                pl_module.train_metrics.count()  # what its steps have left for later
-            self.steps = now() - self.began
+                pl_module.train_metrics.count()  # what its steps have postponed
+            self.steps = read_clock() - self.began
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch = time.perf_counter() - self.began
@@ -58,8 +57,8 @@ class Clock(Callback):
         self.validation = time.perf_counter() - self.validation_began
 
 
-class Turns(Clock):
-    """Lets another loop do a step after each of the Trainer's; its seconds are ``theirs`` and in no other figure.
+class InterleavedClock(Clock):
+    """Runs a step of another loop after each of the Trainer's; its seconds are ``theirs`` and in no other figure.
 
     The machine's speed changes by several hundredths from one second to the next, more than a framework may cost.
     """
@@ -68,34 +67,34 @@ class Turns(Clock):
         self.other, self.theirs = other, 0.0
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        paused, deterministic = now(), torch.are_deterministic_algorithms_enabled()
-        as_torch_starts()
-        began = now()
+        paused, deterministic = read_clock(), torch.are_deterministic_algorithms_enabled()
+        reset_determinism()
+        began = read_clock()
         next(self.other)
-        self.theirs += now() - began
+        self.theirs += read_clock() - began
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
-        self.began += now() - paused
+        self.began += read_clock() - paused
 
 
 class Terminal(io.StringIO):
-    """Draws progress bars for nobody."""
+    """A terminal whose progress bars nobody sees."""
 
     def isatty(self) -> bool:
         return True
 
 
 @contextlib.contextmanager
-def terminal() -> Iterator[None]:
-    """Output as to a terminal, so that both sides draw their bars."""
+def simulate_terminal() -> Iterator[None]:
+    """Send output to a simulated terminal, so that both sides draw their progress bars."""
     screen = Terminal()
     with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
         yield
 
 
-def compose(*overrides: str) -> Settled:
+def compose_config(*overrides: str) -> Settled:
     """Compose and settle the configuration that ``python -m src.train <overrides>`` would run."""
     from hydra import compose, initialize_config_dir
 
@@ -108,23 +107,25 @@ def compose(*overrides: str) -> Settled:
 
 
 class Training:
-    """A network on CIFAR-10, trained an epoch at a time with all that a run has: metrics, bar, CSV, checkpoints."""
+    """A network on CIFAR-10 that trains an epoch at a time with all that a run has: metrics, bar, CSV, checkpoints."""
 
     def __init__(self, raw: Raw, *overrides: str, model: str, images: int, val: int = 0) -> None:
         without = () if val else ("data.val_fraction=0",)
-        settled = compose("data=cifar10", f"model={model}", "trainer=cpu", "trainer.max_epochs=1", *without, *overrides)
+        settled = compose_config(
+            "data=cifar10", f"model={model}", "trainer=cpu", "trainer.max_epochs=1", *without, *overrides
+        )
         self.config = settled.config
         seed_everything(self.config.seed, verbose=False)
-        self.assembly = assemble(settled, data=image_data(raw, self.config, images=images, val=val))
+        self.assembly = assemble(settled, data=build_image_data(raw, self.config, images=images, val=val))
         self.data, self.model, self.task = self.assembly.data, self.assembly.network, self.assembly.task
         self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
         arrange(self.config, self.model)
         self.macs: int = self.assembly.facts["macs"]
 
     def epoch(self, clock: Clock | None = None) -> Clock:
-        """Train an epoch, from where the weights stand, in a run directory that is thrown away."""
+        """Train an epoch from the present weights, in a temporary run directory."""
         clock = clock or Clock()
-        with tempfile.TemporaryDirectory() as folder, terminal():
+        with tempfile.TemporaryDirectory() as folder, simulate_terminal():
             run = Run(Path(folder), "bench")
             trainer = begin_session(self.assembly, run).trainer
             trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
@@ -136,7 +137,7 @@ class Training:
         return clock
 
     def validate(self) -> Clock:
-        """A validation as at the end of each epoch."""
+        """Validate as at the end of each epoch."""
         clock = Clock()
         trainer = build_trainer(self.config)
         trainer.callbacks.append(clock)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The result files of the GPU benchmarks."""
+"""Write the result files of the GPU benchmarks."""
 
 import contextlib
 import json
@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..files import write_json
-from .report import environment
+from .report import collect_environment
+from .rounds import Record
 
 GPU = torch.cuda.is_available()
 
@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BATCH = 128
 
 
-def surroundings() -> dict[str, Any]:
-    """Versions, device, driver and commit."""
-    found = environment("gpu" if GPU else "cpu")
+def describe_machine() -> dict[str, object]:
+    """Return versions, device, driver and commit."""
+    found = collect_environment("gpu" if GPU else "cpu")
     found["git_commit"] = found["git_commit"] or os.environ.get("COMMIT")  # where the tree came without its history
     if GPU:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -39,15 +39,19 @@ def surroundings() -> dict[str, Any]:
 
 
 class Results:
-    """A step's JSON file, the same in each folder; it goes on from what the first of them holds already."""
+    """A step's JSON file, the same in each folder; it continues what the first of them holds already."""
 
     def __init__(self, folders: Sequence[Path], name: str) -> None:
         self.paths = [folder / f"{name}.json" for folder in folders]
         first = self.paths[0]
-        self.content: dict[str, Any] = json.loads(first.read_text()) if first.exists() else {}
+        self.content: Record = json.loads(first.read_text()) if first.exists() else {}
 
-    def save(self, **parts: Any) -> None:
-        about = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "environment": surroundings()}
+    def save(self, **parts: object) -> None:
+        """Write these parts into each file, with the date, the machine and the command."""
+        about: dict[str, object] = {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "environment": describe_machine(),
+        }
         if not GPU:
             about["note"] = "A rehearsal without a GPU: no figure here is a result."
         self.content |= about | {"command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])} | parts

@@ -1,37 +1,37 @@
-"""A comparison's table, and what the figures were measured on."""
+"""Format a comparison's table, and record what the figures were measured on."""
 
 import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from ..machine import hardware
 from ..text import table
+from .rounds import Record
 
 PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faster-coco-eval", "airbench")
 
 
-def environment(accelerator: str = "cpu") -> dict[str, Any]:
-    """Versions, machine and commit; what is not installed is None."""
+def collect_environment(accelerator: str = "cpu") -> Record:
+    """Return versions, machine and commit; the version of what is not installed is None."""
     precision = "bf16" if hardware.good_at_bf16(accelerator) else "fp32"
-    versions = {name: installed(name) for name in PEERS}
+    versions = {name: find_version(name) for name in PEERS}
     return hardware.environment(accelerator, precision) | {"cores": os.cpu_count()} | versions
 
 
-def installed(name: str) -> str | None:
-    """A package's version."""
+def find_version(name: str) -> str | None:
+    """Return a package's version, or None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
         return None
 
 
-def lines(result: dict[str, Any]) -> Iterator[str]:
-    """A title, a table of medians, second-best figures and ratios, and the notes."""
+def format_result(result: Record) -> Iterator[str]:
+    """Yield a title, a table of medians, second-best figures and ratios, and the notes."""
     yield f"\n{result['title']}"
     rows = [["", f"median, {result['unit']}", "second best", "ratio", "of second best", "target", ""]]
     for name, median in result["median"].items():
-        row = [name, figure(median), figure(result["second_best"][name])]
+        row = [name, format_figure(median), format_figure(result["second_best"][name])]
         ratio = result["ratios"].get(name)
         if ratio is None:
             row += [""] * 4
@@ -44,6 +44,6 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {note}" for note in result["notes"])
 
 
-def figure(value: float) -> str:
-    """Three digits that count."""
+def format_figure(value: float) -> str:
+    """Format a number with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Sides measured in turn in one process, and how busy the machine was meanwhile."""
+"""Measure the sides of a comparison in turn in one process, and how busy the machine was meanwhile."""
 
 import gc
 import multiprocessing
@@ -12,15 +12,20 @@ from typing import Any
 
 import torch
 
-DISTURBED = 0.03  # share of the cores' time that others may take before a warning says so
+DISTURBED = 0.03  # fraction of the cores' time that others may take before a warning says so
+
+
+Record = dict[str, Any]  # an object of a result file
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways to do one thing. ``sides`` maps a name to what does it once and returns a figure; the first side is ours.
+    """Several ways to do one thing.
 
-    ``targets``: for the sides that ours is held against, the ratio wanted of it, or None where none is. A ratio above 1
-    means that ours is better, whether the figure is a rate or, with ``lower_is_better``, a time.
+    ``sides`` maps a name to a function that does it once and returns a figure; the first side is ours.
+
+    ``targets`` maps the sides to compare with to the wanted ratio, or to None where there is no target. A ratio above 1
+    means that ours is better, whether the figure is a throughput or, with ``lower_is_better``, a time.
     """
 
     title: str
@@ -30,17 +35,18 @@ class Comparison:
     lower_is_better: bool = False
     notes: list[str] = field(default_factory=list)  # what was checked or chosen beside the timing
 
-    def ratio(self, ours: float, other: float) -> float:
+    def compute_ratio(self, ours: float, other: float) -> float:
+        """Return how many times better our figure is than the other."""
         return other / ours if self.lower_is_better else ours / other
 
 
-def measure(comparison: Comparison, rounds: int) -> dict[str, list[float]]:
-    """The figures by side and round, after one round that does not count; who begins changes from round to round."""
+def measure_sides(comparison: Comparison, rounds: int) -> dict[str, list[float]]:
+    """Return the figures by side and round, after one warm-up round; the order of sides turns round by round."""
     figures: dict[str, list[float]] = {name: [] for name in comparison.sides}
     order = list(comparison.sides)
     for number in range(rounds + 1):
         for name in order:
-            as_torch_starts()
+            reset_determinism()
             gc.collect()
             figure = comparison.sides[name]()
             if number:
@@ -49,25 +55,25 @@ def measure(comparison: Comparison, rounds: int) -> dict[str, list[float]]:
     return figures
 
 
-def as_torch_starts() -> None:
-    """Undo what one side's Trainer has set for the whole process."""
+def reset_determinism() -> None:
+    """Undo the determinism that one side's Trainer has set for the whole process."""
     torch.use_deterministic_algorithms(False)
 
 
-def second_best(figures: list[float], *, lower_is_better: bool) -> float:
-    """The best figure but one: near what the machine can do, without trusting a single lucky round."""
+def pick_second_best(figures: list[float], *, lower_is_better: bool) -> float:
+    """Return the best figure but one: near what the machine can do, without trusting a single lucky round."""
     return sorted(figures, reverse=not lower_is_better)[1]
 
 
-def judged(comparison: Comparison, figures: dict[str, list[float]]) -> dict[str, Any]:
-    """A comparison's result, as bench.json keeps it."""
+def summarize(comparison: Comparison, figures: dict[str, list[float]]) -> Record:
+    """Return a comparison's medians, second-best figures and ratios, as bench.json keeps them."""
     median = {name: statistics.median(values) for name, values in figures.items()}
-    second = {name: second_best(v, lower_is_better=comparison.lower_is_better) for name, v in figures.items()}
+    second = {name: pick_second_best(v, lower_is_better=comparison.lower_is_better) for name, v in figures.items()}
     ours = next(iter(comparison.sides))
     ratios = {
         name: {
-            "of_medians": comparison.ratio(median[ours], median[name]),
-            "of_second_best": comparison.ratio(second[ours], second[name]),
+            "of_medians": comparison.compute_ratio(median[ours], median[name]),
+            "of_second_best": comparison.compute_ratio(second[ours], second[name]),
             "target": target,
         }
         for name, target in comparison.targets.items()
@@ -84,33 +90,33 @@ def judged(comparison: Comparison, figures: dict[str, list[float]]) -> dict[str,
     }
 
 
-class Busy:
-    """How busy the machine is while this lives, from Linux' /proc; elsewhere only the time is known."""
+class MachineLoad:
+    """How busy the machine is from now on, from Linux' /proc; elsewhere only the time is known."""
 
     def __init__(self) -> None:
-        self.load = load_average()
-        self.began, self.all, self.own = time.monotonic(), all_cpu_seconds(), own_cpu_seconds()
+        self.load = read_load_average()
+        self.began, self.all, self.own = time.monotonic(), read_all_cpu_seconds(), read_own_cpu_seconds()
 
-    def report(self) -> dict[str, Any]:
-        """Load averages before and after, and the share of the cores' time that others used or were given."""
-        seconds, busy = time.monotonic() - self.began, all_cpu_seconds()
+    def report(self) -> dict[str, float | None]:
+        """Return load averages before and after, and the fraction of the cores' time that others used."""
+        seconds, busy = time.monotonic() - self.began, read_all_cpu_seconds()
         others = None
         if self.all is not None and busy is not None:
-            taken = (busy - self.all) - (own_cpu_seconds() - self.own)
+            taken = (busy - self.all) - (read_own_cpu_seconds() - self.own)
             others = max(0.0, taken / (seconds * (os.cpu_count() or 1)))
-        return {"load_before": self.load, "load_after": load_average(), "others_share": others, "seconds": seconds}
+        return {"load_before": self.load, "load_after": read_load_average(), "others_share": others, "seconds": seconds}
 
 
-def load_average() -> float | None:
-    """The mean number of processes that ran or waited to, over the last minute."""
+def read_load_average() -> float | None:
+    """Return the mean number of processes that ran or waited to, over the last minute."""
     try:
         return os.getloadavg()[0]
     except OSError:
         return None
 
 
-def all_cpu_seconds() -> float | None:
-    """Seconds that all cores have spent on anything, a host's other guests included (steal); None without /proc."""
+def read_all_cpu_seconds() -> float | None:
+    """Return the busy seconds of all cores, a host's other guests included (steal); None without /proc."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -118,8 +124,8 @@ def all_cpu_seconds() -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def own_cpu_seconds() -> float:
-    """Seconds of this process, of the children it has waited for, and of the worker processes it has now."""
+def read_own_cpu_seconds() -> float:
+    """Return the busy seconds of this process, of the children it has waited for, and of its present workers."""
     ticks = 0
     for child in multiprocessing.active_children():
         stat = Path(f"/proc/{child.pid}/stat")

@@ -1,4 +1,4 @@
-"""Comparison h: how long a user waits for help, for the sentence about a mistake, and for the first training step."""
+"""Compare h: how long a user waits for help, for the sentence about a mistake, and for the first training step."""
 
 import os
 import subprocess
@@ -13,20 +13,20 @@ from .settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def starts(settings: Settings) -> list[Comparison]:
-    """h. New processes, to their end; of a training, to the line that tells of its only step."""
+def compare_startup(settings: Settings) -> list[Comparison]:
+    """h. Compare new processes, timed to their end; a training is timed to the line that reports its only step."""
     threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
     environment = os.environ | threads
     train = (sys.executable, "-m", "src.train")
 
-    def whole(*words: str, code: int = 0) -> float:
+    def time_command(*words: str, code: int = 0) -> float:
         began = time.perf_counter()
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
         if done.returncode != code:
             raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stderr}")
         return time.perf_counter() - began
 
-    def first_step() -> float:
+    def time_first_step() -> float:
         limits = (
             "trainer=cpu",
             "trainer.max_epochs=1",
@@ -42,7 +42,7 @@ def starts(settings: Settings) -> list[Comparison]:
                     if line.startswith("epoch") and seconds is None:
                         seconds = time.perf_counter() - began
         if seconds is None:
-            raise RuntimeError(f"{' '.join(words)}: has not trained")
+            raise RuntimeError(f"{' '.join(words)}: printed no epoch")
         return seconds
 
     return [
@@ -50,10 +50,10 @@ def starts(settings: Settings) -> list[Comparison]:
             "h. Start-up",
             "s",
             {
-                "python -m src.train --help": lambda: whole(*train, "--help"),
-                "import lightning, alone": lambda: whole(sys.executable, "-c", "import lightning"),
-                "python -m src.train model=resnet21": lambda: whole(*train, "model=resnet21", code=1),
-                "to the end of the first step (digits)": first_step,
+                "python -m src.train --help": lambda: time_command(*train, "--help"),
+                "import lightning, alone": lambda: time_command(sys.executable, "-c", "import lightning"),
+                "python -m src.train model=resnet21": lambda: time_command(*train, "model=resnet21", code=1),
+                "to the end of the first step (digits)": time_first_step,
             },
             lower_is_better=True,
         )

@@ -10,16 +10,10 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..runs.identity import code_hash
+from ..tasks.table import find_headline
 from ..text import natural
 from ..zoo.registry import rows
 from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
-
-HEADLINES = {  # the metric that each task is judged by
-    "multiclass": "test/error",
-    "multilabel": "test/map",
-    "detection": "test/map",
-    "instance_segmentation": "test/mask_map",
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Group:
     @property
     def headline(self) -> str:
         """The metric that the group is judged by: error for classes, average precision for the other tasks."""
-        return HEADLINES.get(self.task, "test/error")
+        return find_headline(self.task)
 
     @property
     def depth(self) -> float | None:

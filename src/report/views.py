@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..tasks.table import has_single_class
 from .groups import Group, format_settings
 from .published import Column, Conditions, Published, Row, Table, fits
 from .result import LIMITS, find_nested
@@ -196,7 +197,7 @@ def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     lines = []
     for group in groups:
         entries = [Entry(column, [column.scale * value for value in list_values(group, column)]) for column in columns]
-        data = group.data if group.task == "multiclass" else f"{group.data}, {group.task}"
+        data = group.data if has_single_class(group.task) else f"{group.data}, {group.task}"
         settings = {key: value for key, value in group.differing_settings.items() if key != "data.limit_train"}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
         keys = [group.model, data, " ".join(format_settings(settings)), *counts, group.protocol]
@@ -213,7 +214,7 @@ def build_across_view(groups: Sequence[Group]) -> View | None:
     """
     found: dict[str, dict[str, Group]] = {}
     for group in sorted(groups, key=lambda group: -group.n):
-        if group.task == "multiclass" and group.values("test/error"):
+        if has_single_class(group.task) and group.values("test/error"):
             found.setdefault(group.model, {}).setdefault(group.data, group)
     sets = sorted({data for by_data in found.values() for data in by_data})
     if len(sets) < 2:
@@ -234,7 +235,7 @@ def build_across_view(groups: Sequence[Group]) -> View | None:
 
 def list_values(group: Group, column: Column) -> list[float]:
     """Return a group's numbers for a column; only a multi-class task has an error."""
-    if column.metric.endswith("/error") and group.task != "multiclass":
+    if column.metric.endswith("/error") and not has_single_class(group.task):
         return []
     return group.values(column.metric)
 

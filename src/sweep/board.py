@@ -1,11 +1,11 @@
-"""The jobs of a sweep while it runs: a table that renews itself on a terminal, elsewhere a line for each event."""
+"""Show the jobs of a sweep while it runs: on a terminal a table that renews itself, elsewhere a line an event."""
 
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..runs.results import watch_metrics
 from ..tasks.table import row_of
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 EVERY = 1.0  # seconds between two drawings
 
 
-OPEN = ("waiting", "queued", "elsewhere", "running")
+OPEN = ("waiting", "queued", "elsewhere", "running")  # states of a job that has not ended
 
 
 class Board:
-    """Shows the jobs on stderr, as often as it is told to and it is worth it."""
+    """Shows the jobs on stderr."""
 
     def __init__(self, jobs: "Sequence[Job]", *, before: int = 0, of: int = 0) -> None:
         """`jobs` may grow, up to `of` together with those that ended `before`."""
@@ -29,19 +29,23 @@ class Board:
         self.terminal = sys.stderr.isatty()
         self.drawn_at = 0.0
         self.lines = 0  # of the last drawing
-        self.known = {job.number: job.state if job.state == "failed" else "waiting" for job in jobs}  # preflight told
+        self.known = {
+            job.number: job.state if job.state == "failed" else "waiting" for job in jobs
+        }  # preflight has said it
 
     def show(self, last: bool = False) -> None:
+        """Show what has changed; a terminal's table is drawn again once a second at most, unless it is the `last`."""
         for job in self.jobs:
             if self.known.get(job.number, "waiting") != job.state:
                 self.known[job.number] = job.state
                 if not self.terminal:
-                    self.write(f"{self.clock()} job {job.number} ({job.label}): {told(job)}\n")
+                    self.write(f"{self.format_progress()} job {job.number} ({job.label}): {describe_state(job)}\n")
         if self.terminal and (last or time.monotonic() - self.drawn_at > EVERY):
             self.drawn_at = time.monotonic()
             self.draw()
 
     def draw(self) -> None:
+        """Draw the table over the last one; where the terminal is too low, only jobs that run or failed."""
         size = shutil.get_terminal_size()
         room = size.lines - 5
         shown = (
@@ -49,7 +53,7 @@ class Board:
             if len(self.jobs) <= room
             else [j for j in self.jobs if j.state not in ("waiting", "queued", "done")]
         )
-        rows = [["job", "", "", "epoch", "val", "time"], *(row(job) for job in shown[: max(1, room)])]
+        rows = [["job", "", "", "epoch", "val", "time"], *(make_row(job) for job in shown[: max(1, room)])]
         counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
         failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
         text = [
@@ -62,21 +66,23 @@ class Board:
         self.lines = len(lines)
         self.write(up + "\n".join(lines) + "\n")
 
-    def clock(self) -> str:
+    def format_progress(self) -> str:
+        """Return how many of the jobs have ended, as in [3/12]."""
         done = self.before + sum(job.state not in OPEN for job in self.jobs)
         return f"[{done}/{self.of or len(self.jobs)}]"
 
     def write(self, text: str) -> None:
+        """Write text to stderr at once."""
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
-def told(job: "Job") -> str:
-    """A job's state in words, with what there is to say of it."""
+def describe_state(job: "Job") -> str:
+    """Return a job's state in words, with its log, its metric or its reason to fail."""
     if job.state == "running":
         return f"running, see {job.log}"
     if job.state == "elsewhere":
-        return "another process has it; waiting for its result"
+        return "another process runs it; waiting for its result"
     if job.state == "done":
         split = "test" if job.results["status"] == "finished" else "val"
         metrics = job.results["metrics"]
@@ -85,9 +91,9 @@ def told(job: "Job") -> str:
     return f"{job.state}: {job.reason}" if job.reason else job.state
 
 
-def row(job: "Job") -> list[str]:
-    """A job's line of the table."""
-    last: dict[str, Any] = {}
+def make_row(job: "Job") -> list[str]:
+    """Return a job's row of the table."""
+    last: dict[str, float] = {}
     if job.state in ("running", "elsewhere"):
         last = next(reversed(watch_metrics(job.path / "metrics.csv")), {})
     elif job.state == "done":

@@ -1,7 +1,6 @@
-"""Hydra's grid of points, handed to the launcher as a whole."""
+"""Hand Hydra's grid of points to the launcher as a whole."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
@@ -13,6 +12,8 @@ from .launcher import Jobs
 
 @dataclass
 class GridConf(BasicSweeperConf):
+    """The settings of the sweeper."""
+
     _target_: str = "hydra_plugins.jobs.Grid"
 
 
@@ -20,24 +21,26 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
 
 
 class Grid(BasicSweeper):
-    """Hydra's grid of points. It composes none of them before the launcher, which tells all that is wrong at once."""
+    """Hydra's grid of points. It composes none of them before the launcher, which reports all mistakes at once."""
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> object:
+        """Launch the points of these overrides, or search among them."""
         with variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return self.launch(arguments)
 
-    def launch(self, arguments: list[str]) -> Any:
+    def launch(self, arguments: list[str]) -> object:
+        """Refuse what the jobs could not follow, then launch the points, or search."""
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         assert self.hydra_context is not None and self.config is not None
         for source in self.config.hydra.runtime.config_sources:
             if source.provider == "command-line":
                 raise UserError(
-                    f"--config-dir: the jobs of a sweep would not see it; hydra.searchpath=[{source.path}] does it"
+                    f"--config-dir: the jobs of a sweep would not see it; type hydra.searchpath=[{source.path}] instead"
                 )
         searches = self.config.get("hpo") is not None
         if searches and not getattr(self.launcher, "local", False):
-            raise UserError("hpo=… watches its runs: leave out hydra/launcher=…")
+            raise UserError("hpo=… runs its trials on this machine: leave out hydra/launcher=…")
         if not isinstance(self.launcher, Jobs):
             return super().sweep(arguments)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -45,6 +48,7 @@ class Grid(BasicSweeper):
         if searches:
             from .search import search
 
-            return search(self.launcher, words)
+            search(self.launcher, words)
+            return None
         (points,) = self.split_arguments(words, max_batch_size=None)
         return [self.launcher.launch(points, initial_job_idx=0)]

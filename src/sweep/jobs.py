@@ -6,16 +6,17 @@ until the last of its processes has ended, so that no two launchers start one jo
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cli.messages import sentence
 from ..errors import UserError
@@ -23,13 +24,24 @@ from ..files import read_json
 from ..runs.directory import Run
 from ..runs.stored import same_command
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from hydra.core.utils import JobReturn
+
+T = TypeVar("T")
+
+
 LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long as its launcher
 
 
-GRACE = 60  # seconds that a job has to save what it has, once told to stop
+GRACE = 60  # seconds that a job has to save its work, once it was asked to stop
 
 
-ENTRIES: list[dict[str, Any]] = []  # of the jobs that a launcher of this process has had: their results, or reasons
+Results = dict[str, Any]  # of a run, as results.json holds them
+
+
+ENTRIES: list[Results] = []  # the results, or reasons to fail, of the jobs that this process has launched
 
 
 @dataclass
@@ -46,55 +58,73 @@ class Job:
     on_gpu: bool = False
     state: str = "waiting"
     reason: str = ""
-    results: dict[str, Any] = field(default_factory=dict)
+    results: Results = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     places: list[int] = field(default_factory=list)
     tries: int = 0
     started: float = 0.0  # [seconds since 1970]
     log_begins: int = 0
-    told_to_stop: float = 0.0
-    verdict: tuple[str, str] = ("", "")  # what it then ends as, and why
+    stop_requested: float = 0.0  # [seconds since 1970]
+    stopped_as: tuple[str, str] = ("", "")  # the state, and the reason, in which it then ends
 
     @property
     def path(self) -> Path:
+        """The run directory."""
         assert self.run is not None, "preflight finds the run directory"
         return self.run.path
 
     @property
     def log(self) -> Path:
+        """The file beside the run directory that holds the job's output."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
     def fresh(self) -> bool:
-        """Whether it starts over."""
+        """True where the job starts over."""
         return self.config is not None and self.config.fresh
 
     @property
-    def again(self) -> str:
-        """How it goes on where it was stopped."""
+    def resume_hint(self) -> str:
+        """The sentence that says how to continue the job after a stop."""
         return f"{same_command(fresh=self.fresh)} continues it"
 
     def end(self, state: str, reason: str = "") -> None:
+        """Leave the job in a state without a process."""
         self.state, self.reason, self.process, self.places = state, reason, None, []
 
     def stop(self, state: str, reason: str) -> None:
-        """Tell a job that runs to save what it has and to end, as what."""
+        """Ask a running job to save and end; it will end in this state, for this reason."""
         assert self.process is not None
-        self.told_to_stop, self.verdict = time.time(), (state, reason)
+        self.stop_requested, self.stopped_as = time.time(), (state, reason)
         self.process.terminate()
 
-    def entry(self) -> dict[str, Any]:
-        """What the table at the end says of it."""
-        told = self.results if self.state == "done" else {"status": self.state, "reason": self.reason}
-        return told | {"label": self.label}
+    def make_entry(self) -> Results:
+        """Return the job's row of the table at the end."""
+        entry = self.results if self.state == "done" else {"status": self.state, "reason": self.reason}
+        return entry | {"label": self.label}
 
 
 class FailedJobError(UserError):
-    """What a sweeper gets for the result of a job that failed; the table at the end has told why."""
+    """A job has failed; the table at the end says why, and the sweeper gets this in place of a result."""
 
 
-def held(path: Path) -> bool:
-    """Whether a process holds the lock on this file."""
+def make_job_return(job: Job) -> "JobReturn":
+    """Return what a sweeper gets of a job: the validation metric that a search is for, or the failure."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    from ..tasks.table import objective
+
+    if job.state == "failed":
+        result = JobReturn(overrides=job.words, status=JobStatus.FAILED, task_name="train")
+        result.return_value = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
+    else:
+        result = JobReturn(overrides=job.words, status=JobStatus.COMPLETED, task_name="train")
+        result.return_value = objective(job.results)
+    return result
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on this file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -106,49 +136,49 @@ def held(path: Path) -> bool:
 
 
 def kill(process: "subprocess.Popen[bytes] | None") -> None:
-    """End a job and all that it has started, at once."""
+    """Kill a job and all processes that it has started."""
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def failed_since(moment: float, job: Job) -> str:
-    """The reason that a job's run has recorded for failing after this moment; "" where there is none."""
+def read_failure(job: Job, since: float) -> str:
+    """Return the reason to fail that a job's run has recorded since this moment; "" where there is none."""
     file = job.path / "results.json"
     with contextlib.suppress(FileNotFoundError, UserError):
-        if file.stat().st_mtime >= moment - 1:  # some file systems count in seconds
+        if file.stat().st_mtime >= since - 1:  # some file systems count in seconds
             results = read_json(file) or {}
             return str(results["reason"]).splitlines()[0] if results.get("status") == "failed" else ""
     return ""
 
 
-def reason_of(job: Job) -> str:
-    """Why a job has failed: what it wrote, or how it ended."""
+def explain_failure(job: Job) -> str:
+    """Return why a job has failed: what it recorded or printed last, or how its process ended."""
     assert job.process is not None
     code = job.process.returncode
     if code < 0:
-        memory = "; the system does that when memory runs out" if code == -signal.SIGKILL else ""
+        memory = "; the system sends it when memory runs out" if code == -signal.SIGKILL else ""
         return f"ended by {signal.Signals(-code).name}{memory} (see {job.log})"
-    if recorded := failed_since(job.started, job):
+    if recorded := read_failure(job, since=job.started):
         return recorded
-    return last_words(job) or f"exit code {code} (see {job.log})"
+    return read_last_line(job) or f"exit code {code} (see {job.log})"
 
 
-def last_words(job: Job) -> str:
-    """The last line that a job has written since it began; "" where there is none."""
+def read_last_line(job: Job) -> str:
+    """Return the last line that a job has printed since it began; "" where there is none."""
     try:
         with job.log.open("rb") as file:
             file.seek(job.log_begins)
             lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
         return ""
-    told = [line for line in lines if not line.startswith("(debug=true")]
-    return told[-1].strip() if told else ""
+    lines = [line for line in lines if not line.startswith("(debug=true")]
+    return lines[-1].strip() if lines else ""
 
 
 def follow_launcher() -> None:
-    """In a job: end, too, when the launcher has ended, however it did; what is done is saved as after Ctrl-C."""
+    """Have this process, if it is a job, save and end when its launcher has ended, however that came about."""
     if LAUNCHED not in os.environ:
         return
 
@@ -163,8 +193,8 @@ def follow_launcher() -> None:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM, too, raise KeyboardInterrupt, and Ctrl-C also where a script has started us in the background."""
+def interrupt_on_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGTERM, too, and at Ctrl-C also where a script has started us in the background."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -177,21 +207,22 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def apart(function: Any, *arguments: Any) -> Any:
-    """The result of a function in a process of its own, whose memory, the GPU's too, is free again afterwards."""
-    import multiprocessing
-
+def run_in_subprocess(function: Callable[..., T], *arguments: object) -> T:
+    """Return the result of a function that runs in another process, so that its memory, the GPU's too, is freed."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=send, args=(theirs, function, arguments))
-    with interruptible():  # from before it starts, so that it never stays behind
+    process = context.Process(target=send_result, args=(theirs, function, arguments))
+    with interrupt_on_signals():  # from before it starts, so that it never stays behind
         try:
             process.start()
             theirs.close()
             result = ours.recv()
         except EOFError:
             process.join()
-            raise UserError(f"Preflight: ended with code {process.exitcode}; had it too little memory?") from None
+            raise UserError(
+                f"Preflight ended with exit code {process.exitcode}, perhaps for lack of memory: end other programs, "
+                "and type the command again."
+            ) from None
         finally:
             if process.pid is not None:
                 process.kill()
@@ -201,8 +232,8 @@ def apart(function: Any, *arguments: Any) -> Any:
     return result
 
 
-def send(pipe: Any, function: Any, arguments: Any) -> None:
-    import multiprocessing
+def send_result(pipe: "Connection", function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """Send the result of a function, or the sentence about its error, through a pipe; end with the parent process."""
 
     def follow_parent() -> None:
         parent = multiprocessing.parent_process()

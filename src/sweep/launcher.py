@@ -1,10 +1,10 @@
-"""Sweeps (`-m`) that finish: one process a job, several at once, to be stopped and started again at any point.
+"""Run a sweep (`-m`) to its end: a process for each job, several at once, stopped and continued at any point.
 
 A job is `python -m src.train <its overrides>` in a session of its own. There is no state beside the run directories: a
-finished one is skipped, a half-done one resumes, and of one that another process holds the result is waited for.
+finished run is skipped, an unfinished one resumes, and one that another process holds is waited for.
 
-A process a job, because Lightning starts the other ranks of trainer=ddp with the command line that it finds: a sweep's
-would run the sweep again in each of them; a job's own is one configuration, and so is every rank's.
+Each job is a process, because Lightning starts the other ranks of trainer=ddp with the command line that it finds: a
+sweep's would run the sweep again in each of them; a job's own is one configuration, and so is every rank's.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ..cli.compose import complete, typed
@@ -33,15 +33,21 @@ from .jobs import (
     ENTRIES,
     GRACE,
     LAUNCHED,
-    FailedJobError,
     Job,
-    apart,
-    failed_since,
-    held,
-    interruptible,
+    explain_failure,
+    interrupt_on_signals,
+    is_locked,
     kill,
-    reason_of,
+    make_job_return,
+    read_failure,
+    run_in_subprocess,
 )
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from .preflight import Survey
 
 TICK = 0.2  # seconds between two looks at the jobs
 
@@ -51,9 +57,9 @@ class JobsConf:
     """The settings of the launcher: hydra.launcher.slots=2 …"""
 
     _target_: str = "hydra_plugins.jobs.Jobs"
-    slots: int | None = None  # jobs at once; by default one a GPU, and one where there is none
+    slots: int | None = None  # jobs at once; by default one for each GPU, and one where there is none
     retries: int = 0  # how often a failed job is started again
-    minutes: float | None = None  # the longest that a job may take; what it has done by then is saved
+    minutes: float | None = None  # a job's time limit; its work until then is saved
     on_failure: str = "continue"  # or stop: start no other job, and end those that run
 
 
@@ -61,7 +67,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="jobs", node=JobsConf)
 
 
 class Jobs(Launcher):
-    """Runs the points that a sweeper chooses, each in a process of its own, as many at once as there are slots."""
+    """Runs a sweep's points, each in a process of its own, as many at once as there are slots."""
 
     local = True  # its jobs are processes of this machine
     interrupted = "Stopped; {same} continues the sweep."
@@ -69,15 +75,19 @@ class Jobs(Launcher):
     def __init__(self, slots: int | None, retries: int, minutes: float | None, on_failure: str) -> None:
         for name, value in {"slots": slots, "retries": retries + 1, "minutes": minutes}.items():
             if value is not None and value <= 0:
-                raise UserError(f"hydra.launcher.{name}: a number above 0 is needed")
+                raise UserError(
+                    f"hydra.launcher.{name}: too small; type slots and minutes above 0, retries of at least 0"
+                )
         if on_failure not in ("continue", "stop"):
-            raise UserError(f"hydra.launcher.on_failure={on_failure}: continue or stop")
+            raise UserError(f"hydra.launcher.on_failure={on_failure}: type continue or stop")
         self.slots, self.retries, self.minutes, self.on_failure = slots, retries, minutes, on_failure
 
-    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+    def setup(self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig") -> None:
+        """Keep Hydra's loader and the sweep's own configuration."""
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Report all that preflight finds wrong, then run the jobs of these overrides; return what each came to."""
         from ..machine import ranks
         from . import preflight
 
@@ -85,23 +95,19 @@ class Jobs(Launcher):
             raise UserError(
                 f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
             )
-        jobs = [self.job(list(words), initial_job_idx + i) for i, words in enumerate(job_overrides)]
-        common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
-        for job, words in zip(jobs, job_overrides, strict=True):
-            job.label = " ".join(word for word in words if word not in common) or "defaults"
-        survey = self.survey(jobs)
+        survey = self.survey(self.make_jobs(job_overrides, initial_job_idx))
         jobs = survey.jobs
-        if problems := preflight.problems(survey):
+        if problems := preflight.format_problems(survey):
             say(problems)
-        if told := preflight.notes(survey):
-            say(told)
+        if notes := preflight.format_notes(survey):
+            say(notes)
         if survey.only:
-            print(preflight.costs(survey))
+            print(preflight.format_costs(survey))
             if problems:
                 raise UserError("Nothing was started, as preflight=only asks.")
-            return [returned(job) for job in jobs]
+            return [make_job_return(job) for job in jobs]
         if problems and (self.on_failure == "stop" or survey.fatal):
-            raise UserError("Nothing was started.")
+            raise UserError("Nothing was started; correct what is named above, and type the command again.")
         self.places, self.threads = survey.places, survey.threads
         try:
             self.run_all(jobs)
@@ -109,16 +115,25 @@ class Jobs(Launcher):
             same = same_command(fresh=any(job.fresh for job in jobs))
             raise KeyboardInterrupt(f"\n{self.interrupted.format(same=same)}") from None
         finally:
-            ENTRIES.extend(job.entry() for job in jobs)
-        return [returned(job) for job in jobs]
+            ENTRIES.extend(job.make_entry() for job in jobs)
+        return [make_job_return(job) for job in jobs]
 
-    def survey(self, jobs: list[Job]) -> Any:
+    def survey(self, jobs: list[Job]) -> "Survey":
+        """Look at the jobs before the first of them starts, in another process."""
         from . import preflight
 
-        return apart(preflight.survey, jobs, self.slots)
+        return run_in_subprocess(preflight.survey, jobs, self.slots)
 
-    def job(self, words: list[str], number: int) -> Job:
-        """The job of these overrides: failed where they are wrong, else with its typed configuration."""
+    def make_jobs(self, points: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Make a job of each point, numbered from `first` on and labelled by the words that not all of them have."""
+        jobs = [self.make_job(list(words), first + i) for i, words in enumerate(points)]
+        common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+        for job, words in zip(jobs, points, strict=True):
+            job.label = " ".join(word for word in words if word not in common) or "defaults"
+        return jobs
+
+    def make_job(self, words: list[str], number: int) -> Job:
+        """Make the job of these overrides: failed where they are wrong, else with its typed configuration."""
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf, open_dict, read_write
 
@@ -137,31 +152,32 @@ class Jobs(Launcher):
         except Exception as error:
             job.end("failed", sentence(error, job.words))
             return job
-        typed_of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        job.words += [word for word in typed_of_hydra if word.startswith("hydra.searchpath")]
+        hydra_words = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        assert isinstance(hydra_words, list)
+        job.words += [word for word in hydra_words if word.startswith("hydra.searchpath")]
         job.words += [f"output_root={quoted(job.config.output_root)}"]
         job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
         return job
 
-    def run_all(self, jobs: list[Job], more: Callable[[], bool] = bool, board: Board | None = None) -> None:
-        """Bring every job to its end; Ctrl-C and SIGTERM end those that run, and so does the end of this process.
+    def run_all(self, jobs: list[Job], add_jobs: Callable[[], bool] = bool, board: Board | None = None) -> None:
+        """Run every job to its end; Ctrl-C, SIGTERM and the end of this process end those that run.
 
-        `more` is asked at each look whether there will be further jobs, and may append them.
+        `add_jobs` is called at each look: it may append jobs, and returns whether there will be others.
         """
         self.began = time.time()
         self.free = list(range(len(self.places)))
         self.lifeline, writing = os.pipe()  # the jobs' standard input: it ends with the only process that could write
         try:
-            self.watch(jobs, more, board or Board(jobs))
+            self.watch(jobs, add_jobs, board or Board(jobs))
         finally:
             os.close(self.lifeline)
             os.close(writing)
 
-    def watch(self, jobs: list[Job], more: Callable[[], bool], board: Board) -> None:
-        """Step by step to the end of all jobs, with the table for a person."""
-        with interruptible():
+    def watch(self, jobs: list[Job], add_jobs: Callable[[], bool], board: Board) -> None:
+        """Step until all jobs have ended, and show the board; then stop what still runs."""
+        with interrupt_on_signals():
             try:
-                while more() or any(job.state in OPEN for job in jobs):
+                while add_jobs() or any(job.state in OPEN for job in jobs):
                     self.step(jobs)
                     board.show()
                     time.sleep(TICK)
@@ -170,12 +186,12 @@ class Jobs(Launcher):
                 board.show(last=True)
 
     def step(self, jobs: list[Job]) -> None:
-        """Look at each job once: gather what has ended, start what there is a place for."""
+        """Look at each job once: collect what has ended, start what there is a place for."""
         for job in jobs:
             if job.state == "running":
-                self.gather(job)
-            elif job.state == "elsewhere" and not held(job.log) and not held(job.path / ".lock"):
-                failure = failed_since(self.began, job)
+                self.collect(job)
+            elif job.state == "elsewhere" and not is_locked(job.log) and not is_locked(job.path / ".lock"):
+                failure = read_failure(job, since=self.began)
                 job.end("failed", failure) if failure and not self.retries else job.end("waiting")
         if self.on_failure == "stop" and any(job.state == "failed" for job in jobs):
             self.stop(jobs)
@@ -184,9 +200,9 @@ class Jobs(Launcher):
                 return  # in their order: a job that needs several GPUs is not overtaken for ever
 
     def start(self, job: Job) -> bool:
-        """Start a job, unless it is finished or in other hands; False where it has to wait for a place."""
+        """Start a job that is not finished and not run elsewhere; return False where it must wait for a place."""
         assert job.run is not None
-        places = self.take(job)
+        places = self.choose_places(job)
         if not places:
             return False
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -212,28 +228,28 @@ class Jobs(Launcher):
                 stderr=log,
                 start_new_session=True,
             )
-        job.state, job.started, job.places, job.told_to_stop = "running", time.time(), places, 0.0
+        job.state, job.started, job.places, job.stop_requested = "running", time.time(), places, 0.0
         job.tries += 1
         self.free = [place for place in self.free if place not in places]
         return True
 
-    def take(self, job: Job) -> list[int]:
-        """Free places for a job: on GPUs one a device, on a CPU one share of its cores; none where too few are free."""
+    def choose_places(self, job: Job) -> list[int]:
+        """Return free places for a job: one for each GPU, or one part of the CPU; none where too few are free."""
         different = {self.places[place]: place for place in reversed(self.free)}
         wanted = job.devices if job.on_gpu else 1
         return sorted(different.values())[:wanted] if len(different) >= wanted else []
 
-    def gather(self, job: Job, stopped: bool = False) -> None:
-        """Take notice of what has become of a running job, which we may have stopped."""
+    def collect(self, job: Job, stopped: bool = False) -> None:
+        """Record what has become of a running job, which we may have `stopped`."""
         assert job.process is not None and job.run is not None
         if job.process.poll() is None:
             late = self.minutes is not None and time.time() - job.started > 60 * self.minutes
-            if late and not job.told_to_stop:
-                job.stop("failed", f"took more than {self.minutes:g} minutes; what it has done is saved")
-            elif job.told_to_stop and time.time() - job.told_to_stop > GRACE:
+            if late and not job.stop_requested:
+                job.stop("failed", f"took more than {self.minutes:g} minutes; its work is saved")
+            elif job.stop_requested and time.time() - job.stop_requested > GRACE:
                 kill(job.process)
             return
-        kill(job.process)  # what else of it there may be: ranks without their rank 0
+        kill(job.process)  # ranks may be left without their rank 0
         self.free = sorted({*self.free, *job.places})
         found = None
         with contextlib.suppress(UserError):
@@ -242,18 +258,18 @@ class Jobs(Launcher):
             job.results = found
             job.end("done")
         elif stopped:
-            job.end("stopped", job.again)
-        elif job.told_to_stop:
-            job.end(*job.verdict)
-        elif held(job.path / ".lock"):
+            job.end("stopped", job.resume_hint)
+        elif job.stop_requested:
+            job.end(*job.stopped_as)
+        elif is_locked(job.path / ".lock"):
             job.end("elsewhere")
         elif job.tries <= self.retries:
-            job.end("waiting", f"again, after: {reason_of(job)}")
+            job.end("waiting", f"starts again after: {explain_failure(job)}")
         else:
-            job.end("failed", reason_of(job))
+            job.end("failed", explain_failure(job))
 
     def stop(self, jobs: list[Job]) -> None:
-        """End the jobs that run, and wait until they have saved; those that wait will not start."""
+        """End the running jobs, and wait until they have saved; waiting jobs will not start."""
         running = [job for job in jobs if job.process is not None]
         for job in running:
             job.process.terminate()  # type: ignore[union-attr]
@@ -265,21 +281,7 @@ class Jobs(Launcher):
         finally:  # also after a second Ctrl-C
             for job in running:
                 kill(job.process)
-                self.gather(job, stopped=True)
+                self.collect(job, stopped=True)
         for job in jobs:
             if job.state in ("waiting", "elsewhere"):
-                job.end("stopped", job.again)
-
-
-def returned(job: Job) -> JobReturn:
-    """What a sweeper gets: the validation metric that its search is for, or the failure."""
-    from ..tasks.table import objective
-
-    if job.state == "failed":
-        value: Any = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
-        status = JobStatus.FAILED
-    else:
-        value, status = objective(job.results), JobStatus.COMPLETED
-    result = JobReturn(overrides=job.words, status=status, task_name="train")
-    result.return_value = value
-    return result
+                job.end("stopped", job.resume_hint)

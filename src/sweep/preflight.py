@@ -1,8 +1,8 @@
-"""What is wrong with runs before the first of them starts, all of it at once, and with preflight=only what they cost.
+"""Find what is wrong with runs before the first of them starts, and with preflight=only what they will cost.
 
-Looked at are the data, the batch, the network, the memory that a step takes, the disk that checkpoints take, and
-whether two jobs are one run. Names, types and stray keys were looked at when the jobs were composed.
-A launcher has this done in another process, so torch and Lightning are imported late: it needs neither.
+It looks at the data, the batch, the network, the memory that a step takes, the disk that checkpoints take, and
+whether two jobs are one run. Names, types and unknown keys were checked when the jobs were composed.
+A launcher does this in another process; it needs neither torch nor Lightning itself, so both are imported late.
 """
 
 import os
@@ -10,29 +10,32 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..text import duration, table
-from .costs import ELSEWHERE, Cost, alike, cost, load
-from .jobs import Job, held
+from .costs import ELSEWHERE, Cost, estimate_cost, load_run_data, make_data_key
+from .jobs import Job, is_locked
+
+if TYPE_CHECKING:
+    from ..data.base import DataModule
 
 
 @dataclass
 class Survey:
-    """The jobs, each with its run and what is wrong with it, and the machine that they share."""
+    """The jobs, each with its run and its reason to fail, and the places of the machine that they share."""
 
     jobs: list[Job]
-    only: bool  # nothing is to be trained
-    places: list[str] = field(default_factory=list)  # a GPU's id each, or "" for a share of the CPU
-    threads: int = 1  # a place
-    fatal: str = ""  # what is wrong with all of them together
+    only: bool  # preflight=only: nothing is to be trained
+    places: list[str] = field(default_factory=list)  # a GPU's id each, or "" for a part of the CPU
+    threads: int = 1  # of each place
+    fatal: str = ""  # why none of them can start
     costs: dict[int, Cost] = field(default_factory=dict)  # by the job's number
 
 
 def survey(jobs: list[Job], slots: int | None) -> Survey:
-    """Look at all jobs; what is wrong with one makes it a failed one, before it has started."""
+    """Look at all jobs, and end those as failed that cannot run."""
     import torch
 
     from ..cli.messages import sentence
@@ -40,7 +43,7 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
     good = [job for job in jobs if job.state == "waiting"]
     for job in good:
         try:
-            locate(job)
+            locate_run(job)
         except Exception as error:
             job.end("failed", sentence(error, job.words))
     good = [job for job in good if job.state == "waiting"]
@@ -48,28 +51,33 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
     for job in good:
         same = first.setdefault(job.path.resolve(), job)
         if same is not job:
-            job.end("failed", f"the same run as job {same.number}: what differs is no part of a run's identity")
+            job.end(
+                "failed", f"the same run as job {same.number}: they differ only in what is no part of a run's identity"
+            )
     only = any(job.config is not None and job.config.preflight == "only" for job in jobs)
     found = Survey(jobs, only)
-    ids = gpus() if any(job.on_gpu for job in good) and not ELSEWHERE else [""]
+    ids = list_gpus() if any(job.on_gpu for job in good) and not ELSEWHERE else [""]
     found.places = [ids[i % len(ids)] for i in range(slots or len(ids))]
     found.threads = max(1, torch.get_num_threads() // len(found.places))
     if only:
         torch.set_num_threads(found.threads)
     known: dict[str, Cost] = {}
-    data: dict[str, Any] = {}
+    data: dict[str, DataModule | UserError] = {}
     for job in good:
-        if job.state == "waiting" and not held(job.log):
+        if job.state == "waiting" and not is_locked(job.log):
             try:
-                found.costs[job.number] = examine(job, found, known, data, -(-len(found.places) // len(ids)))
+                found.costs[job.number] = check_job(job, found, known, data, -(-len(found.places) // len(ids)))
             except Exception as error:
                 job.end("failed", sentence(error, job.words))
-    found.fatal = disk(found)
+    found.fatal = check_disk(found)
     return found
 
 
-def locate(job: Job) -> None:
-    """Find a job's run directory and devices; a finished run is done. UserError where a half-done one cannot go on."""
+def locate_run(job: Job) -> None:
+    """Find a job's run directory and devices, and end it where the run is finished.
+
+    Raise UserError where an unfinished run cannot continue.
+    """
     from ..training.settle import find_run
 
     settled, job.run = find_run(job.config, job.exact, job.words)
@@ -85,30 +93,38 @@ def locate(job: Job) -> None:
         job.run.checkpoint_to_resume(config.resume_anyway)
 
 
-def examine(job: Job, found: Survey, known: dict[str, Cost], data: dict[str, Any], sharing: int) -> Cost:
-    """What a job's network costs; UserError where it cannot run. `sharing` jobs have one device's memory."""
+def check_job(
+    job: Job, found: Survey, known: dict[str, Cost], data: "dict[str, DataModule | UserError]", sharing: int
+) -> Cost:
+    """Return what a job's network costs, from `known` where it was seen; raise UserError where the job cannot run.
+
+    `sharing` jobs share one device's memory.
+    """
     config = job.config
     if job.on_gpu and not ELSEWHERE and job.devices > (here := len(set(found.places))):
-        raise UserError(f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s).")
-    data_key, ema = alike(config), config.optim.ema > 0
+        raise UserError(
+            f"trainer.devices={job.devices}: the launcher's slots are on {here} GPU(s); type no more devices than that."
+        )
+    data_key, ema = make_data_key(config), config.optim.ema > 0
     key = repr((data_key, config.experiment_name, config.model, config.optim.name, ema, config.finetune))
     if key not in known:
         if data_key not in data:
             data.clear()  # one set at a time lies in memory
             try:
-                data[data_key] = load(config)
+                data[data_key] = load_run_data(config)
             except UserError as error:  # a failed download is not tried again for each job
                 data[data_key] = error
-        if isinstance(data[data_key], UserError):
-            raise data[data_key]
-        known[key] = cost(config, data[data_key], sharing, measured=found.only)
+        loaded = data[data_key]
+        if isinstance(loaded, UserError):
+            raise loaded
+        known[key] = estimate_cost(config, loaded, sharing, measured=found.only)
     if known[key].problem:
         raise UserError(known[key].problem)
     return known[key]
 
 
-def disk(found: Survey) -> str:
-    """What is wrong where the checkpoints will not fit on a disk; "" where they will."""
+def check_disk(found: Survey) -> str:
+    """Return the sentence about a disk that is too small for the checkpoints; "" where they fit."""
     from ..machine.memory import size
 
     needed: dict[int, int] = {}
@@ -125,20 +141,23 @@ def disk(found: Survey) -> str:
     for device, place in places.items():
         free = shutil.disk_usage(place).free
         if needed[device] > free:
-            return f"{place}: checkpoints will take about {size(needed[device])}, but only {size(free)} is free."
+            return (
+                f"{place}: checkpoints will take about {size(needed[device])}, but only {size(free)} is free; "
+                "free some, or type another output_root=…"
+            )
     return ""
 
 
-def gpus() -> list[str]:
-    """The names by which CUDA_VISIBLE_DEVICES knows the GPUs that are here for us."""
+def list_gpus() -> list[str]:
+    """Return the names by which CUDA_VISIBLE_DEVICES knows the GPUs that this process may use."""
     import torch
 
     count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
     return (named.split(",") if named else list(map(str, range(count))))[:count]
 
 
-def problems(found: Survey) -> str:
-    """All that is wrong, for a person; "" where nothing is."""
+def format_problems(found: Survey) -> str:
+    """Format all that is wrong, each reason with its jobs; "" where nothing is."""
     failed = [job for job in found.jobs if job.state == "failed"]
     reasons: dict[str, list[str]] = {}
     for job in failed:
@@ -151,13 +170,13 @@ def problems(found: Survey) -> str:
     return "\n".join([*head, *lines, *([found.fatal] if found.fatal else [])])
 
 
-def notes(found: Survey) -> str:
-    """What differs from a study though nothing is wrong; "" where nothing does."""
+def format_notes(found: Survey) -> str:
+    """Format what differs from a study though nothing is wrong; "" where nothing does."""
     return "\n".join(dict.fromkeys(f"Note: {one.note}" for one in found.costs.values() if one.note))
 
 
-def costs(found: Survey) -> str:
-    """What the runs will take, by network, and all together."""
+def format_costs(found: Survey) -> str:
+    """Format what the runs will take, by network and all together."""
     from ..machine.memory import size
 
     rows = [["network", "runs", "parameters", "memory a step", "time a step", "time a run", "in all"]]
@@ -174,13 +193,13 @@ def costs(found: Survey) -> str:
     return f"{table(rows)}\n{tail}"
 
 
-def alone(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, Any]:
-    """preflight=only for a single run."""
+def check_single_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, str]:
+    """Print what a single run will take, for preflight=only; raise UserError where it cannot run."""
     job = Job(number=0, words=overrides, config=config, exact=exact, label="this run")
     found = survey([job], None)
     if job.state == "failed":
         raise UserError(job.reason)
     if found.fatal:
         raise UserError(found.fatal)
-    print(costs(found))
+    print(format_costs(found))
     return {"status": "finished"}

@@ -110,6 +110,16 @@ def row_of(task: str) -> TaskRow:
     return ROWS[task]
 
 
+def has_single_class(task: str) -> bool:
+    """Say whether an image of this task has one class; so do tasks of plug-ins that are not imported here."""
+    return task not in ROWS or ROWS[task].single
+
+
+def find_headline(task: str) -> str:
+    """Return the test metric that a report judges a task by: an error rate where an image has one class."""
+    return "test/error" if has_single_class(task) else f"test/{ROWS[task].headline}"
+
+
 def headlines(tasks: list[str]) -> list[str]:
     """Return the headline metrics of some tasks, each once, in the order of the table."""
     return list(dict.fromkeys(row.headline for row in ROWS.values() if row.name in tasks))

@@ -1,4 +1,4 @@
-"""A training epoch and an evaluation in plain PyTorch, without a framework."""
+"""Train an epoch and evaluate in plain PyTorch, without a framework."""
 
 from collections.abc import Callable, Generator, Iterable
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def train(
+def train_epoch(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: torch.optim.Optimizer,
@@ -15,9 +15,9 @@ def train(
     classes: int,
     bf16: bool,
 ) -> Generator[None, None, tuple[float, Tensor]]:
-    """An epoch that pauses after each step.
+    """Train an epoch, pausing after each step.
 
-    It returns its mean loss and its confusion matrix int64 [C, C], from which every metric follows.
+    Return its mean loss and its confusion matrix int64 [C, C], from which every metric follows.
     """
     model.train()
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
@@ -36,10 +36,10 @@ def train(
     return float(total / confusion.sum()), confusion.view(classes, classes)
 
 
-def captured(
+def capture_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, *, classes: int, bf16: bool
 ) -> Callable[[Iterable[tuple[Tensor, Tensor]]], float]:
-    """An epoch by replays of one CUDA graph, recorded as PyTorch's manual shows it; it returns its mean loss.
+    """Return an epoch that replays one CUDA graph, recorded as PyTorch's manual shows it, and returns its mean loss.
 
     ``images`` and ``labels`` are a batch on the GPU; all batches have its shape.
     """
@@ -84,6 +84,6 @@ def captured(
 
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """The predicted classes int64 [N], in the precision and the memory format that model and images have."""
+    """Return the predicted classes int64 [N], in the precision and the memory format that model and images have."""
     model.eval()
     return torch.cat([model(images).argmax(dim=1) for images in batches])

@@ -1,4 +1,4 @@
-"""COCO's evaluation of boxes as pycocotools' own demonstration does it."""
+"""Evaluate boxes as pycocotools' own demonstration does it."""
 
 import contextlib
 import io
@@ -7,9 +7,11 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+Json = dict[str, Any]  # an object of a COCO file
 
-def evaluate(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float]:
-    """The 12 numbers. Adds fields to what it is given, as pycocotools does."""
+
+def evaluate(truth: Json, results: list[Json]) -> list[float]:
+    """Return the 12 numbers; like pycocotools, add fields to the arguments."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         gt = COCO()
         gt.dataset = truth

@@ -8,6 +8,18 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassPrecision, MulticlassRecall
 
 
+def make_metrics(classes: int) -> MetricCollection:
+    """Make the collection of accuracy and macro precision, recall and F1."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+            "precision": MulticlassPrecision(classes),
+            "recall": MulticlassRecall(classes),
+            "f1": MulticlassF1Score(classes),
+        }
+    )
+
+
 class Bare(LightningModule):
     """A step that costs next to nothing: one linear layer and its loss."""
 
@@ -24,18 +36,11 @@ class Bare(LightningModule):
 
 
 class Logged(Bare):
-    """The same, with accuracy and macro precision, recall and F1 for each step and for the epoch."""
+    """The same step with the metrics of each step and of the epoch."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__(features, classes)
-        self.metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(classes, average="micro"),
-                "precision": MulticlassPrecision(classes),
-                "recall": MulticlassRecall(classes),
-                "f1": MulticlassF1Score(classes),
-            }
-        )
+        self.metrics = make_metrics(classes)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, labels = batch

@@ -1,11 +1,11 @@
-"""The common Lightning template: a DataLoader over PIL transforms, fp32, every figure logged at each step.
+"""Train as the common Lightning template: a DataLoader over PIL transforms, fp32, every figure logged at each step.
 
 Nothing here is made slow on purpose: it is what most projects start from, with the worker count that is best on the
 machine (`src.bench` tries them) and workers that live on from epoch to epoch.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +20,27 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchvision import transforms
 
+Sample = tuple[Tensor, int]
 
-class Images(Dataset[Any]):
-    """As torchvision.datasets.CIFAR10: each sample becomes a PIL image and goes through the transforms."""
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Any) -> None:
+Transform = Callable[[Image.Image], Tensor]
+
+
+class Images(Dataset[Sample]):
+    """Images as in torchvision.datasets.CIFAR10: each sample becomes a PIL image and goes through the transforms."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Transform) -> None:
         self.images, self.labels, self.transform = images, labels.tolist(), transform
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+    def __getitem__(self, i: int) -> Sample:
         return self.transform(Image.fromarray(self.images[i])), self.labels[i]
 
 
-def train_transform(mean: tuple[float, ...], std: tuple[float, ...], size: int = 32) -> Any:
-    """He et al.'s augmentation: four pixels of padding, a random crop, a flip."""
+def make_train_transform(mean: tuple[float, ...], std: tuple[float, ...], size: int = 32) -> Transform:
+    """Make He et al.'s augmentation: four pixels of padding, a random crop, a flip."""
     return transforms.Compose(
         [
             transforms.RandomCrop(size, padding=4),
@@ -46,12 +51,13 @@ def train_transform(mean: tuple[float, ...], std: tuple[float, ...], size: int =
     )
 
 
-def test_transform(mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
+def make_test_transform(mean: tuple[float, ...], std: tuple[float, ...]) -> Transform:
+    """Make the conversion and normalisation of images that are not augmented."""
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
 class Classifier(LightningModule):
-    """Loss, accuracy and macro F1 through self.log, at each step and for the epoch, shown on the bar."""
+    """A classifier that logs loss, accuracy and macro F1 at each step and for the epoch, and on the bar."""
 
     def __init__(self, net: nn.Module, *, classes: int, lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__()
@@ -89,7 +95,10 @@ class Classifier(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-def loader(dataset: Dataset[Any], *, batch_size: int, train: bool, workers: int, pin: bool = False) -> DataLoader[Any]:
+def make_loader(
+    dataset: Dataset[Sample], *, batch_size: int, train: bool, workers: int, pin: bool = False
+) -> DataLoader[Sample]:
+    """Make a loader that shuffles for training and whose workers, if any, stay between epochs."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -103,14 +112,14 @@ def loader(dataset: Dataset[Any], *, batch_size: int, train: bool, workers: int,
 
 def fit(
     module: Classifier,
-    train: DataLoader[Any],
-    val: DataLoader[Any],
+    train: DataLoader[Sample],
+    val: DataLoader[Sample],
     *,
     folder: Path,
     clock: Callback,
     accelerator: str = "cpu",
 ) -> None:
-    """One epoch with its validation; ``clock`` sees the callbacks' hooks first."""
+    """Train one epoch with its validation; ``clock`` sees the callbacks' hooks first."""
     trainer = Trainer(
         accelerator=accelerator,
         max_epochs=1,

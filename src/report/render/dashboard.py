@@ -14,7 +14,7 @@ from ...cli.compose import CONF
 from ...errors import UserError
 from ...files import write_atomic
 from ...machine.wandb import has_wandb_key
-from ..groups import HEADLINES
+from ...tasks.table import ROWS, find_headline
 from ..published import Column, Published, Table, list_published
 from ..views import GENERAL, make_entry
 
@@ -163,4 +163,4 @@ def list_headlines(published: Published | None) -> Sequence[str]:
     """Return the headline metrics of the study's tasks; without a study, those of every task."""
     rows = [row for table in published.tables for row in table.rows if row.match] if published else []
     tasks = [str(row.match.get("task", "multiclass")) for row in rows if row.match]
-    return list(dict.fromkeys(HEADLINES[task] for task in tasks or HEADLINES))
+    return list(dict.fromkeys(find_headline(task) for task in tasks or ROWS))
