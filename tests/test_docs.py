@@ -7,15 +7,13 @@ each of its lists, by the real entry point. A placeholder (<run>, …) stands fo
 import itertools
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, command, environment, store_once, train
+from helpers import ROOT, command, store_once, train
 from PIL import Image
 
 from src.cli.compose import CONF, check_grids, complete, group_choices, typed
@@ -66,16 +64,15 @@ BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 COMMANDS = sorted({tuple(words) for b in BLOCKS if b.language == "bash" for words in read_commands(b.text)})
 
 
-def words_of(module: str, *replaced: str) -> list[list[str]]:
+def words_of(module: str, *replaced: str, left_out: tuple[str, ...] = ()) -> list[list[str]]:
     """Return what follows `-m <module>` in each command of it, whoever starts it (srun, torchrun).
 
-    `replaced` are the settings whose values are made here: commands that differ in nothing else are one. What goes to
-    out= is left out.
+    `replaced` are the settings whose values are made here: commands that differ in nothing else are one.
     """
     found = [list(words[words.index(module) + 1 :]) for words in COMMANDS if module in words]
     keys = [[word.partition("=")[0] for word in words] for words in found]
     alike = {
-        tuple(f"{key}=" if key in replaced else word for key, word in zip(*pair, strict=True) if key != "out")
+        tuple(f"{key}=" if key in replaced else word for key, word in zip(*pair, strict=True) if key not in left_out)
         for pair in zip(keys, found, strict=True)
     }
     return [list(words) for words in sorted(alike)]
@@ -87,18 +84,13 @@ def test_every_block_says_what_it_is() -> None:
     assert len(COMMANDS) > 60
 
 
-@pytest.mark.parametrize("words", words_of("src.train"), ids=" ".join)
-def test_a_training_composes(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [w for w in words_of("src.train") if "plugins=" not in str(w)], ids=" ".join)
+def test_a_training_composes(words: list[str]) -> None:
     if {"--help", "-h"} & set(words):
         assert "model=resnet56" in help_text()
         return
     sweeps = "-m" in words
     words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
-    if any(word.startswith("plugins=") for word in words):  # what a plug-in registers stays in its process
-        run_in_small(
-            "src.train", [*words, "trainer.limit_train_batches=1", "trainer.max_epochs=1", f"output_root={tmp_path}"]
-        )
-        return
     check_grids(words)
     for point in points(words, sweeps=sweeps):
         assert compose_point(point)
@@ -168,35 +160,33 @@ def run_in_small(module: str, words: list[str]) -> None:
     assert done.returncode == 0, f"python -m {module} {' '.join(words)}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("words", words_of("src.evaluate", "run"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.evaluate", "run", left_out=("data.root",)), ids=" ".join)
 def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
+    """On the digits, which lie in no data.root."""
     run_in_small("src.evaluate", fill(words, run=made.run))
 
 
-@pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb", left_out=("out",)), ids=" ".join)
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
     two = f"[{made.run},{made.other}]"
     run_in_small("src.report", [*fill(words, runs=made.run, compare=two, wandb="entity/project"), f"out={out}"])
 
 
-@pytest.mark.parametrize("words", words_of("src.pack", "data.root"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.pack", "data.root", left_out=("out",)), ids=" ".join)
 def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
 
 
-def test_networks_are_listed() -> None:
-    """Few of them for real, for many take half a minute."""
+def test_the_words_that_list_networks_exist() -> None:
+    """tests/models/test_models_command.py lists them; many take half a minute."""
     options = command("src.models", "--help").stdout
     for words in words_of("src.models"):
-        globs = [word for word in words if not word.startswith("-")]
-        listed = [[name for name in rows() if fnmatchcase(name, glob)] for glob in globs]
-        assert all(listed) and all(word in options for word in words if word not in globs), words
-        if globs and sum(map(len, listed)) < 6:
-            run_in_small("src.models", words)
+        for word in words:
+            assert word in options if word.startswith("-") else any(fnmatchcase(name, word) for name in rows()), words
 
 
-@pytest.mark.parametrize("words", words_of("src.bench"), ids=" ".join)
+@pytest.mark.parametrize("words", words_of("src.bench", left_out=("out",)), ids=" ".join)
 def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: Path) -> None:
     """Nothing is measured: the last thing that is checked before is where the figures go."""
     absent = f"out={tmp_path / 'absent' / 'bench.json'}"
@@ -226,13 +216,21 @@ def test_every_other_command_exists() -> None:
             assert program in OTHERS, f"{line}: tell this test how to check it"
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda b: f"{b.page}:{b.line}")
-def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
-    program = [sys.executable, "-c", block.text]
-    done = subprocess.run(
-        program, cwd=tmp_path, env=environment() | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+EXAMPLES = {block.text: block for block in BLOCKS if block.language == "python"}
+
+
+@pytest.mark.parametrize("block", EXAMPLES.values(), ids=lambda block: f"{block.page}:{block.line}")
+def test_a_python_example_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that begins with the name of its file is a plug-in, and the commands that name it train with it."""
+    monkeypatch.chdir(tmp_path)
+    if not (plugin := re.match(r"# (\w+\.py)\n", block.text)):
+        exec(compile(block.text, f"{block.page}:{block.line}", "exec"), {"__name__": "example"})
+        return
+    (tmp_path / plugin[1]).write_text(block.text)
+    commands = [words for words in words_of("src.train") if f"plugins=[{plugin[1]}]" in words]
+    single = next(words for words in commands if "-m" not in words)
+    ours = [word.replace(plugin[1], str(tmp_path / plugin[1])) for word in single]
+    run_in_small("src.train", [*ours, "trainer.max_epochs=1", "trainer.threads=1", f"output_root={tmp_path}"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -276,6 +274,6 @@ def test_every_name_of_a_group_is_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_exists(page: Path) -> None:
-    known = help_text()
-    for name in SETTING.findall(page.read_text()):
+    known, prose = help_text(), re.sub(r"```python.*?```", "", page.read_text(), flags=re.DOTALL)
+    for name in SETTING.findall(prose):
         assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"
