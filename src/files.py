@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def missing(path: Path) -> list[Path]:
+def find_missing_folders(path: Path) -> list[Path]:
     """The directories, deepest first, that would have to be made for this one to exist."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
 

@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from .cli.console import say
 from .cli.main import main
-from .data.photos.listing import Listing, listing, scan
-from .data.photos.reader import opened, reason, report
+from .data.photos.listing import Listing, find_photos, scan
+from .data.photos.reader import describe_error, open_image, report_problems
 from .errors import UserError
 from .files import read_json, write_json
-from .text import duration
+from .text import format_duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
 
@@ -41,7 +41,7 @@ QUALITY = 90
 JPEG = {".jpg", ".jpeg", ".jpe"}
 
 
-SETS = {"imagenet": listing, "folder": scan}
+SETS = {"imagenet": find_photos, "folder": scan}
 
 
 NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: what it was made of and whether it is whole; who works there
@@ -67,13 +67,13 @@ class Settings:
     skip_unreadable: bool = False
 
 
-def story() -> int:
+def pack_from_command_line() -> int:
     """Pack what the command line names, and say how to use it."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
         print(__doc__)
         return 0 if words else 2
-    settings = parsed(words)
+    settings = parse_settings(words)
     try:
         facts = pack(settings)
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def story() -> int:
     return 0
 
 
-def parsed(words: Iterable[str]) -> Settings:
+def parse_settings(words: Iterable[str]) -> Settings:
     """The settings from words such as data.root=…; UserError for a wrong one."""
     given: dict[str, Any] = {}
     for word in words:
@@ -121,15 +121,15 @@ def pack(settings: Settings) -> dict[str, Any]:
     Raises UserError for a wrong folder, unreadable images, and a full disk.
     """
     found, out = SETS[settings.data](settings.root), Path(settings.out).expanduser()
-    with alone(out, found, settings):
+    with lock_folder(out, found, settings):
         facts = claim(out, found, settings)
         if facts.get("whole"):
             say(f"{out}: is packed already")
             return facts
         paths = [path for split in found.splits.values() for images in split.values() for path in images]
-        jobs = list(zip(paths, targets(paths, FORMATS[settings.format]), strict=True))
+        jobs = list(zip(paths, name_targets(paths, FORMATS[settings.format]), strict=True))
         before, after, problems = pack_all(jobs, found.root, out, settings)
-        report(sorted(problems), found.root, settings.skip_unreadable)
+        report_problems(sorted(problems), found.root, settings.skip_unreadable)
         os.sync()  # all files have reached the disk before the folder is called whole
         facts |= {"whole": True, "files": len(jobs) - len(problems), "bytes_before": before, "bytes": after}
         write_json(out / NOTE, facts)
@@ -137,7 +137,7 @@ def pack(settings: Settings) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def alone(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
+def lock_folder(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
     """Make the folder and keep others out of it; UserError where it cannot be, or where somebody works in it."""
     source, target = found.root.resolve(), out.resolve()
     if target == source or source in target.parents or target in source.parents:
@@ -176,10 +176,10 @@ def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
 
 def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
     """Pack each image: the bytes of all before and after, and what was wrong with some. UserError for a full disk."""
-    work = partial(packed, root=root, out=out, size=settings.size, format=settings.format)
+    work = partial(pack_image, root=root, out=out, size=settings.size, format=settings.format)
     problems, before, after, began = [], 0, 0, time.monotonic()
     bar = tqdm(total=len(jobs), desc="packing", unit=" images", disable=None, smoothing=0.05)
-    with bar, contextlib.closing(spread(work, jobs, settings.workers)) as done:
+    with bar, contextlib.closing(run_jobs(work, jobs, settings.workers)) as done:
         for count, (path, sizes, problem) in enumerate(done):
             bar.update()
             if problem:
@@ -192,32 +192,32 @@ def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Setti
                     "some, and the same command goes on"
                 )
     seconds = time.monotonic() - began
-    say(f"{len(jobs):,} images in {duration(seconds)}, {len(jobs) / seconds:,.0f} a second")
+    say(f"{len(jobs):,} images in {format_duration(seconds)}, {len(jobs) / seconds:,.0f} a second")
     return before, after, problems
 
 
-def targets(paths: list[str], suffix: str) -> Iterator[str]:
+def name_targets(paths: list[str], suffix: str) -> Iterator[str]:
     """Where each image goes: its own name if that says the format, else with the suffix behind it (cat.png.jpg)."""
     keep = JPEG if suffix == FORMATS["jpeg"] else {suffix}
     return (path if os.path.splitext(path)[1].lower() in keep else path + suffix for path in paths)
 
 
-def spread(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[Any, None, None]:
+def run_jobs(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[Any, None, None]:
     """The results of the jobs, from this process or from several; these end with the iteration."""
     if workers == 1:
         yield from map(work, jobs)
         return
-    with get_context().Pool(workers, initializer=_obedient) as pool:
+    with get_context().Pool(workers, initializer=_end_with_parent) as pool:
         yield from pool.imap_unordered(work, jobs, chunksize=16)
 
 
-def _obedient() -> None:
+def _end_with_parent() -> None:
     """End when the first process says so, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def packed(
+def pack_image(
     job: tuple[str, str], *, root: Path, out: Path, size: int, format: str
 ) -> tuple[str, tuple[int, int] | None, str | None]:
     """Pack one image unless it is there: (its path, its bytes before and after, what is wrong with it).
@@ -229,24 +229,24 @@ def packed(
         before = source.stat().st_size
         if target.exists() and (there := target.stat().st_size):  # a crash of the machine can leave an empty file
             return job[0], (before, there), None
-        content = resized(source, size, format)
+        content = resize_image(source, size, format)
         target.parent.mkdir(parents=True, exist_ok=True)
-        place(target, content)
+        write_file(target, content)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return job[0], None, None
-        return job[0], None, reason(error, source)
+        return job[0], None, describe_error(error, source)
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
-        return job[0], None, reason(error, source)
+        return job[0], None, describe_error(error, source)
     return job[0], (before, len(content)), None
 
 
-def resized(source: Path, size: int, format: str) -> bytes:
+def resize_image(source: Path, size: int, format: str) -> bytes:
     """The image with a shorter side of at most `size` pixels, encoded; a small enough JPEG stays as it is.
 
     Antialiased bicubic, RGB, upright.
     """
-    image = opened(source, "RGB")
+    image = open_image(source, "RGB")
     if min(image.size) <= size:
         if format == "jpeg" and source.suffix.lower() in JPEG:
             return source.read_bytes()
@@ -259,7 +259,7 @@ def resized(source: Path, size: int, format: str) -> bytes:
     return content.getvalue()
 
 
-def place(target: Path, content: bytes) -> None:
+def write_file(target: Path, content: bytes) -> None:
     """Write a file completely or not at all; not flushed to the disk one by one, which would take longer than packing.
 
     What a kill leaves half-written is overwritten under the same name by the next attempt.
@@ -270,4 +270,4 @@ def place(target: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(story)
+    main(pack_from_command_line)

@@ -5,25 +5,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def first_line(text: str) -> str:
+def take_first_line(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else text
 
 
-def clipped(text: str, lines: int = 10) -> str:
+def clip_lines(text: str, lines: int = 10) -> str:
     """The first lines of a text, so that a message stays on the screen."""
     kept = text.strip().splitlines()
     return "\n".join(kept[:lines] + (["…"] if len(kept) > lines else []))
 
 
-def quoted(path: Any) -> str:
+def quote(path: Any) -> str:
     """A path as Hydra's grammar takes it, whatever is in it."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
 
 
-def unknown(group: str, name: str, known: Iterable[str]) -> str:
+def describe_unknown(group: str, name: str, known: Iterable[str]) -> str:
     """The sentence for an unknown name: the nearest known ones, or all of them where they are few."""
-    known = sorted(known, key=natural)
+    known = sorted(known, key=natural_sort_key)
     near = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
     if len(known) <= 12:
         return f"{group}={name}: no such {group}; there are: {', '.join(known)}"
@@ -31,14 +31,14 @@ def unknown(group: str, name: str, known: Iterable[str]) -> str:
     return f"{group}={name}: no such {group} among {len(known)}; {hint}"
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
+def natural_sort_key(name: str) -> list[tuple[int, int, str]]:
     """A sort key that puts resnet20 before resnet110."""
     import re
 
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Rows as aligned text: a head, then the others; `left` columns stand to the left, the rest to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -50,7 +50,7 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as 45 s, 12 min 5 s or 3 h 20 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"

@@ -11,13 +11,13 @@ from ..errors import UserError
 from .raw import Raw, Split
 
 
-def with_classes(raw: Raw, wanted: list[str]) -> Raw:
+def select_classes(raw: Raw, wanted: list[str]) -> Raw:
     """Only the wanted classes, by name or number, renumbered in this order.
 
     Raises UserError for a class that is unknown or named twice.
     """
     classes = raw.info.classes
-    chosen = [_class_number(str(name), classes) for name in wanted]
+    chosen = [_find_class(str(name), classes) for name in wanted]
     if len(set(chosen)) < len(chosen):
         raise UserError(f"data.classes={','.join(map(str, wanted))}: a class is named twice")
     number = np.full(len(classes), -1, dtype=np.int64)
@@ -31,7 +31,7 @@ def with_classes(raw: Raw, wanted: list[str]) -> Raw:
     return Raw(info, keep(raw.train), keep(raw.test), None if raw.val is None else keep(raw.val))
 
 
-def _class_number(name: str, classes: tuple[str, ...]) -> int:
+def _find_class(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     if name.isdecimal() and int(name) < len(classes):
@@ -41,7 +41,7 @@ def _class_number(name: str, classes: tuple[str, ...]) -> int:
     raise UserError(f"data.classes: {name!r} is none of the {len(classes)} classes; {hint}")
 
 
-def resized(split: Split, size: int) -> Split:
+def resize_images(split: Split, size: int) -> Split:
     """The split with square images of this side, by antialiased bilinear interpolation."""
     if split.images.shape[1] == size:
         return split
@@ -51,7 +51,7 @@ def resized(split: Split, size: int) -> Split:
     return Split(torch.cat(scaled).permute(0, 2, 3, 1).contiguous().numpy(), split.labels)
 
 
-def with_channels(split: Split, channels: int) -> Split:
+def convert_channels(split: Split, channels: int) -> Split:
     """The split with 3 equal channels from 1, or with the luma of ITU-R 601 from 3."""
     have = split.images.shape[3]
     if have == channels:

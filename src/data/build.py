@@ -27,12 +27,12 @@ def fingerprint(config: DataConfig) -> str:
     Raises UserError for a folder without the expected layout.
     """
     try:
-        return f"{config.name}:{content_of(config)}"
+        return f"{config.name}:{identify_content(config)}"
     except OSError as error:  # a folder that may not be entered
         raise UserError(f"data={config.name}: {error}") from error
 
 
-def content_of(config: DataConfig) -> str:
+def identify_content(config: DataConfig) -> str:
     """Return the content of a set: a published checksum, or the hash of a listing of its files."""
     match config:
         case Digits():
@@ -56,14 +56,14 @@ def content_of(config: DataConfig) -> str:
 
             return scan(config.root).content()
         case ImageNet():
-            from .photos.listing import listing
+            from .photos.listing import find_photos
 
-            return listing(config.root).content()
+            return find_photos(config.root).content()
         case Coco():
             from .coco import files
 
-            return files.content(config)
-    return source_of(config).content(config)
+            return files.hash_content(config)
+    return find_source(config).content(config)
 
 
 def load_raw(config: DataConfig) -> "Raw":
@@ -72,7 +72,7 @@ def load_raw(config: DataConfig) -> "Raw":
         case Digits():
             from .sets import digits
 
-            return digits.load()
+            return digits.load_digits()
         case Cifar10(root=root, download=download):
             from .sets.cifar import CIFAR10
 
@@ -88,11 +88,11 @@ def load_raw(config: DataConfig) -> "Raw":
         case Folder():
             from .sets import folder
 
-            return folder.load(config.root, config.image_size, config.channels, config.skip_unreadable)
-    return source_of(config).load(config)
+            return folder.load_folder(config.root, config.image_size, config.channels, config.skip_unreadable)
+    return find_source(config).load(config)
 
 
-def source_of(config: DataConfig) -> Source:
+def find_source(config: DataConfig) -> Source:
     """Return the source that a plug-in has registered for this choice; UserError where there is none."""
     source: Source = builder_of(config)
     return source
@@ -122,15 +122,15 @@ def build_data(
         case Coco() if target == "labels":
             from .coco import multilabel
 
-            return multilabel.build(config, **common)
+            return multilabel.build_multilabel_data(config, **common)
         case Coco():
             from .coco import detection
 
-            return detection.build(config, masks=target == "masks", **common)
+            return detection.build_detection_data(config, masks=target == "masks", **common)
         case ImageNet():
             from .sets import imagenet
 
-            return imagenet.build(config, **common)
+            return imagenet.build_imagenet(config, **common)
     from .resident import module
 
-    return module.build(config, lambda: load_raw(config), **common)
+    return module.build_image_data(config, lambda: load_raw(config), **common)

@@ -13,7 +13,7 @@ from .raw import Raw, Split
 Index = NDArray[np.int64]
 
 
-def interleaved(labels: Index, seed: int, *, proportional: bool) -> Index:
+def interleave_classes(labels: Index, seed: int, *, proportional: bool) -> Index:
     """An order [N] of the samples in which each prefix holds the classes evenly.
 
     ``proportional`` keeps the classes' shares (a stratified prefix); otherwise each class gives equally many
@@ -28,14 +28,14 @@ def interleaved(labels: Index, seed: int, *, proportional: bool) -> Index:
     return np.argsort(key, kind="stable")
 
 
-def cut(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+def hold_out(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
     """Sorted indices (kept, cut off) with exactly round(fraction * N) cut off, stratified by class."""
     count = round(fraction * len(labels))
-    order = interleaved(labels, seed, proportional=True)
+    order = interleave_classes(labels, seed, proportional=True)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def limited(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
+def limit_samples(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
     """Sorted indices of a class-balanced part: a share of the samples (limit <= 1) or a number of them.
 
     ``proportional`` keeps the classes' shares instead.
@@ -46,20 +46,20 @@ def limited(labels: Index, limit: float, seed: int, *, proportional: bool = Fals
         raise UserError(f"data.limit_train={limit}: above 1 it is a number of images, so a whole number")
     if not 1 <= count <= len(labels):
         raise UserError(f"data.limit_train={limit:g} asks for {count} of {len(labels)} training images")
-    return np.sort(interleaved(labels, seed, proportional=proportional)[:count])
+    return np.sort(interleave_classes(labels, seed, proportional=proportional)[:count])
 
 
-def cut_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
+def make_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
     """train, test and, unless val_fraction is 0, val: the set's own, or cut from train with split_seed."""
     splits = {"train": raw.train, "test": raw.test}
     if config.val_fraction > 0:
         if raw.val is not None:
             splits["val"] = raw.val
         else:
-            kept, off = cut(raw.train.labels, config.val_fraction, config.split_seed)
+            kept, off = hold_out(raw.train.labels, config.val_fraction, config.split_seed)
             splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(off)
     if config.limit_train is not None:
-        chosen = limited(splits["train"].labels, config.limit_train, config.split_seed)
+        chosen = limit_samples(splits["train"].labels, config.limit_train, config.split_seed)
         splits["train"] = splits["train"].take(chosen)
     for name, split in splits.items():
         if not len(split):

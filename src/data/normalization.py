@@ -13,7 +13,7 @@ from ..errors import UserError
 from .info import DatasetInfo
 
 
-def scaling(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None) -> dict[str, Any]:
+def choose_normalization(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None) -> dict[str, Any]:
     """The normalisation that the configuration names; UserError where there is none, or where it asks for a mean image.
 
     "dataset" is ImageNet's mean and deviation, of other photos too: measuring would mean to decode all.
@@ -27,13 +27,13 @@ def scaling(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None
         check_fits(stored, info)
     if name == "per_pixel_mean" or (name == "weights" and stored and stored["mean_image"] is not None):
         raise UserError(f"data.normalize={name}: photos of many sizes have no mean image; use data.normalize=imagenet")
-    return stored if name == "weights" and stored else normalization_of(name, info, torch.empty(0))
+    return stored if name == "weights" and stored else make_normalization(name, info, torch.empty(0))
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel over all pixels of uint8 images [N, H, W, C], in [0, 1]."""
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
@@ -48,7 +48,7 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean), tuple(std)
 
 
-def mean_image(images: Tensor) -> Tensor:
+def compute_mean_image(images: Tensor) -> Tensor:
     """The mean [H, W, C] of uint8 images [N, H, W, C], in [0, 1]."""
     total = torch.zeros(images.shape[1:], dtype=torch.int64)
     for part in images.split(4096):
@@ -56,7 +56,7 @@ def mean_image(images: Tensor) -> Tensor:
     return (total / (255 * len(images))).to(torch.float32)
 
 
-def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, Any]:
+def make_normalization(name: str, info: DatasetInfo, train: Tensor) -> dict[str, Any]:
     """The normalisation of this name for a set whose training images are ``train`` (uint8 [N, H, W, C])."""
     mean, std = list(info.mean), list(info.std)
     if name == "imagenet":
@@ -71,7 +71,7 @@ def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, A
         "name": name,
         "mean": mean,
         "std": [s or 1.0 for s in std],  # a channel of one value has no spread to divide by
-        "mean_image": mean_image(train) if name == "per_pixel_mean" else None,
+        "mean_image": compute_mean_image(train) if name == "per_pixel_mean" else None,
     }
 
 
@@ -90,7 +90,7 @@ def check_fits(normalization: dict[str, Any], info: DatasetInfo) -> None:
         )
 
 
-def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def compute_affine(normalization: dict[str, Any], size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Scale and shift [size * size * C] that turn bytes into normalised pixels.
 
     They are as long as an image because broadcasting over a last axis of 3 costs seven times as much.
@@ -102,7 +102,7 @@ def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tu
     return scale, (-mean / std).to(device, torch.float32).repeat(size * size)
 
 
-def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def apply_affine(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Bytes [B, H, W, C] to float32 [B, C, H, W] in channels_last memory; scale, shift: ([B,] H * W * C).
 
     Pixels that are float32 already, though still in [0, 255], are overwritten.
@@ -113,4 +113,4 @@ def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def normalize(images: Tensor, normalization: dict[str, Any]) -> Tensor:
     """Square uint8 images [B, H, W, C] as a network takes them: float32 [B, C, H, W], channels_last."""
-    return normalized(images, *affine(normalization, images.shape[1], images.device))
+    return apply_affine(images, *compute_affine(normalization, images.shape[1], images.device))

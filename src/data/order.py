@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 SAMPLE, BATCH = 1, 2  # what a stream of random numbers belongs to
 
 
-def sequence(seed: int, epoch: int, kind: int, number: int) -> np.random.SeedSequence:
+def derive_seed(seed: int, epoch: int, kind: int, number: int) -> np.random.SeedSequence:
     """The root of the random numbers of one sample or one batch of an epoch."""
     return np.random.SeedSequence([seed, epoch], spawn_key=(kind, number))
 
 
 @contextmanager
-def chance(entropy: np.random.SeedSequence) -> Iterator[None]:
+def fix_random_state(entropy: np.random.SeedSequence) -> Iterator[None]:
     """Let torch's CPU generator follow from this for a while; then it goes on as if nothing had been drawn."""
     generator = torch.default_generator  # torch.manual_seed would also seed a GPU's
     before = generator.get_state()
@@ -27,13 +27,13 @@ def chance(entropy: np.random.SeedSequence) -> Iterator[None]:
         generator.set_state(before)
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+def draw_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """The order [n] of the training samples of an epoch."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     return torch.randperm(n, generator=generator).numpy()
 
 
-def shares(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:
+def slice_batches(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:
     """A rank's part (first, stop) of each batch of n samples: none twice, without padding, empty ones left out.
 
     Batches are large enough to give each rank a sample: Lightning lets a rank without any batch go at once, and the

@@ -86,7 +86,7 @@ PHOTOS = {
 }
 
 
-def preset(name: str) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset of this name for sets that lie on the device; an unknown one raises UserError with the list."""
     check_preset(name)
     if name not in PRESETS:
@@ -94,8 +94,8 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def photos(name: str) -> Photos:
-    """The preset of this name for sets that are decoded while training; UserError as in ``preset``."""
+def find_photo_preset(name: str) -> Photos:
+    """The preset of this name for sets that are decoded while training; UserError as in ``find_preset``."""
     check_preset(name)
     if name not in PHOTOS:
         raise UserError(f"data.augment={name}: is for small images; for photos there are: {', '.join(PHOTOS)}")

@@ -39,7 +39,7 @@ class Batches(Dataset[Any]):
             return Problem(str(error))
 
 
-def stream(
+def read_batches(
     read: Callable[[NDArray[np.int64]], Any],
     batches: Sequence[NDArray[np.int64]],
     *,
@@ -48,7 +48,7 @@ def stream(
 ) -> Iterator[Any]:
     """What ``read`` makes of each batch of sample numbers, read ahead by worker processes that live for this pass.
 
-    With a GPU the memory is pinned, so that ``onto`` it costs no waiting. Raises the UserError of a sample, and one
+    With a GPU the memory is pinned, so that ``move_to`` it costs no waiting. Raises the UserError of a sample, and one
     where a worker dies.
     """
     workers = min(workers, len(batches))
@@ -56,11 +56,11 @@ def stream(
         Batches(read),
         batch_size=None,
         sampler=batches,  # each element is a batch
-        collate_fn=_unchanged,
+        collate_fn=_keep,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_undisturbed,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it would take a number from the generator of the run
     )
     try:
@@ -77,11 +77,11 @@ def stream(
         ) from error
 
 
-def onto(batch: Any, device: torch.device) -> Any:
+def move_to(batch: Any, device: torch.device) -> Any:
     """Tensors in tuples, moved to the device without waiting for the copies."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
-    moved = (onto(part, device) for part in batch)
+    moved = (move_to(part, device) for part in batch)
     return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
 
 
@@ -93,11 +93,11 @@ def count_workers(workers: int | None, devices: int) -> int:
     return max(0, cores // devices - 1)
 
 
-def _unchanged(batch: Any) -> Any:
+def _keep(batch: Any) -> Any:
     return batch
 
 
-def _undisturbed(worker: int) -> None:
+def _ignore_signals(worker: int) -> None:
     """Leave it to the training process to end on a signal that a terminal, or SLURM, sends to all processes at once.
 
     It goes on reading meanwhile, for the step that is to be saved. SIGTERM ends it later: so one that hangs is ended.

@@ -15,7 +15,7 @@ from . import ranks
 from .ranks import NODE_GPUS
 
 
-def resolve(trainer: TrainerConfig) -> tuple[str, int, str]:
+def resolve_hardware(trainer: TrainerConfig) -> tuple[str, int, str]:
     """(accelerator, devices, precision) where the configuration says auto; UserError for what is not here."""
     gpus = count_gpus() if trainer.accelerator != "cpu" else 0
     if trainer.accelerator == "gpu" and not gpus:
@@ -29,7 +29,7 @@ def resolve(trainer: TrainerConfig) -> tuple[str, int, str]:
     if precision == "auto":
         if NODE_GPUS in os.environ:
             raise UserError("trainer.precision=auto: what the nodes are good at is not known here; say fp32 or bf16.")
-        precision = "bf16" if good_at_bf16(accelerator) else "fp32"
+        precision = "bf16" if has_fast_bf16(accelerator) else "fp32"
     return accelerator, devices, precision
 
 
@@ -43,7 +43,7 @@ def count_gpus() -> int:
 def check_processes(trainer: TrainerConfig, devices: int) -> None:
     """Raise UserError unless there is a process a device, or trainer=ddp can start those."""
     asked = f"trainer.devices={devices}" + f" trainer.num_nodes={trainer.num_nodes}" * (trainer.num_nodes > 1)
-    world, rank = devices * trainer.num_nodes, ranks.own()
+    world, rank = devices * trainer.num_nodes, ranks.find_rank()
     if world > 1 and trainer.strategy != "ddp":
         raise UserError(f"{asked}: several devices need one process each; add trainer=ddp.")
     if rank and rank.world != world:
@@ -58,7 +58,7 @@ def check_processes(trainer: TrainerConfig, devices: int) -> None:
         )
 
 
-def good_at_bf16(accelerator: str) -> bool:
+def has_fast_bf16(accelerator: str) -> bool:
     """True where bfloat16 has instructions of its own, so that it is faster than float32."""
     if accelerator == "gpu":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -66,7 +66,7 @@ def good_at_bf16(accelerator: str) -> bool:
     return cpuinfo.exists() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def explain_out_of_memory(error: BaseException) -> str | None:
     """What to say where this error means that memory ran out, else None."""
     text = str(error)
     allocator = "not enough memory" in text or "can't allocate memory" in text  # of the CPU, by system
@@ -78,7 +78,7 @@ def out_of_memory(error: BaseException) -> str | None:
     )
 
 
-def peak_memory_bytes(accelerator: str) -> int:
+def measure_peak_memory(accelerator: str) -> int:
     """The most memory this process has held: on the GPU where one trains, else resident memory [bytes]."""
     if accelerator == "gpu":
         return torch.cuda.max_memory_allocated()
@@ -86,24 +86,24 @@ def peak_memory_bytes(accelerator: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def environment(accelerator: str, precision: str) -> dict[str, Any]:
+def describe_environment(accelerator: str, precision: str) -> dict[str, Any]:
     """Versions, device, threads, precision and commit, as results.json keeps them."""
     import lightning
 
-    commit = _git("rev-parse", "HEAD")
+    commit = _run_git("rev-parse", "HEAD")
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lightning": lightning.__version__,
-        "device": torch.cuda.get_device_name() if accelerator == "gpu" else _cpu_name(),
+        "device": torch.cuda.get_device_name() if accelerator == "gpu" else _find_cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": precision,
         "git_commit": commit,
-        "git_dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "git_dirty": bool(_run_git("status", "--porcelain")) if commit else None,
     }
 
 
-def _cpu_name() -> str:
+def _find_cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next(
@@ -111,7 +111,7 @@ def _cpu_name() -> str:
     )
 
 
-def _git(*arguments: str) -> str | None:
+def _run_git(*arguments: str) -> str | None:
     """The output of git in the project's folder, or None where there is no git or no repository."""
     try:
         done = subprocess.run(

@@ -46,7 +46,7 @@ class Estimate:
         return self.activations + self.transient + self.slack
 
 
-def step_bytes(
+def estimate_step(
     model: nn.Module,
     *,
     images: tuple[int, int, int, int],
@@ -57,12 +57,12 @@ def step_bytes(
 ) -> Estimate:
     """The memory for a step on images (B, C, H, W), the part of the batch that one device computes at once."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = sum(map(nbytes, trained)) * (1 + optimizer_states)
+    weights = sum(map(count_bytes, trained)) * (1 + optimizer_states)
     if ema:
-        weights += sum(map(nbytes, model.state_dict().values()))
+        weights += sum(map(count_bytes, model.state_dict().values()))
     if precision == "bf16":  # autocast keeps a copy of what it multiplies with
         weights += sum(2 * parameter.numel() for parameter in trained if parameter.ndim > 1)
-    shapes = shapes_of(model)
+    shapes = copy_shapes(model)
     live = Live(float_bytes=2 if precision == "bf16" else 4, beside=[*shapes.parameters(), *shapes.buffers()])
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), live:
         outputs = tree_leaves(shapes(torch.empty(images, device="meta")))
@@ -73,7 +73,7 @@ def step_bytes(
     return Estimate(weights=weights, activations=activations, transient=live.peak - activations, slack=slack)
 
 
-def free_bytes(accelerator: str, root: Path = Path("/")) -> int:
+def measure_free_memory(accelerator: str, root: Path = Path("/")) -> int:
     """The memory that is still to be had: the GPU's, or the host's within its limits; sys.maxsize where none is known.
 
     `root` is where the system's files are looked for.
@@ -81,17 +81,17 @@ def free_bytes(accelerator: str, root: Path = Path("/")) -> int:
     if accelerator == "gpu":
         cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + cached
-    return min([sys.maxsize, *host_memory(root), *cgroup_memory(root)])
+    return min([sys.maxsize, *read_host_memory(root), *read_cgroup_memory(root)])
 
 
-def host_memory(root: Path) -> Iterator[int]:
+def read_host_memory(root: Path) -> Iterator[int]:
     """What Linux has available, swap included; nothing on other systems."""
     with suppress(OSError, KeyError):
-        meminfo = values(root / "proc/meminfo")
+        meminfo = read_values(root / "proc/meminfo")
         yield 1024 * (meminfo["MemAvailable:"] + meminfo.get("SwapFree:", 0))
 
 
-def cgroup_memory(root: Path) -> Iterator[int]:
+def read_cgroup_memory(root: Path) -> Iterator[int]:
     """What each control group around this process leaves it, where a container or a batch system sets a limit."""
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else []:
@@ -106,17 +106,17 @@ def cgroup_memory(root: Path) -> Iterator[int]:
             folder = mount / group.relative_to("/")
             with suppress(OSError, ValueError):  # no such group, or no limit: "max"
                 limit, used = (int((folder / name).read_text()) for name in names)
-                stat = values(folder / "memory.stat")
+                stat = read_values(folder / "memory.stat")
                 cache = sum(stat.get(f"total_{kind}", stat.get(kind, 0)) for kind in ("active_file", "inactive_file"))
                 yield max(0, limit - used + cache)  # cached files make room
 
 
-def values(path: Path) -> dict[str, int]:
+def read_values(path: Path) -> dict[str, int]:
     """The numbers of a file with a name and a number a line."""
     return {words[0]: int(words[1]) for words in map(str.split, path.read_text().splitlines())}
 
 
-def check(
+def check_memory(
     estimate: Estimate, free: int, *, batch_size: int, accumulate: int, checkpointed: bool, can_checkpoint: bool
 ) -> None:
     """Raise UserError, with the ways out, if a step will not fit; `batch_size` is a step's images on one device."""
@@ -132,22 +132,22 @@ def check(
     else:  # not even a single image
         ways.append("take a smaller network or smaller images (data.image_size)")
     raise UserError(
-        f"A training step needs about {size(estimate.total)} of memory, but only {size(free)} is free: "
+        f"A training step needs about {format_size(estimate.total)} of memory, but only {format_size(free)} is free: "
         f"{', or '.join(ways)}."
     )
 
 
-def in_words(estimate: Estimate, free: int) -> str:
+def describe_estimate(estimate: Estimate, free: int) -> str:
     """The estimate for a person: "about 1.3 GB for a step (0.9 GB activations), 21.4 GB free"."""
-    known = f", {size(free)} free" if free < sys.maxsize else ""
-    return f"about {size(estimate.total)} for a step ({size(estimate.activations)} activations){known}"
+    known = f", {format_size(free)} free" if free < sys.maxsize else ""
+    return f"about {format_size(estimate.total)} for a step ({format_size(estimate.activations)} activations){known}"
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 950e6 else f"{count / 1e6:,.0f} MB"
 
 
-def shapes_of(model: nn.Module) -> nn.Module:
+def copy_shapes(model: nn.Module) -> nn.Module:
     """A copy for the meta device in training mode; its gradients vanish as soon as they are there."""
     copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
     for parameter in model.parameters():
@@ -224,5 +224,5 @@ class Live(TorchDispatchMode):
         self.bytes -= size
 
 
-def nbytes(tensor: Tensor) -> int:
+def count_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.itemsize

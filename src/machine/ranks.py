@@ -50,7 +50,7 @@ class Rank:
             sys.exit(int(word))
 
 
-def own() -> Rank | None:
+def find_rank() -> Rank | None:
     """This process' rank; None where it is alone, or Lightning starts the others itself."""
     there = os.environ
     if "TORCHELASTIC_RUN_ID" in there:
@@ -62,9 +62,9 @@ def own() -> Rank | None:
     return rank if rank.world > 1 else None
 
 
-def tell(word: str) -> None:
+def announce(word: str) -> None:
     """Rank 0's word to the others, once: "train", or the code to exit with."""
-    rank = own()
+    rank = find_rank()
     if rank is None or rank.number > 0 or TOLD:
         return
     TOLD.append(rank.store())
@@ -73,14 +73,14 @@ def tell(word: str) -> None:
 
 
 @contextlib.contextmanager
-def leading() -> Iterator[None]:
+def announce_end() -> Iterator[None]:
     """Let nobody wait in vain, however rank 0 ends."""
     try:
         yield
     except BaseException:
-        tell("1")
+        announce("1")
         raise
-    tell("0")
+    announce("0")
 
 
 RANK_ZERO_DECIDED = "TRAIN_RUN_DIRECTORY"  # tells the other processes of a DDP run where rank 0 has begun

@@ -15,8 +15,8 @@ from faster_coco_eval.core import mask as rle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.coco.check import drawable
-from ..data.coco.masks import compressed, encode
+from ..data.coco.check import select_segmentation
+from ..data.coco.masks import compress_mask, encode_masks
 
 SIZES = ("small", "medium", "large")
 
@@ -34,7 +34,7 @@ class Scores(NamedTuple):
     by_category: dict[int, tuple[float, float]]
 
 
-def results_of(output: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def make_results(output: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """A detector's output for an image as COCO's results; label 0 is the background, 1 the first category."""
     boxes = output["boxes"].double().cpu()
     boxes[:, 2:] -= boxes[:, :2]
@@ -44,12 +44,12 @@ def results_of(output: Mapping[str, Tensor], *, image_id: int, category_ids: Seq
         for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)
     ]
     if "masks" in output:
-        for result, mask in zip(found, encode(output["masks"][:, 0] > 0.5), strict=True):
+        for result, mask in zip(found, encode_masks(output["masks"][:, 0] > 0.5), strict=True):
             result["segmentation"] = mask
     return found
 
 
-def evaluate(
+def evaluate_results(
     truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     *,
@@ -61,11 +61,11 @@ def evaluate(
 
     ``images`` restricts both to the images of these ids.
     """
-    load, judge = backend(evaluator)
-    judged = as_judged(truth, masks=masks)
+    load, judge = load_backend(evaluator)
+    judged = complete_annotations(truth, masks=masks)
     other = "bbox" if masks else "segmentation"  # a result with both counts by the size of its box
     found = [{key: value for key, value in result.items() if key != other} for result in results]
-    with redirect_stdout(io.StringIO()), no_collection():  # pycocotools prints its progress
+    with redirect_stdout(io.StringIO()), pause_garbage_collection():  # pycocotools prints its progress
         gt = load(judged)
         dt = gt.loadRes(found) if found else load(judged | {"annotations": []})
         judgement = judge(gt, dt, "segm" if masks else "bbox")
@@ -76,12 +76,14 @@ def evaluate(
     numbers = dict(zip(NUMBERS, map(float, judgement.stats[:12]), strict=True))
     precision = np.asarray(judgement.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, category], all sizes, 100
     ids = judgement.params.catIds
-    by_category = {int(k): (mean(precision[..., i]), mean(precision[0, :, i])) for i, k in enumerate(ids)}
+    by_category = {
+        int(k): (average_measured(precision[..., i]), average_measured(precision[0, :, i])) for i, k in enumerate(ids)
+    }
     return Scores(numbers, by_category)
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Without Python's search for cycles, which hundreds of thousands of small dicts that all stay set off in vain."""
     enabled = gc.isenabled()
     gc.disable()
@@ -92,7 +94,7 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def backend(evaluator: str) -> tuple[Any, Any]:
+def load_backend(evaluator: str) -> tuple[Any, Any]:
     """What loads annotations, and what evaluates them."""
     if evaluator == "pycocotools":
         from pycocotools.coco import COCO
@@ -110,7 +112,7 @@ def backend(evaluator: str) -> tuple[Any, Any]:
     return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
 
 
-def as_judged(truth: Mapping[str, Any], *, masks: bool) -> dict[str, Any]:
+def complete_annotations(truth: Mapping[str, Any], *, masks: bool) -> dict[str, Any]:
     """The annotations with what the evaluators ask for and a set of one's own may lack: area and iscrowd.
 
     For masks, objects without one are left out.
@@ -118,19 +120,19 @@ def as_judged(truth: Mapping[str, Any], *, masks: bool) -> dict[str, Any]:
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     annotations = []
     for annotation in truth["annotations"]:
-        mask = drawable(annotation)
+        mask = select_segmentation(annotation)
         if masks and mask is None:
             continue
         filled = {"iscrowd": 0, **annotation} | ({"segmentation": mask} if masks else {})
         if "area" not in filled:
             box = filled.get("bbox", (0, 0, 0, 0))
             size = sizes[filled["image_id"]]
-            filled["area"] = float(rle.area(compressed(mask, *size))) if mask is not None else box[2] * box[3]
+            filled["area"] = float(rle.area(compress_mask(mask, *size))) if mask is not None else box[2] * box[3]
         annotations.append(filled)
     return {"info": {}, **truth, "annotations": annotations}
 
 
-def mean(precision: NDArray[np.float64]) -> float:
+def average_measured(precision: NDArray[np.float64]) -> float:
     """The mean over what could be measured; -1 where nothing could."""
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else -1.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-def cells_of(logits: Tensor, labels: Tensor) -> Tensor:
+def find_cells(logits: Tensor, labels: Tensor) -> Tensor:
     """Where each sample belongs in the confusion matrix, row (the true class) by row: int64 [B], from logits [B, C] and
     labels int64 [B]."""
     return torch.add(logits.argmax(dim=1), labels, alpha=logits.shape[1])
@@ -27,7 +27,7 @@ def count_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 class ClassificationMetrics(Metric):
     """Epoch metrics from an int64 confusion matrix [C, C], the summed loss and, on request, the top-5 hits.
 
-    ``compute`` returns float32 scalars: accuracy, precision, recall, f1 (macro, see ``from_confusion``), loss and top5;
+    ``compute`` returns float32 scalars: accuracy, precision, recall, f1 (macro, see ``compute_metrics``), loss and top5;
     and the matrix itself. The states are summed over processes, so all is exact where each sample is counted once.
     They are up to date after ``count``, which ``sync`` and ``compute`` call.
     """
@@ -87,12 +87,12 @@ class ClassificationMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         samples = self.confusion.sum()
-        metrics = from_confusion(self.confusion)
+        metrics = compute_metrics(self.confusion)
         metrics |= {"loss": (self.loss / samples).float(), "confusion": self.confusion}
         return metrics | {"top5": (self.top5 / samples).float()} if self.counts_top5 else metrics
 
 
-def from_confusion(confusion: Tensor) -> dict[str, Tensor]:
+def compute_metrics(confusion: Tensor) -> dict[str, Tensor]:
     """Accuracy and macro precision, recall and F1 from counts [C, C] whose rows are the true classes.
 
     A class that occurs neither in labels nor in predictions is left out of the macro mean; a ratio without a
@@ -103,23 +103,23 @@ def from_confusion(confusion: Tensor) -> dict[str, Tensor]:
     occurs = (labelled + predicted) > 0
     return {
         "accuracy": (hits.sum() / counts.sum()).float(),
-        "precision": _ratio(hits, predicted)[occurs].mean().float(),
-        "recall": _ratio(hits, labelled)[occurs].mean().float(),
-        "f1": _ratio(2 * hits, labelled + predicted)[occurs].mean().float(),
+        "precision": _divide(hits, predicted)[occurs].mean().float(),
+        "recall": _divide(hits, labelled)[occurs].mean().float(),
+        "f1": _divide(2 * hits, labelled + predicted)[occurs].mean().float(),
     }
 
 
-def per_class(confusion: Tensor) -> dict[str, Tensor]:
+def compute_class_metrics(confusion: Tensor) -> dict[str, Tensor]:
     """Precision, recall, F1 [C] and the number of true samples [C] of each class."""
     counts = confusion.double()
     hits, labelled, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
     return {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, labelled),
-        "f1": _ratio(2 * hits, labelled + predicted),
+        "precision": _divide(hits, predicted),
+        "recall": _divide(hits, labelled),
+        "f1": _divide(2 * hits, labelled + predicted),
         "support": labelled,
     }
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+def _divide(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, torch.zeros_like(part))

@@ -18,18 +18,18 @@ def count_labels(predicted: Tensor, present: Tensor) -> Tensor:
     return torch.stack([(predicted & present).sum(dim=0), predicted.sum(dim=0), present.sum(dim=0)])
 
 
-def from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
+def compute_from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
     """Accuracy by label ("accuracy") and by image ("exact"), macro and micro precision, recall and F1.
 
     counts: see ``count_labels``; exact: of the samples, how many have all their labels right and no other.
     """
     hits, predicted, positive = counts.double().cpu()
     occurs = positive > 0
-    columns = class_scores(counts)
+    columns = compute_class_scores(counts)
     wrong = float((predicted + positive - 2 * hits).sum())
-    named = {name: _mean(column[occurs]) for name, column in columns.items()}
-    named |= {f"{name}_all": _mean(column) for name, column in columns.items()}
-    total = class_scores(counts.sum(dim=1, keepdim=True))
+    named = {name: _average(column[occurs]) for name, column in columns.items()}
+    named |= {f"{name}_all": _average(column) for name, column in columns.items()}
+    total = compute_class_scores(counts.sum(dim=1, keepdim=True))
     named |= {f"micro_{name}": float(value) for name, value in total.items()}
     return {
         "accuracy": 1 - wrong / max(samples * len(hits), 1),
@@ -39,7 +39,7 @@ def from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
     }
 
 
-def class_scores(counts: Tensor) -> dict[str, Tensor]:
+def compute_class_scores(counts: Tensor) -> dict[str, Tensor]:
     """Precision, recall and F1 [C] from counts [3, C]; a ratio without a denominator is 0."""
     hits, predicted, positive = counts.double().cpu()
     return {
@@ -49,11 +49,11 @@ def class_scores(counts: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _mean(values: Tensor) -> float:
+def _average(values: Tensor) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def average_precisions(scores: Tensor, present: Tensor) -> NDArray[np.float64]:
+def compute_average_precisions(scores: Tensor, present: Tensor) -> NDArray[np.float64]:
     """The average precision [C] of each class, NaN for one without positives; scores [N, C], present bool [N, C]."""
     from sklearn.metrics import average_precision_score
 
@@ -61,7 +61,7 @@ def average_precisions(scores: Tensor, present: Tensor) -> NDArray[np.float64]:
     return np.array([average_precision_score(b, a) if b.any() else np.nan for a, b in zip(s.T, t.T, strict=True)])
 
 
-def best_threshold(scores: Tensor, present: Tensor) -> float:
+def find_best_threshold(scores: Tensor, present: Tensor) -> float:
     """The one threshold for all classes with the highest macro F1; halfway between the two scores that it parts.
 
     Exact: lowering the threshold past a score changes the F1 of that score's class alone, so the sum of all classes'
@@ -84,14 +84,18 @@ def best_threshold(scores: Tensor, present: Tensor) -> float:
     return float((falling[best] + below) / 2)
 
 
-def measure(scores: Tensor, present: Tensor, threshold: float) -> dict[str, float]:
-    """All metrics of a split: mAP (the mean of ``average_precisions`` that there are), and those of ``from_counts``."""
+def measure_split(scores: Tensor, present: Tensor, threshold: float) -> dict[str, float]:
+    """All metrics of a split: mAP (the mean of ``compute_average_precisions`` that there are), and those of ``compute_from_counts``."""
     predicted = scores.double() >= threshold
     exact = int((predicted == present).all(dim=1).sum())
-    precisions = average_precisions(scores, present)
+    precisions = compute_average_precisions(scores, present)
     occurs = ~np.isnan(precisions)
     mean = float(precisions[occurs].mean()) if occurs.any() else 0.0
-    return {"map": mean, **from_counts(count_labels(predicted, present), exact, len(scores)), "threshold": threshold}
+    return {
+        "map": mean,
+        **compute_from_counts(count_labels(predicted, present), exact, len(scores)),
+        "threshold": threshold,
+    }
 
 
 class RunningCounts(Metric):
@@ -119,5 +123,5 @@ class RunningCounts(Metric):
 
     def compute(self) -> dict[str, float]:
         samples = int(self.samples)
-        values = from_counts(self.counts, int(self.exact), samples)
+        values = compute_from_counts(self.counts, int(self.exact), samples)
         return values | {"loss": float(self.loss) / max(samples, 1)}

@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def parts(model: nn.Module) -> list[list[nn.Module]]:
+def list_parts(model: nn.Module) -> list[list[nn.Module]]:
     """The modules of a classifier from its head down to its stem: the order in which they begin to learn."""
     backbone: list[list[nn.Module]] = model.backbone.parts  # type: ignore[union-attr, assignment]
     return [[model.get_submodule("head")], *reversed(backbone)]
 
 
-def learning(finetune: str, progress: float, count: int) -> int:
+def count_learning(finetune: str, progress: float, count: int) -> int:
     """How many of ``count`` parts learn at ``progress`` (done epochs / all epochs), counted from the head.
 
     full: all; head: one; gradual: one at first, all from half-time on, evenly (Howard & Ruder 2018, "Universal
@@ -27,8 +27,8 @@ def learning(finetune: str, progress: float, count: int) -> int:
 
 def set_learning(model: nn.Module, progress: float, *, finetune: str, freeze_batchnorm: bool) -> None:
     """Let learn what learns at ``progress``, and fix the rest; ``freeze_batchnorm`` always fixes the backbone's."""
-    found = parts(model)
-    count = learning(finetune, progress, len(found))
+    found = list_parts(model)
+    count = count_learning(finetune, progress, len(found))
     for i, modules in enumerate(found):
         for module in modules:
             module.requires_grad_(i < count).train(i < count)

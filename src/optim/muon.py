@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 QUINTIC = (3.4445, -4.7750, 2.0315)  # theirs: singular values go to about 1 in few iterations, not to 1 in the limit
 
 
-def orthogonalized(gradient: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalize(gradient: Tensor, iterations: int = 5) -> Tensor:
     """U V^T of gradient = U S V^T, for a matrix or a kernel [out, in, k, k] taken as [out, in * k * k]; float32.
 
     Newton-Schulz iterations in bfloat16 bring each singular value to between about 0.7 and 1.2.
@@ -85,7 +85,7 @@ class Muon(Optimizer):
         gradient, lr, momentum = parameter.grad, group["lr"], group["momentum"]
         assert gradient is not None
         average = self._momentum(parameter).mul_(momentum).add_(gradient)
-        update = orthogonalized(gradient + momentum * average, group["iterations"])
+        update = orthogonalize(gradient + momentum * average, group["iterations"])
         rows = len(parameter)
         if group["unit_norm"]:
             parameter.mul_(rows**0.5 / parameter.norm())

@@ -1,7 +1,7 @@
 """The optimizer, and the learning rate as a pure function of progress.
 
 The rate at a step depends on nothing but the share of training that is done, so a resumed run needs no scheduler state.
-Only ``plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
+Only ``build_plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
 """
 
 import math
@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..config.optim import OptimConfig
 
 
-def rate_at(config: OptimConfig, progress: float) -> float:
+def compute_learning_rate(config: OptimConfig, progress: float) -> float:
     """The learning rate at `progress` (done steps / all steps, in [0, 1)) of a training with this configuration."""
-    return config.lr * rate_factor(
+    return config.lr * compute_learning_rate_factor(
         progress,
         schedule=config.schedule,
         warmup=config.warmup or 0.0,
@@ -28,7 +28,7 @@ def rate_at(config: OptimConfig, progress: float) -> float:
     )
 
 
-def rate_factor(
+def compute_learning_rate_factor(
     progress: float,
     *,
     schedule: str,
@@ -53,13 +53,13 @@ def rate_factor(
     return 1.0
 
 
-def plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
+def build_plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
     """The rate that falls by gamma when the validation loss has not improved for `patience` epochs."""
     floors = [group["lr"] * config.final for group in optimizer.param_groups]
     return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience, min_lr=floors)
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every parameter group this learning rate, or its share of it."""
     for group in optimizer.param_groups:
         own = rate * group.get("scale", 1.0)

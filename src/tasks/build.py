@@ -100,7 +100,7 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     """Return the settings that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
-    from ..optim.schedule import plateau, rate_at
+    from ..optim.schedule import build_plateau, compute_learning_rate
 
     optim, finetune = config.optim, config.finetune
     learn = partial(set_learning, finetune=finetune.name, freeze_batchnorm=finetune.freeze_batchnorm)
@@ -109,8 +109,8 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     return {
         "model": model,
         "optimizer": partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=fused),
-        "rate": None if follows_validation else partial(rate_at, optim),
-        "plateau": partial(plateau, optim) if follows_validation else None,
+        "rate": None if follows_validation else partial(compute_learning_rate, optim),
+        "plateau": partial(build_plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,
         "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,

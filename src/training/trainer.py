@@ -29,7 +29,7 @@ def build_trainer(
     # a debugging aid that takes 5 % of a ResNet-20's step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
-    rank = ranks.own() if trainer.world > 1 else None
+    rank = ranks.find_rank() if trainer.world > 1 else None
     averaging = [Averaging(config.optim.ema)] if config.optim.ema else []
     return Trainer(
         accelerator=trainer.accelerator,

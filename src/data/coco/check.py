@@ -33,12 +33,12 @@ class Report:
             (self.harmless if harmless else self.fatal).append(f"{len(found):,} {what} ({examples})")
 
 
-def preflight(content: dict[str, Any], *, source: Path, folder: Path, skip_missing: bool) -> set[Any]:
+def refuse_broken(content: dict[str, Any], *, source: Path, folder: Path, skip_missing: bool) -> set[Any]:
     """Refuse annotations that cannot be trained on, warn of what is merely odd; returns the ids of missing images.
 
     Raises UserError with all that is fatal; a missing image is, unless it is to be skipped.
     """
-    report = check(content, folder=folder)
+    report = check_annotations(content, folder=folder)
     if report.missing and not skip_missing:
         names = [image["file_name"] for image in content["images"] if image.get("id") in report.missing]
         report.add(f"images that are not in {folder}; data.skip_unreadable=true goes on without them", names)
@@ -49,14 +49,14 @@ def preflight(content: dict[str, Any], *, source: Path, folder: Path, skip_missi
     return report.missing
 
 
-def check(content: dict[str, Any], *, folder: Path) -> Report:
+def check_annotations(content: dict[str, Any], *, folder: Path) -> Report:
     """Look through the lists of an annotation file (see ``coco_files.read``); ``folder`` holds the images."""
     report = Report()
     images, categories, annotations = content["images"], content["categories"], content["annotations"]
     whole = "(ids and sizes are whole numbers)"
-    report.add(f"images without an id, a file_name, a width and a height {whole}", _places(images, _is_image))
-    report.add(f"categories without an id and a name {whole}", _places(categories, _is_category))
-    report.add(f"annotations without an id and an image_id {whole}", _places(annotations, _is_annotation))
+    report.add(f"images without an id, a file_name, a width and a height {whole}", _find_unsound(images, _is_image))
+    report.add(f"categories without an id and a name {whole}", _find_unsound(categories, _is_category))
+    report.add(f"annotations without an id and an image_id {whole}", _find_unsound(annotations, _is_annotation))
     for name, entries in (("image", images), ("category", categories), ("annotation", annotations)):
         counts = Counter(entry["id"] for entry in entries if isinstance(entry.get("id"), int))
         report.add(f"{name} ids that occur twice", (k for k, count in counts.items() if count > 1))
@@ -64,26 +64,26 @@ def check(content: dict[str, Any], *, folder: Path) -> Report:
     strange = [a for a in annotations if not isinstance(a.get("category_id"), int) or a["category_id"] not in known]
     report.add(
         "annotations of a category that is not listed",
-        (f"annotation {_name(a)}: category {a.get('category_id')!r}" for a in strange),
+        (f"annotation {_name_of(a)}: category {a.get('category_id')!r}" for a in strange),
     )
     if report.fatal:  # the rest asks for ids and sizes
         return report
     names = Counter(category["name"] for category in categories)
     report.add("names that several categories have", (k for k, count in names.items() if count > 1), harmless=True)
-    report.missing = {image["id"] for image in _absent(images, folder)}
+    report.missing = {image["id"] for image in _find_absent(images, folder)}
     listed = {image["id"]: image for image in images}
     strays = [a for a in annotations if a["image_id"] not in listed]
-    their_images = (f"annotation {_name(a)}: image {a['image_id']}" for a in strays)
+    their_images = (f"annotation {_name_of(a)}: image {a['image_id']}" for a in strays)
     report.add("annotations of images that are not listed, ignored", their_images, harmless=True)
     kept = [a for a in annotations if a["image_id"] in listed] if strays else annotations
     odd = [a for a in kept if not _is_number(a.get("area", 0.0)) or a.get("iscrowd", 0) not in (0, 1)]
-    report.add("annotations whose area is no number, or iscrowd neither 0 nor 1", map(_name, odd))
+    report.add("annotations whose area is no number, or iscrowd neither 0 nor 1", map(_name_of, odd))
     _check_boxes(report, [a for a in kept if "bbox" in a], listed)
     _check_masks(report, kept, listed)
     return report
 
 
-def _places(entries: list[dict[str, Any]], is_sound: Callable[[dict[str, Any]], bool]) -> list[str]:
+def _find_unsound(entries: list[dict[str, Any]], is_sound: Callable[[dict[str, Any]], bool]) -> list[str]:
     return [f"number {k} in its list" for k, entry in enumerate(entries, 1) if not is_sound(entry)]
 
 
@@ -104,11 +104,11 @@ def _is_annotation(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("id"), int) and isinstance(entry.get("image_id"), int)
 
 
-def _name(annotation: dict[str, Any]) -> str:
+def _name_of(annotation: dict[str, Any]) -> str:
     return str(annotation.get("id", "without id"))
 
 
-def _absent(images: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def _find_absent(images: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """The images that are not in the folder; one look at it instead of one for each image."""
     there = {path.name for path in folder.iterdir()}
 
@@ -120,7 +120,7 @@ def _absent(images: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
 
 def _check_boxes(report: Report, annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]]) -> None:
     broken = [a for a in annotations if not _is_box(a["bbox"])]
-    report.add("boxes that are not four numbers [x, y, width, height]", (f"annotation {_name(a)}" for a in broken))
+    report.add("boxes that are not four numbers [x, y, width, height]", (f"annotation {_name_of(a)}" for a in broken))
     if broken or not annotations:
         return
     boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64)
@@ -128,7 +128,7 @@ def _check_boxes(report: Report, annotations: list[dict[str, Any]], images: dict
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
 
     def named(which: Any) -> list[str]:
-        return [f"annotation {_name(annotations[k])}: {annotations[k]['bbox']}" for k in np.flatnonzero(which)]
+        return [f"annotation {_name_of(annotations[k])}: {annotations[k]['bbox']}" for k in np.flatnonzero(which)]
 
     negative = (boxes[:, 2:] < 0).any(axis=1)
     flat = (boxes[:, 2:] <= 0).any(axis=1)
@@ -152,7 +152,7 @@ def _is_number(value: Any) -> bool:
 def _check_masks(report: Report, annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]]) -> None:
     empty, misfits, broken = [], [], []
     for a in annotations:
-        mask = drawable(a)
+        mask = select_segmentation(a)
         if mask is None and a.get("segmentation") is not None:
             empty.append(a)
         elif isinstance(mask, dict):
@@ -161,10 +161,10 @@ def _check_masks(report: Report, annotations: list[dict[str, Any]], images: dict
                 misfits.append(a)
             elif not _is_rle(mask):
                 broken.append(a)
-    report.add("masks whose run lengths cannot be read", (f"annotation {_name(a)}" for a in broken))
-    report.add("masks of another size than their image", (f"annotation {_name(a)}" for a in misfits))
+    report.add("masks whose run lengths cannot be read", (f"annotation {_name_of(a)}" for a in broken))
+    report.add("masks of another size than their image", (f"annotation {_name_of(a)}" for a in misfits))
     if any(a.get("segmentation") for a in annotations):  # else they are data with boxes only, and no mask is missed
-        names = (f"annotation {_name(a)}" for a in empty)
+        names = (f"annotation {_name_of(a)}" for a in empty)
         report.add("empty or degenerate polygons, which give no mask", names, harmless=True)
 
 
@@ -180,7 +180,7 @@ def _is_rle(mask: dict[str, Any]) -> bool:
     return not isinstance(counts, list) or sum(counts) == height * width
 
 
-def drawable(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
+def select_segmentation(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
     """What of an annotation's segmentation gives a mask, as pycocotools takes it: its sound polygons, or its RLE.
 
     None where there is nothing. A polygon of two points must not reach pycocotools, which takes it for a box.

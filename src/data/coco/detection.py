@@ -9,10 +9,10 @@ from ...config.data import Coco
 from ...errors import UserError
 from ..base import DataModule, check_parts
 from ..info import DatasetInfo
-from ..normalization import IMAGENET_MEAN, IMAGENET_STD, scaling
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
-from .objects import EvalLoader, TrainLoader, TrainReader, learned
+from .objects import EvalLoader, TrainLoader, TrainReader, select_learnable
 
 IMAGE_SIZE = 800  # of the shorter side, where data.image_size names none [pixels]
 
@@ -20,7 +20,7 @@ IMAGE_SIZE = 800  # of the shorter side, where data.image_size names none [pixel
 AUGMENTS = {"none": False, "flip": True}  # whether every other photo is mirrored
 
 
-def build(
+def build_detection_data(
     config: Coco,
     *,
     seed: int,
@@ -44,7 +44,7 @@ def build(
         if masks:
             index.require_masks()
     train = indices["train"]
-    indices["train"] = train.take([i for i in range(len(train)) if learned(train, i, masks)])
+    indices["train"] = train.take([i for i in range(len(train)) if select_learnable(train, i, masks)])
     if not len(indices["train"]):
         raise UserError(
             f"{train.source}: no image shows an object to learn {'masks' if masks else 'boxes'} from; crowds "
@@ -60,7 +60,7 @@ def build(
     return DetectionData(
         info,
         indices,
-        normalization=scaling(config, info, normalization),
+        normalization=choose_normalization(config, info, normalization),
         masks=masks,
         flip=AUGMENTS[config.augment],
         train_sizes=config.train_sizes or [config.image_size or size],

@@ -25,14 +25,14 @@ class Files:
     images: Path
 
 
-def locate(config: Coco) -> dict[str, Files]:
+def locate_files(config: Coco) -> dict[str, Files]:
     """The files of the splits "train", "test" and perhaps "val".
 
     Raises UserError where a file or folder is not there, or is not named.
     """
-    own = {split: _own(config, split) for split in ("train", "val", "test")}
+    own = {split: _find_named(config, split) for split in ("train", "val", "test")}
     if not any(own.values()):
-        found = _published(config)
+        found = _find_published(config)
     else:
         found = {split: files for split, files in own.items() if files is not None}
         if "train" not in found:
@@ -52,7 +52,7 @@ def locate(config: Coco) -> dict[str, Files]:
 HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
 
 
-def _own(config: Coco, split: str) -> Files | None:
+def _find_named(config: Coco, split: str) -> Files | None:
     """The files that the user names; images lie beside their annotations where no folder is named."""
     annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
     if annotations is None and images is not None:
@@ -63,7 +63,7 @@ def _own(config: Coco, split: str) -> Files | None:
     return Files(path, Path(images).expanduser() if images is not None else path.parent)
 
 
-def _published(config: Coco) -> dict[str, Files]:
+def _find_published(config: Coco) -> dict[str, Files]:
     root = Path(config.root).expanduser()
     if not (root / "annotations").is_dir() and (root / "coco" / "annotations").is_dir():
         root = root / "coco"
@@ -73,10 +73,10 @@ def _published(config: Coco) -> dict[str, Files]:
     }
 
 
-def content(config: Coco) -> str:
+def hash_content(config: Coco) -> str:
     """sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
     lines = []
-    for split, files in sorted(locate(config).items()):
+    for split, files in sorted(locate_files(config).items()):
         digest = hashlib.sha256()
         try:
             with open(files.json, "rb") as file:
@@ -88,7 +88,7 @@ def content(config: Coco) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_annotations(path: Path) -> dict[str, Any]:
     """The content of an annotation file: lists of images, annotations and categories, whatever is in them.
 
     Raises UserError where it is no JSON, or another JSON.

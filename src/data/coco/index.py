@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from ...config.data import Coco
 from ...errors import UserError
-from ..cut import cut, limited
-from .check import drawable, preflight
-from .files import Files, locate, read
+from ..cut import hold_out, limit_samples
+from .check import refuse_broken, select_segmentation
+from .files import Files, locate_files, read_annotations
 
 
 class ImageRecord(NamedTuple):
@@ -65,7 +65,7 @@ class CocoIndex:
         for i, objects in enumerate(annotations):
             self.presence[i, [a["label"] for a in objects]] = True
             self._drawable[i, 0] = len(objects)
-            self._drawable[i, 1] = sum(drawable(a) is not None for a in objects)
+            self._drawable[i, 1] = sum(select_segmentation(a) is not None for a in objects)
             self._boxed &= all("bbox" in a for a in objects)
             parts.append(pickle.dumps(objects, protocol=pickle.HIGHEST_PROTOCOL))
         ends = np.cumsum([len(part) for part in parts])
@@ -150,11 +150,11 @@ def load_image(path: Path) -> Tensor:
         with Image.open(path) as file:
             pixels = np.array(file.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
-        raise unreadable(path, error) from error
+        raise make_error(path, error) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def make_error(path: Path, error: Exception) -> UserError:
     """The sentence for an image file that is missing or damaged."""
     reason = (str(error) or type(error).__name__).replace(f": {str(path)!r}", "").replace(f" {str(path)!r}", "")
     return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true goes on without such images")
@@ -168,12 +168,14 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     """
     indices = {
         split: read_index(files, wanted=config.classes, skip_unreadable=config.skip_unreadable)
-        for split, files in locate(config).items()
+        for split, files in locate_files(config).items()
     }
     train = indices["train"]
     for index in indices.values():
         if (index.category_ids, index.classes) != (train.category_ids, train.classes):
-            raise UserError(f"{index.source}: its categories are not those of {train.source}{differing(index, train)}")
+            raise UserError(
+                f"{index.source}: its categories are not those of {train.source}{describe_difference(index, train)}"
+            )
     for split in ("train", "test"):
         if not indices[split].presence.any():
             raise UserError(
@@ -183,12 +185,12 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     if config.val_fraction == 0:
         indices.pop("val", None)
     elif "val" not in indices:
-        kept, off = cut(strata(train.presence), config.val_fraction, config.split_seed)
+        kept, off = hold_out(find_rarest_labels(train.presence), config.val_fraction, config.split_seed)
         indices |= {"train": train.take(kept), "val": train.take(off)}
     if config.limit_train is not None:
         train = indices["train"]
         indices["train"] = train.take(
-            limited(strata(train.presence), config.limit_train, config.split_seed, proportional=True)
+            limit_samples(find_rarest_labels(train.presence), config.limit_train, config.split_seed, proportional=True)
         )
     for split, index in indices.items():
         if not len(index):
@@ -196,7 +198,7 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     return indices
 
 
-def differing(index: CocoIndex, other: CocoIndex) -> str:
+def describe_difference(index: CocoIndex, other: CocoIndex) -> str:
     """The first categories (id and name) that only one of two indices has, in brackets."""
     own, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
     extra, lacking = [c for c in own if c not in others], [c for c in others if c not in own]
@@ -208,7 +210,7 @@ def differing(index: CocoIndex, other: CocoIndex) -> str:
     return f" ({'; '.join(parts)})"
 
 
-def strata(presence: Tensor) -> NDArray[np.int64]:
+def find_rarest_labels(presence: Tensor) -> NDArray[np.int64]:
     """Each image's rarest label int64 [N] (C for an image without any), from presence bool [N, C]."""
     counts = presence.sum(dim=0).expand_as(presence).masked_fill(~presence, len(presence) + 1)
     rarest = torch.where(presence.any(dim=1), counts.argmin(dim=1), presence.shape[1])
@@ -223,19 +225,19 @@ def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable
     are missing or damaged are left out. Raises UserError.
     """
     try:
-        content = read(files.json)
-        missing = preflight(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
+        content = read_annotations(files.json)
+        missing = refuse_broken(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
     except OSError as error:  # a folder that may not be entered
         raise UserError(f"{error.filename}: {error.strerror}") from error
     names = {category["id"]: category["name"] for category in content["categories"]}
-    ids = choose(names, wanted) if wanted else sorted(names)
+    ids = choose_categories(names, wanted) if wanted else sorted(names)
     images = [
         ImageRecord(image["id"], files.images / image["file_name"], image["width"], image["height"])
         for image in content["images"]
         if image["id"] not in missing
     ]
     if skip_unreadable:
-        images = without_unreadable(images, left_out=len(missing), source=files.json)
+        images = drop_unreadable(images, left_out=len(missing), source=files.json)
     label = {category: k for k, category in enumerate(ids)}
     objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
@@ -251,7 +253,7 @@ def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable
     )
 
 
-def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
+def choose_categories(names: dict[int, str], wanted: list[str]) -> list[int]:
     """The ids of the wanted categories, named by name or id, in this order.
 
     Raises UserError for a category that is unknown or named twice.
@@ -272,7 +274,7 @@ def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
     return chosen
 
 
-def without_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
+def drop_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
     """The images that can be decoded; a warning tells how many cannot, with the ``left_out`` ones before."""
 
     def readable(image: ImageRecord) -> bool:

@@ -15,23 +15,23 @@ from ...config.data import Coco
 from ...errors import UserError
 from ..base import check_parts
 from ..info import DatasetInfo
-from ..normalization import IMAGENET_MEAN, IMAGENET_STD, scaling
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..photos.module import StreamedImages
-from ..photos.sizes import sides
+from ..photos.sizes import choose_sides
 from ..raw import Split
-from ..transforms import PHOTOS, photos
+from ..transforms import PHOTOS, find_photo_preset
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
 
 
-def build(
+def build_multilabel_data(
     config: Coco, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
 ) -> "MultilabelData":
     """``src.data.build.build_data`` for task=multilabel: the index and its splits; nothing is decoded yet.
 
     Raises UserError for everything that is wrong with the files or these settings.
     """
-    check(config)
+    check_settings(config)
     check_parts(config.batch_size, devices, accumulate)
     indices = load_splits(config)
     train = indices["train"]
@@ -40,15 +40,15 @@ def build(
             f"data.batch_size={config.batch_size} is larger than the {len(train)} training images; "
             "lower it, for no batch would be full"
         )
-    preset = photos(config.augment)
-    train_sizes, test_size = sides(config, preset)
+    preset = find_photo_preset(config.augment)
+    train_sizes, test_size = choose_sides(config, preset)
     info = DatasetInfo(config.name, train.classes, 3, test_size, IMAGENET_MEAN, IMAGENET_STD)
     return MultilabelData(
         info,
-        {name: split_of(index) for name, index in indices.items()},
+        {name: make_split(index) for name, index in indices.items()},
         image_ids={name: np.array([image.id for image in index.images]) for name, index in indices.items()},
         root=Path(),  # the paths are whole
-        normalization=scaling(config, info, normalization),
+        normalization=choose_normalization(config, info, normalization),
         preset=preset,
         mixup=0.0,
         cutmix=0.0,
@@ -63,16 +63,16 @@ def build(
     )
 
 
-def check(config: Coco) -> None:
+def check_settings(config: Coco) -> None:
     """Raise UserError for settings that multi-label photos have not."""
-    if not photos(config.augment).square:
+    if not find_photo_preset(config.augment).square:
         known = ", ".join(name for name, preset in PHOTOS.items() if preset.square)
         raise UserError(f"data.augment={config.augment}: may cut off what is to be named; for multilabel: {known}")
     if config.channels == 1:
         raise UserError("data.channels=1: data=coco are photos in colour")
 
 
-def split_of(index: CocoIndex) -> Split:
+def make_split(index: CocoIndex) -> Split:
     """The paths of an index' photos, and their targets (0 or 1) float32 [N, C]."""
     return Split(np.array([os.fsencode(image.path) for image in index.images]), index.presence.float().numpy())
 

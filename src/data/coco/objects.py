@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..order import SAMPLE, Resumable, epoch_order, sequence, shares
-from ..workers import stream
-from .check import drawable
+from ..order import SAMPLE, Resumable, derive_seed, draw_order, slice_batches
+from ..workers import read_batches
+from .check import select_segmentation
 from .index import CocoIndex
-from .masks import decode
+from .masks import decode_masks
 
 THINNEST = 0.1  # boxes that are thinner inside their image are left out [pixels]
 
@@ -24,7 +24,7 @@ THINNEST = 0.1  # boxes that are thinner inside their image are left out [pixels
 Target = dict[str, Any]
 
 
-def learned(index: CocoIndex, i: int, masks: bool) -> list[dict[str, Any]]:
+def select_learnable(index: CocoIndex, i: int, masks: bool) -> list[dict[str, Any]]:
     """The annotations of image ``i`` that a detector learns from: no crowds, no boxes without an area, no objects
     without a mask where ``masks`` are learned; each with its ``corners`` [x1, y1, x2, y2] inside of the image."""
     record, kept = index.images[i], []
@@ -34,15 +34,15 @@ def learned(index: CocoIndex, i: int, masks: bool) -> list[dict[str, Any]]:
         right, bottom = min(x + width, record.width), min(y + height, record.height)
         if annotation.get("iscrowd") or right - left < THINNEST or bottom - top < THINNEST:
             continue
-        if not masks or drawable(annotation) is not None:
+        if not masks or select_segmentation(annotation) is not None:
             kept.append(annotation | {"corners": [left, top, right, bottom]})
     return kept
 
 
-def target_of(index: CocoIndex, i: int, masks: bool) -> Target:
+def make_target(index: CocoIndex, i: int, masks: bool) -> Target:
     """What torchvision's detectors learn from: boxes float32 [N, 4] as corners, labels int64 [N] from 1, and masks
     uint8 [N, H, W], besides the image's id and its objects' areas."""
-    objects, record = learned(index, i, masks), index.images[i]
+    objects, record = select_learnable(index, i, masks), index.images[i]
     target: Target = {
         "boxes": torch.tensor([a["corners"] for a in objects], dtype=torch.float32).view(-1, 4),
         "labels": torch.tensor([a["label"] + 1 for a in objects], dtype=torch.int64),
@@ -51,11 +51,11 @@ def target_of(index: CocoIndex, i: int, masks: bool) -> Target:
         "image_id": record.id,
     }
     if masks:
-        target["masks"] = decode([drawable(a) for a in objects], record.height, record.width)
+        target["masks"] = decode_masks([select_segmentation(a) for a in objects], record.height, record.width)
     return target
 
 
-def mirrored(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+def mirror(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """The image [C, H, W] and its target, left and right exchanged."""
     boxes = target["boxes"].clone()
     boxes[:, [0, 2]] = image.shape[-1] - boxes[:, [2, 0]]
@@ -65,7 +65,7 @@ def mirrored(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     return image.flip(-1), flipped
 
 
-def grouped(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
+def group_by_shape(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
     """The samples in this order as batches of ``size``: wide images together and tall ones together, so that little
     is padded. What is left of both makes mixed batches, so that there are exactly len(order) // size."""
     waiting: dict[bool, list[int]] = {True: [], False: []}
@@ -94,10 +94,10 @@ class TrainReader:
         return list(images), list(targets)
 
     def sample(self, i: int) -> tuple[Tensor, Target]:
-        coin, die = sequence(self.seed, self.epoch, SAMPLE, i).generate_state(2).tolist()
-        image, target = self.index.load(i), target_of(self.index, i, self.masks)
+        coin, die = derive_seed(self.seed, self.epoch, SAMPLE, i).generate_state(2).tolist()
+        image, target = self.index.load(i), make_target(self.index, i, self.masks)
         target["side"] = self.sides[die % len(self.sides)]
-        return mirrored(image, target) if self.flip and coin % 2 else (image, target)
+        return mirror(image, target) if self.flip and coin % 2 else (image, target)
 
 
 class TrainLoader(Resumable):
@@ -129,13 +129,15 @@ class TrainLoader(Resumable):
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[Target]]]:
         numbers, images = self.remaining(), self.read.index.images
         wide = np.array([image.width >= image.height for image in images])
-        batches = grouped(epoch_order(self.read.seed, self.read.epoch, len(images)), wide, self.batch_size)
+        batches = group_by_shape(draw_order(self.read.seed, self.read.epoch, len(images)), wide, self.batch_size)
         part = self.batch_size // (self.accumulate * self.world)
         mine = []
         for k in numbers:
             first = (k % self.accumulate * self.world + self.rank) * part
             mine.append(batches[k // self.accumulate][first : first + part])
-        for k, batch in zip(numbers, stream(self.read, mine, workers=self.workers, device=self.device), strict=True):
+        for k, batch in zip(
+            numbers, read_batches(self.read, mine, workers=self.workers, device=self.device), strict=True
+        ):
             self._yielded = k + 1
             yield batch
 
@@ -165,11 +167,11 @@ class EvalLoader:
         device: torch.device | str = "cpu",
     ) -> None:
         self.index, self.workers, self.device = index, workers, torch.device(device)
-        self.slices = shares(len(index), batch_size, rank=rank, world=world)
+        self.slices = slice_batches(len(index), batch_size, rank=rank, world=world)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[int]]]:
         batches = [np.arange(first, stop) for first, stop in self.slices]
-        return stream(EvalReader(self.index), batches, workers=self.workers, device=self.device)
+        return read_batches(EvalReader(self.index), batches, workers=self.workers, device=self.device)

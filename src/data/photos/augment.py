@@ -97,7 +97,7 @@ def draw_mixing(entropy: np.random.SeedSequence, *, mixup: float, cutmix: float,
     return Mixing(1 - (bottom - top) * (right - left) / size**2, (top, left, bottom, right))
 
 
-def mixed(images: Tensor, labels: Tensor, mixing: Mixing, *, num_classes: int) -> tuple[Tensor, Tensor]:
+def mix_images(images: Tensor, labels: Tensor, mixing: Mixing, *, num_classes: int) -> tuple[Tensor, Tensor]:
     """Images float [B, C, H, W] from [B + 1, …], each mixed with the one before it, and the shares of the classes
     float32 [B, num_classes] from labels int64 [B + 1]."""
     own, other = images[1:], images[:-1]

@@ -48,7 +48,7 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
         raise UserError(f"data.root={root}: no such folder; it should hold images as train/<class>/<image>")
     if not (top / "train").is_dir():
         raise UserError(f"data.root={root}: has no folder train; images belong into train/<class>/")
-    found = {split: _classes(top, split) for split in splits if (top / split).is_dir()}
+    found = {split: _find_images(top, split) for split in splits if (top / split).is_dir()}
     classes = tuple(found["train"])
     if len(classes) < 2:
         raise UserError(f"{top / 'train'}: holds {len(classes)} class folders; at least two are needed")
@@ -63,43 +63,43 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
     return Listing(top, classes, found)
 
 
-def class_folders(folder: Path) -> list[str]:
+def list_class_folders(folder: Path) -> list[str]:
     """The names of the class folders, sorted."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
 
 
-def _classes(top: Path, split: str) -> dict[str, list[str]]:
-    folder, names = top / split, class_folders(top / split)
+def _find_images(top: Path, split: str) -> dict[str, list[str]]:
+    folder, names = top / split, list_class_folders(top / split)
     if not names:
         raise UserError(f"{folder}: holds no class folders; images belong into {split}/<class>/")
-    found = {name: sorted(_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
+    found = {name: sorted(_walk_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
     for name, images in found.items():
         if not images:
             raise UserError(f"{folder / name}: this class has no images ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
-def _images(top: Path, folder: str) -> Iterator[str]:
+def _walk_images(top: Path, folder: str) -> Iterator[str]:
     with os.scandir(top / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}"
             if entry.is_dir():
                 if not entry.is_symlink():
-                    yield from _images(top, path)
+                    yield from _walk_images(top, path)
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.name.startswith("."):
                 yield path
 
 
-def listing(root: str) -> Listing:
+def find_photos(root: str) -> Listing:
     """The photos under ``root``; UserError for another layout, with advice where it is ImageNet's as downloaded."""
     top = Path(root).expanduser()
     if not (top / "train").is_dir() and (nested := top / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         raise UserError(f"data.root={root}: the photos lie deeper: data.root={nested}")
-    if (top / "train").is_dir() and (top / "val").is_dir() and not class_folders(top / "val"):
+    if (top / "train").is_dir() and (top / "val").is_dir() and not list_class_folders(top / "val"):
         raise UserError(
             f"{top / 'val'}: holds no class folders; move its photos into val/<wnid>/ (as LOC_val_solution.csv says)"
         )
     # ImageNet's own test photos have no labels, and lie in no class folders
-    unlabelled = (top / "test").is_dir() and not class_folders(top / "test")
+    unlabelled = (top / "test").is_dir() and not list_class_folders(top / "test")
     return scan(root, tuple(split for split in SPLITS if not (unlabelled and split == "test")))

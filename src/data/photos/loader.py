@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..normalization import affine, normalized
-from ..order import BATCH, SAMPLE, Resumable, chance, epoch_order, sequence, shares
+from ..normalization import apply_affine, compute_affine
+from ..order import BATCH, SAMPLE, Resumable, derive_seed, draw_order, fix_random_state, slice_batches
 from ..raw import Split
 from ..transforms import Photos
-from ..workers import onto, stream
-from .augment import EvalTransform, TrainTransform, draw_mixing, erase, mixed
+from ..workers import move_to, read_batches
+from .augment import EvalTransform, TrainTransform, draw_mixing, erase, mix_images
 from .reader import read_photo
 
 CROPS = 10  # of a ten-crop test
@@ -60,7 +60,7 @@ class Decoder:
         photo = read_photo(self.root / os.fsdecode(self.split.images[number]), self.channels)
         if self.epoch is None:
             return self.transform(photo)
-        with chance(sequence(self.seed, self.epoch, SAMPLE, number)):
+        with fix_random_state(derive_seed(self.seed, self.epoch, SAMPLE, number)):
             return self.transform(photo)
 
 
@@ -107,13 +107,13 @@ class TrainStream(Resumable):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         numbers = self.remaining()
-        order = epoch_order(self.seed, self.epoch, self.n)
+        order = draw_order(self.seed, self.epoch, self.n)
         batches = [order[self._positions(k)] for k in numbers]
-        scale, shift = affine(self.normalization, self.size, self.device)
-        decoded = stream(self.read, batches, workers=self.workers, device=self.device)
+        scale, shift = compute_affine(self.normalization, self.size, self.device)
+        decoded = read_batches(self.read, batches, workers=self.workers, device=self.device)
         for k, batch in zip(numbers, decoded, strict=True):
-            images = normalized(onto(batch.images, self.device), scale, shift)
-            labels = onto(batch.labels, self.device)
+            images = apply_affine(move_to(batch.images, self.device), scale, shift)
+            labels = move_to(batch.labels, self.device)
             if self.erases:
                 images = erase(images, batch.boxes)
             self._yielded = k + 1
@@ -136,9 +136,9 @@ class TrainStream(Resumable):
     def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         if len(images) == self.batch_size:  # whole: the last comes before the first
             images, labels = torch.cat([images[-1:], images]), torch.cat([labels[-1:], labels])
-        entropy = sequence(self.seed, self.epoch, BATCH, step)
+        entropy = derive_seed(self.seed, self.epoch, BATCH, step)
         mixing = draw_mixing(entropy, mixup=self.mixup, cutmix=self.cutmix, size=self.size)
-        return mixed(images, labels, mixing, num_classes=self.num_classes)
+        return mix_images(images, labels, mixing, num_classes=self.num_classes)
 
 
 class EvalStream:
@@ -167,16 +167,18 @@ class EvalStream:
         transform = EvalTransform(resize=resize, size=size, ten_crop=ten_crop)
         self.read = Decoder(root, split, transform, channels=channels)
         self.normalization, self.size = normalization, size
-        self.slices = shares(len(split), max(1, batch_size // (CROPS if ten_crop else 1)), rank=rank, world=world)
+        self.slices = slice_batches(
+            len(split), max(1, batch_size // (CROPS if ten_crop else 1)), rank=rank, world=world
+        )
         self.workers, self.device = workers, torch.device(device)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        scale, shift = affine(self.normalization, self.size, self.device)
+        scale, shift = compute_affine(self.normalization, self.size, self.device)
         batches = [np.arange(first, stop) for first, stop in self.slices]
-        for batch in stream(self.read, batches, workers=self.workers, device=self.device):
-            crops, _, labels, indices = onto(batch, self.device)
-            images = normalized(crops.flatten(0, -4), scale, shift)
+        for batch in read_batches(self.read, batches, workers=self.workers, device=self.device):
+            crops, _, labels, indices = move_to(batch, self.device)
+            images = apply_affine(crops.flatten(0, -4), scale, shift)
             yield images.unflatten(0, crops.shape[:-3]), labels, indices

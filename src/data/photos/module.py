@@ -11,13 +11,13 @@ from ..info import DatasetInfo
 from ..raw import Split
 from ..transforms import Photos
 from .loader import EvalStream, TrainStream
-from .sizes import side_at
+from .sizes import compute_side
 
 
 class StreamedImages(DataModule):
     """Splits of photos in files; ``Split.images`` are their paths below ``root``.
 
-    ``train_sizes`` and ``ramp`` tell the side of the training images by the epoch (``side_at``); validation and test
+    ``train_sizes`` and ``ramp`` tell the side of the training images by the epoch (``compute_side``); validation and test
     images are resized to ``resize`` (see ``EvalTransform``) and cropped to ``info.image_size``. common: see DataModule.
     """
 
@@ -64,7 +64,7 @@ class StreamedImages(DataModule):
             preset=self.preset,
             mixup=self.mixup,
             cutmix=self.cutmix,
-            size=side_at(epoch, epochs, self.train_sizes, self.ramp),
+            size=compute_side(epoch, epochs, self.train_sizes, self.ramp),
             channels=self.info.channels,
             num_classes=self.info.num_classes,
             seed=self.seed,

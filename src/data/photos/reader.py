@@ -21,10 +21,10 @@ except ImportError:  # deprecated there since 0.29: where it is gone, Pillow rea
 JPEG = {".jpg", ".jpeg", ".jpe"}
 
 
-def opened(path: Path, mode: str) -> Image.Image:
+def open_image(path: Path, mode: str) -> Image.Image:
     """An image file in mode "RGB" or "L", turned as EXIF says; alpha is laid on white, 16-bit grey scaled to 8 bits.
 
-    Raises whatever Pillow's decoders raise for a damaged file, which is a dozen types; see ``reason``.
+    Raises whatever Pillow's decoders raise for a damaged file, which is a dozen types; see ``describe_error``.
     """
     with Image.open(path) as file:
         image: Image.Image = ImageOps.exif_transpose(file)
@@ -36,12 +36,12 @@ def opened(path: Path, mode: str) -> Image.Image:
         return image.convert(mode)
 
 
-def reason(error: BaseException, path: Path) -> str:
+def describe_error(error: BaseException, path: Path) -> str:
     """Why an image cannot be read, without repeating its path."""
     return (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
 
 
-def report(problems: list[str], root: Path, skip: bool) -> None:
+def report_problems(problems: list[str], root: Path, skip: bool) -> None:
     """Raise UserError with the first ten problems, or only warn where the user wants to go on."""
     if problems and skip:
         logging.getLogger(__name__).warning("%s: %d unreadable images are left out", root, len(problems))
@@ -63,19 +63,19 @@ def read_photo(path: Path, channels: int = 3) -> Tensor:
             return decode_jpeg(torch.from_numpy(np.fromfile(path, np.uint8)), mode, apply_exif_orientation=True)
         except (OSError, RuntimeError):
             pass  # missing, damaged, or no JPEG in spite of its name
-    elif suffix == ".ppm" and channels == 3 and (pixels := mapped(path)) is not None:
+    elif suffix == ".ppm" and channels == 3 and (pixels := map_ppm(path)) is not None:
         return torch.from_numpy(pixels).permute(2, 0, 1)
     try:
-        image = np.array(opened(path, "RGB" if channels == 3 else "L"))
+        image = np.array(open_image(path, "RGB" if channels == 3 else "L"))
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read ({reason(error, path)}); mend or delete it, or go on without such files: "
+            f"{path}: cannot be read ({describe_error(error, path)}); mend or delete it, or go on without such files: "
             "data.skip_unreadable=true"
         ) from error
     return torch.from_numpy(image).view(*image.shape[:2], channels).permute(2, 0, 1)
 
 
-def mapped(path: Path) -> NDArray[np.uint8] | None:
+def map_ppm(path: Path) -> NDArray[np.uint8] | None:
     """The pixels [H, W, 3] of a whole 8-bit PPM file as `src.pack` writes it, in mapped memory, so that a crop reads
     only its rows; None where it is another file."""
     try:
@@ -91,18 +91,18 @@ def mapped(path: Path) -> NDArray[np.uint8] | None:
         return None
 
 
-def readable(root: Path, paths: list[str]) -> NDArray[np.bool_]:
+def find_readable(root: Path, paths: list[str]) -> NDArray[np.bool_]:
     """Which of these files can be read [N], after reading each; a warning tells how many cannot."""
 
     def problem(path: str) -> str | None:
         try:
             read_photo(root / path)
         except UserError as error:
-            return f"{path}: {reason(error.__cause__ or error, root / path)}"
+            return f"{path}: {describe_error(error.__cause__ or error, root / path)}"
         return None
 
     with ThreadPool() as pool:  # decoding runs outside of the interpreter's lock
         read = pool.imap(problem, paths, chunksize=8)
         problems = list(tqdm(read, "trying all images", len(paths), disable=None, delay=2, leave=False))
-    report([found for found in problems if found], root, skip=True)
+    report_problems([found for found in problems if found], root, skip=True)
     return np.array([found is None for found in problems], dtype=bool)

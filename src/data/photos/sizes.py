@@ -6,7 +6,7 @@ from ...config.data import Photos as PhotosConfig
 from ..transforms import Photos
 
 
-def sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
+def choose_sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
     """The sides of the training images, in the order of the epochs, and of the test images [pixels]."""
     if config.train_sizes:
         return config.train_sizes, config.test_size or preset.test_size
@@ -15,7 +15,7 @@ def sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
     return [preset.train_size], config.test_size or preset.test_size
 
 
-def side_at(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:
+def compute_side(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:
     """The side of the training images in this epoch (from 0) of ``epochs`` [pixels].
 
     Each of ``sizes`` holds for an equal part of them. With ``ramp`` = (from, to), shares of the epochs, the side stays

@@ -44,12 +44,12 @@ def draw_epoch(
     With ``alternate`` chance decides of a sample's flip in the first epoch alone, and then every second one flips it.
     Angles are uniform in ±rotate [degrees], zooms in 1 ± scale; a hole's corner has so many ``places`` along each axis.
     """
-    generator = generator_of(np.random.SeedSequence([seed, epoch]))
+    generator = make_generator(np.random.SeedSequence([seed, epoch]))
     order = torch.randperm(n, generator=generator)
     rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flips = torch.randint(2, (n,), generator=generator).bool() & flip
     if flip and alternate:
-        own = generator_of(np.random.SeedSequence(seed, spawn_key=(0,)))  # of the run, not of an epoch
+        own = make_generator(np.random.SeedSequence(seed, spawn_key=(0,)))  # of the run, not of an epoch
         first = torch.randint(2, (n,), generator=own).bool()
         flips = first[order] ^ bool(epoch % 2)
     # a new kind of draw comes last, so that it leaves those of the older presets, and so their runs, as they were
@@ -58,12 +58,12 @@ def draw_epoch(
     return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms, tops, lefts)
 
 
-def generator_of(entropy: np.random.SeedSequence) -> torch.Generator:
+def make_generator(entropy: np.random.SeedSequence) -> torch.Generator:
     """A generator on the CPU whose random numbers follow from this."""
     return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
 
 
-def padded(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
+def pad_images(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
     """Images [N, H, W, C] with a border of zeros, or of their own pixels, mirrored at the outermost ones."""
     p = padding
     if not p:

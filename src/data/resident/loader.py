@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..normalization import affine, normalized
-from ..order import Resumable, shares
-from .augment import Draws, crop_flip, cut_out, draw_epoch, padded, warp
+from ..normalization import apply_affine, compute_affine
+from ..order import Resumable, slice_batches
+from .augment import Draws, crop_flip, cut_out, draw_epoch, pad_images, warp
 
 
 class TrainLoader(Resumable):
@@ -70,7 +70,7 @@ class TrainLoader(Resumable):
             scale=self.scale,
             places=self.size - self.hole + 1,
         ).to(self.images.device)  # once an epoch
-        scale, shift = affine(self.normalization, self.size, self.images.device)
+        scale, shift = compute_affine(self.normalization, self.size, self.images.device)
         mean_image = self._padded_mean_image()
         part = self.batch_size // (self.accumulate * self.world)
         for k in numbers:
@@ -80,7 +80,7 @@ class TrainLoader(Resumable):
                 same = drawn._replace(order=torch.zeros_like(drawn.order))
                 shift = -self._augmented(mean_image, same).flatten(1)
             self._yielded = k + 1
-            images = normalized(images, scale, shift)
+            images = apply_affine(images, scale, shift)
             if self.hole:
                 cut_out(images, drawn.tops, drawn.lefts, self.hole)
             yield images, self.labels[drawn.order]
@@ -98,7 +98,7 @@ class TrainLoader(Resumable):
         if self.normalization["name"] != "per_pixel_mean":
             return None
         mean_image = self.normalization["mean_image"].to(self.images.device)
-        return padded(mean_image[None], self.padding, reflect=self.reflect).contiguous()
+        return pad_images(mean_image[None], self.padding, reflect=self.reflect).contiguous()
 
 
 class EvalLoader:
@@ -119,13 +119,13 @@ class EvalLoader:
         world: int = 1,
     ) -> None:
         self.images, self.labels, self.normalization = images, labels, normalization
-        self.slices = shares(len(labels), batch_size, rank=rank, world=world)
+        self.slices = slice_batches(len(labels), batch_size, rank=rank, world=world)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        scale, shift = affine(self.normalization, self.images.shape[1], self.images.device)
+        scale, shift = compute_affine(self.normalization, self.images.shape[1], self.images.device)
         for a, b in self.slices:
-            images = normalized(self.images[a:b], scale, shift)
+            images = apply_affine(self.images[a:b], scale, shift)
             yield images, self.labels[a:b], torch.arange(a, b, device=self.labels.device)

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from ...config.data import DataConfig
 from ...errors import UserError
-from ..adapt import resized, with_channels, with_classes
+from ..adapt import convert_channels, resize_images, select_classes
 from ..base import DataModule, check_parts
-from ..cut import cut_splits
+from ..cut import make_splits
 from ..info import DatasetInfo
-from ..normalization import check_fits, normalization_of, statistics
+from ..normalization import check_fits, make_normalization, measure_statistics
 from ..raw import Raw, Split
-from ..transforms import Preset, preset
-from .augment import padded
+from ..transforms import Preset, find_preset
+from .augment import pad_images
 from .loader import EvalLoader, TrainLoader
 
 
-def build(
+def build_image_data(
     config: DataConfig,
     load: Callable[[], Raw],
     *,
@@ -30,7 +30,7 @@ def build(
     normalization: dict[str, Any] | None,
 ) -> "ImageData":
     """``src.data.build.build_data``: load, choose classes, cut, limit, resize, measure."""
-    augment = preset(config.augment)
+    augment = find_preset(config.augment)
     check_parts(config.batch_size, devices, accumulate)
     if config.normalize == "weights" and normalization is None:
         raise UserError(
@@ -42,8 +42,8 @@ def build(
         raise UserError(f"data={config.name}: {error}") from error
     facts = raw.info
     if config.classes:
-        raw = with_classes(raw, config.classes)
-    splits, info = cut_splits(raw, config), raw.info
+        raw = select_classes(raw, config.classes)
+    splits, info = make_splits(raw, config), raw.info
     del raw  # a large folder would otherwise lie in memory twice
     if config.batch_size > len(splits["train"]):
         raise UserError(
@@ -51,18 +51,18 @@ def build(
             "lower it, for no batch would be full"
         )
     size, channels = config.image_size or facts.image_size, config.channels or facts.channels
-    splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
+    splits = {name: convert_channels(resize_images(split, size), channels) for name, split in splits.items()}
     info = replace(info, image_size=size, channels=channels)
     train = torch.from_numpy(splits["train"].images)
     if config.classes or size != facts.image_size or channels < facts.channels or not facts.mean:
-        mean, std = statistics(train)
+        mean, std = measure_statistics(train)
         info = replace(info, mean=mean, std=std)
     elif channels > facts.channels:
         info = replace(info, mean=facts.mean * channels, std=facts.std * channels)
     if config.normalize == "weights" and normalization is not None:
         check_fits(normalization, info)
     else:  # auto, where nobody has chosen before, is the set's own
-        normalization = normalization_of("dataset" if config.normalize == "auto" else config.normalize, info, train)
+        normalization = make_normalization("dataset" if config.normalize == "auto" else config.normalize, info, train)
     return ImageData(
         info,
         splits,
@@ -95,7 +95,7 @@ class ImageData(DataModule):
         images, labels = self._splits["train"]
         self.padding = p = augment.padding(info.image_size)
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
-        self._splits["train"] = (padded(images, p, reflect=augment.reflect), labels)
+        self._splits["train"] = (pad_images(images, p, reflect=augment.reflect), labels)
         self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ class PublishedSet:
 
         reader = getattr(torchvision.datasets, self.reader)
         train, test = (reader(Path(root).expanduser(), train=train) for train in (True, False))
-        return Raw(self.info, _split(train), _split(test))
+        return Raw(self.info, _convert_split(train), _convert_split(test))
 
     def _missing(self, place: Path) -> list[Archive]:
         return [a for a in self.archives if not all((place / name).is_file() for name in a.files)]
@@ -106,7 +106,7 @@ def _verify(path: Path, md5: str) -> None:
         )
 
 
-def _split(dataset: Any) -> Split:
+def _convert_split(dataset: Any) -> Split:
     images = np.asarray(dataset.data)  # [N, H, W, C], or [N, H, W] where grey
     return Split(images.reshape(*images.shape[:3], -1), np.asarray(dataset.targets, dtype=np.int64))
 
