@@ -1,4 +1,4 @@
-"""Choices that change a data set: which classes, which image size, how many channels."""
+"""Change a data set as the user chooses: its classes, its image size, its channels."""
 
 import difflib
 from dataclasses import replace
@@ -12,9 +12,9 @@ from .raw import Raw, Split
 
 
 def select_classes(raw: Raw, wanted: list[str]) -> Raw:
-    """Only the wanted classes, by name or number, renumbered in this order.
+    """Keep only the wanted classes, given by name or number, and renumber them in this order.
 
-    Raises UserError for a class that is unknown or named twice.
+    Raises UserError for a class that is unknown or is named twice.
     """
     classes = raw.info.classes
     chosen = [_find_class(str(name), classes) for name in wanted]
@@ -42,7 +42,7 @@ def _find_class(name: str, classes: tuple[str, ...]) -> int:
 
 
 def resize_images(split: Split, size: int) -> Split:
-    """The split with square images of this side, by antialiased bilinear interpolation."""
+    """Resize the images of a split to squares of ``size`` pixels, by antialiased bilinear interpolation."""
     if split.images.shape[1] == size:
         return split
     images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
@@ -52,7 +52,7 @@ def resize_images(split: Split, size: int) -> Split:
 
 
 def convert_channels(split: Split, channels: int) -> Split:
-    """The split with 3 equal channels from 1, or with the luma of ITU-R 601 from 3."""
+    """Convert the images of a split to 3 equal channels from 1, or to the luma of ITU-R 601 from 3."""
     have = split.images.shape[3]
     if have == channels:
         return split

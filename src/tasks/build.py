@@ -12,7 +12,7 @@ from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multil
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..data.info import DatasetInfo
+    from ..data.info import DatasetInfo, Normalization
     from ..models.pretrained.reading import Pretrained
     from .base import Task
 
@@ -20,7 +20,7 @@ ALL = 1000  # more parts than any backbone has
 LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
 
 
-def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
+def build_network(config: TrainConfig, info: "DatasetInfo", normalization: "Normalization") -> "nn.Module":
     """Build the network that this task trains: a classifier, or a detector on the same backbone.
 
     Unless the task says otherwise, a detector's backbone that comes with weights keeps its BatchNorm and its first two

@@ -10,7 +10,7 @@ from torch import nn
 from ..config.run import TrainConfig
 from ..data.base import DataModule
 from ..data.build import build_data
-from ..data.info import DatasetInfo
+from ..data.info import DatasetInfo, Normalization
 from ..errors import UserError
 from ..machine.memory import Estimate, check_memory, describe_estimate, estimate_step, measure_free_memory
 from ..models.complexity import count_macs, count_parameters
@@ -76,7 +76,7 @@ def read_initial_weights(config: TrainConfig) -> Pretrained | None:
     return read_weights(path)
 
 
-def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> DataModule:
+def load_data(config: TrainConfig, normalization: Normalization | None) -> DataModule:
     """Load the data that the task learns from; ``normalization`` is the one stored with the weights."""
     data = build_data(
         config.data,

@@ -383,12 +383,12 @@ def test_mixing_equals_torchvisions_for_the_same_draw() -> None:
         params: dict[str, Any] = {"labels": labels, "batch_size": 6}
         if mixing.box is None:
             theirs: v2.Transform = v2.MixUp(alpha=0.2, num_classes=3)
-            params["lam"] = mixing.share
+            params["lam"] = mixing.fraction
         else:
             theirs = v2.CutMix(alpha=1.0, num_classes=3)
             top, left, bottom, right = mixing.box
-            assert 1 - mixing.share == pytest.approx((bottom - top) * (right - left) / 256)
-            params |= {"box": (left, top, right, bottom), "lam_adjusted": mixing.share}
+            assert 1 - mixing.fraction == pytest.approx((bottom - top) * (right - left) / 256)
+            params |= {"box": (left, top, right, bottom), "lam_adjusted": mixing.fraction}
         torch.testing.assert_close(ours, theirs.transform(images, params))
         torch.testing.assert_close(shares, theirs.transform(labels, params))
         kinds.add(mixing.box is None)

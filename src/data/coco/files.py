@@ -1,40 +1,41 @@
-"""Where the files of a COCO-format set lie, what is in them, and what names their content; needs no torch.
+"""Find, read and hash the annotation files of a COCO-format set; needs no torch.
 
 COCO's own layout is ``data.root``/annotations/instances_{train,val}2017.json beside {train,val}2017/*.jpg. Any other
 files are named one by one: data.train_json with data.train_images, likewise val and, if there is one, test. Without a
-test file, as in COCO, val is the test set and validation is cut from train.
+test file, as in COCO, val is the test set and validation is held out from train.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...config.data import Coco
 from ...errors import UserError
+from ...files import Json
 
 LISTS = ("images", "annotations", "categories")
+HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
 
 
 @dataclass(frozen=True)
 class Files:
-    """One split: its annotations and the folder of its images."""
+    """Name the annotation file of a split and the folder of its images."""
 
     json: Path
     images: Path
 
 
 def locate_files(config: Coco) -> dict[str, Files]:
-    """The files of the splits "train", "test" and perhaps "val".
+    """Find the files of the splits "train", "test" and perhaps "val".
 
-    Raises UserError where a file or folder is not there, or is not named.
+    Raises UserError where a file or folder is missing, or is not named.
     """
-    own = {split: _find_named(config, split) for split in ("train", "val", "test")}
-    if not any(own.values()):
+    named = {split: _find_named(config, split) for split in ("train", "val", "test")}
+    if not any(named.values()):
         found = _find_published(config)
     else:
-        found = {split: files for split, files in own.items() if files is not None}
+        found = {split: files for split, files in named.items() if files is not None}
         if "train" not in found:
             raise UserError("data.train_json: which file holds the training annotations? Only others are named")
         if "test" not in found and "val" not in found:
@@ -49,11 +50,8 @@ def locate_files(config: Coco) -> dict[str, Files]:
     return found
 
 
-HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
-
-
 def _find_named(config: Coco, split: str) -> Files | None:
-    """The files that the user names; images lie beside their annotations where no folder is named."""
+    """Return the files that the user names; without a named folder, images lie beside their annotations."""
     annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
     if annotations is None and images is not None:
         raise UserError(f"data.{split}_images={images}: and its annotations? Name them with data.{split}_json")
@@ -74,7 +72,7 @@ def _find_published(config: Coco) -> dict[str, Files]:
 
 
 def hash_content(config: Coco) -> str:
-    """sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
+    """Return the sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
     lines = []
     for split, files in sorted(locate_files(config).items()):
         digest = hashlib.sha256()
@@ -88,10 +86,10 @@ def hash_content(config: Coco) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """The content of an annotation file: lists of images, annotations and categories, whatever is in them.
+def read_annotations(path: Path) -> Json:
+    """Read the lists of images, annotations and categories of an annotation file, whatever is in them.
 
-    Raises UserError where it is no JSON, or another JSON.
+    Raises UserError where the file is no JSON, or has no such lists.
     """
     try:
         text = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Image files in class folders: finding them and naming their content."""
+"""Find image files in class folders, and hash the listing of them."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files found: per split (train, test, perhaps val) and class, in sorted order, relative to ``root``.
+    """List the image files by split (train, test, perhaps val) and class, in sorted order, relative to ``root``.
 
     Text rather than Path objects, for there may be millions.
     """
@@ -26,19 +26,19 @@ class Listing:
     splits: dict[str, dict[str, list[str]]]
 
     def files(self, split: str) -> list[tuple[str, int]]:
-        """Each image of a split with its class number."""
+        """Return each image of a split with its class number."""
         found = self.splits[split]
         return [(path, k) for k, name in enumerate(self.classes) for path in found.get(name, ())]
 
     def content(self) -> str:
-        """sha256 of the sorted (relative path, size) of all images; where the folder lies does not matter."""
+        """Return the sha256 of the sorted (relative path, size) of all images; the folder may lie anywhere."""
         paths = [path for split in self.splits.values() for images in split.values() for path in images]
         lines = sorted(f"{path}\t{os.lstat(self.root / path).st_size}\n" for path in paths)
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
-    """Find the images under ``root``, in those of the splits that are there.
+    """List the images under ``root``, in those of the splits that have a folder.
 
     Raises UserError where the folder or its ``train`` is missing, where a class has no images, where val or
     test have a class that train has not, and where there is nothing to test on.
@@ -64,7 +64,7 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
 
 
 def list_class_folders(folder: Path) -> list[str]:
-    """The names of the class folders, sorted."""
+    """Return the names of the class folders, sorted."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
 
@@ -92,7 +92,10 @@ def _walk_images(top: Path, folder: str) -> Iterator[str]:
 
 
 def find_photos(root: str) -> Listing:
-    """The photos under ``root``; UserError for another layout, with advice where it is ImageNet's as downloaded."""
+    """List the photos under ``root``, in ImageNet's layout.
+
+    Raises UserError for another layout, with advice where it is ImageNet's as downloaded.
+    """
     top = Path(root).expanduser()
     if not (top / "train").is_dir() and (nested := top / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         raise UserError(f"data.root={root}: the photos lie deeper: data.root={nested}")

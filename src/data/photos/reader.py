@@ -1,4 +1,4 @@
-"""Reading one photo: its mode, its orientation, and why it cannot be read."""
+"""Read a photo in the wanted mode and upright, or say why it cannot be read."""
 
 import logging
 from multiprocessing.pool import ThreadPool
@@ -22,7 +22,7 @@ JPEG = {".jpg", ".jpeg", ".jpe"}
 
 
 def open_image(path: Path, mode: str) -> Image.Image:
-    """An image file in mode "RGB" or "L", turned as EXIF says; alpha is laid on white, 16-bit grey scaled to 8 bits.
+    """Open an image file in mode "RGB" or "L", turned as EXIF says; alpha is laid on white, 16-bit grey made 8-bit.
 
     Raises whatever Pillow's decoders raise for a damaged file, which is a dozen types; see ``describe_error``.
     """
@@ -37,12 +37,12 @@ def open_image(path: Path, mode: str) -> Image.Image:
 
 
 def describe_error(error: BaseException, path: Path) -> str:
-    """Why an image cannot be read, without repeating its path."""
+    """Return why an image cannot be read, without repeating its path."""
     return (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
 
 
 def report_problems(problems: list[str], root: Path, skip: bool) -> None:
-    """Raise UserError with the first ten problems, or only warn where the user wants to go on."""
+    """Raise UserError with the first ten problems, or only warn where they are to be skipped."""
     if problems and skip:
         logging.getLogger(__name__).warning("%s: %d unreadable images are left out", root, len(problems))
     elif problems:
@@ -52,9 +52,9 @@ def report_problems(problems: list[str], root: Path, skip: bool) -> None:
 
 
 def read_photo(path: Path, channels: int = 3) -> Tensor:
-    """uint8 [C, H, W], interleaved in memory; turned as EXIF says. Raises UserError where it cannot be read.
+    """Read a photo as uint8 [C, H, W], channels last in memory, turned as EXIF says.
 
-    torchvision decodes a JPEG 1.7 times as fast as Pillow.
+    torchvision decodes a JPEG 1.7 times as fast as Pillow. Raises UserError where the file cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix in JPEG and decode_jpeg is not None:
@@ -76,8 +76,10 @@ def read_photo(path: Path, channels: int = 3) -> Tensor:
 
 
 def map_ppm(path: Path) -> NDArray[np.uint8] | None:
-    """The pixels [H, W, 3] of a whole 8-bit PPM file as `src.pack` writes it, in mapped memory, so that a crop reads
-    only its rows; None where it is another file."""
+    """Map the pixels [H, W, 3] of an 8-bit PPM file as `src.pack` writes it; return None for another file.
+
+    A crop of mapped memory reads only its own rows.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(64).split(b"\n", 3)
@@ -92,7 +94,7 @@ def map_ppm(path: Path) -> NDArray[np.uint8] | None:
 
 
 def find_readable(root: Path, paths: list[str]) -> NDArray[np.bool_]:
-    """Which of these files can be read [N], after reading each; a warning tells how many cannot."""
+    """Return which of these files can be read [N], after reading each; warn of how many cannot."""
 
     def problem(path: str) -> str | None:
         try:

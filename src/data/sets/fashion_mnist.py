@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images, 28x28, grey."""
+"""Describe Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images, 28x28, grey."""
 
 from ..info import DatasetInfo
 from .official import Archive, PublishedSet

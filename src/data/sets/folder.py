@@ -1,8 +1,8 @@
-"""Your own images in folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
+"""Load your own images from folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
 
-The classes are the folders of ``train``. Without a ``val`` folder, validation is cut from train. Without a
-``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is cut from train.
-With ``data.val_fraction=0`` there is no validation at all.
+The classes are the folders of ``train``. Without a ``val`` folder, validation is held out from train.
+Without a ``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is held out from
+train. With ``data.val_fraction=0`` there is no validation at all.
 """
 
 from multiprocessing.pool import ThreadPool
@@ -24,7 +24,7 @@ IMAGE_SIZE = 64  # where data.image_size names none [pixels]
 
 
 def load_folder(root: str, size: int | None, channels: int | None, skip_unreadable: bool) -> Raw:
-    """Decode all images to squares of ``size`` pixels; their mean and deviation are still to be measured.
+    """Decode all images to squares of ``size`` pixels; their mean and deviation are measured later.
 
     Raises UserError for a wrong folder (see ``scan``), for unreadable files, and for too little memory.
     """
@@ -58,7 +58,7 @@ def load_folder(root: str, size: int | None, channels: int | None, skip_unreadab
 
 
 def decode_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """An image file as uint8 [size, size, channels]: resized by its shorter side, then centre cropped.
+    """Decode an image file as uint8 [size, size, channels]: resize by its shorter side, then crop the centre.
 
     Antialiased bicubic; see ``open_image`` for turned, transparent and 16-bit images.
     """

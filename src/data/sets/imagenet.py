@@ -1,22 +1,21 @@
-"""ImageNet and sets laid out like it: ``data.root``/{train,val}/<wnid>/*, any number of classes, any size.
+"""Find ImageNet and sets laid out like it: ``data.root``/{train,val}/<wnid>/*, any number of classes, any size.
 
-The published val photos are the test set and validation is cut from train, unless there is a test folder with classes.
-The photos are decoded while training, so they may be more than the memory holds.
+The published val photos are the test set and validation is held out from train, unless there is a test folder with
+classes. The photos are decoded while training, so they may be more than the memory holds.
 """
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...config.data import ImageNet
 from ...errors import UserError
 from ..adapt import select_classes
-from ..base import check_parts
+from ..base import check_batch_size, check_parts
 from ..cut import make_splits
-from ..info import DatasetInfo
+from ..info import DatasetInfo, Normalization
 from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..photos.listing import find_photos
 from ..photos.module import StreamedImages
@@ -28,9 +27,9 @@ from ..workers import count_workers
 
 
 def build_imagenet(
-    config: ImageNet, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+    config: ImageNet, *, seed: int, accumulate: int, devices: int, normalization: Normalization | None
 ) -> StreamedImages:
-    """``src.data.build.build_data``: find the photos, choose classes, cut, limit; nothing is decoded yet.
+    """Build the data module: find the photos, choose classes and split; nothing is decoded yet.
 
     Raises UserError for everything that is wrong with the folder or these settings.
     """
@@ -43,11 +42,7 @@ def build_imagenet(
     if config.classes:
         raw = select_classes(raw, config.classes)
     splits = make_splits(raw, config)
-    if config.batch_size > len(splits["train"]):
-        raise UserError(
-            f"data.batch_size={config.batch_size} is larger than the {len(splits['train'])} training images; "
-            "lower it, for no batch would be full"
-        )
+    check_batch_size(config.batch_size, len(splits["train"]))
     train_sizes, test_size = choose_sides(config, preset)
     info = replace(raw.info, image_size=test_size)
     return StreamedImages(
@@ -71,7 +66,7 @@ def build_imagenet(
 
 
 def find_splits(config: ImageNet) -> Raw:
-    """The paths of the photos; those that cannot be read are left out where data.skip_unreadable says so."""
+    """List the photos by split; leave out those that cannot be read where data.skip_unreadable says so."""
     found = find_photos(config.root)
 
     def split(name: str) -> Split:
