@@ -21,7 +21,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
     """
     rank = ranks.find_rank()
     if rank and rank.number > 0:
-        rank.follow()
+        rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
     with ranks.announce_end():
         settled, run = find_run(config, exact, overrides or [])

@@ -48,7 +48,7 @@ def build_trainer(
         callbacks=[*averaging, *callbacks],
         logger=list(loggers) or False,
         # who starts the processes is said: Lightning would guess by what programs and variables there are
-        plugins=[AtomicCheckpointIO(), rank.environment() if rank else LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), rank.find_environment() if rank else LightningEnvironment()],
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
