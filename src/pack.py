@@ -3,7 +3,7 @@
 The copy has the same layout, with shorter sides of at most `size` pixels, so `data.root=<out>` trains on it with a
 fraction of the decoding. `format=jpeg` (default) keeps quality 90; `format=ppm` keeps raw bytes: about ten times the
 space, and faster where the memory holds the files (docs/results.md). Also: `workers=`, `data.skip_unreadable=true`.
-The same command again goes on where the last one stopped.
+The same command again continues where the last one stopped.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from PIL import Image
 from tqdm import tqdm
@@ -29,22 +29,14 @@ from .cli.main import main
 from .data.photos.listing import Listing, find_photos, scan
 from .data.photos.reader import describe_error, open_image, report_problems
 from .errors import UserError
-from .files import read_json, write_json
+from .files import Json, read_json, write_json
 from .text import format_duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
-
-
 QUALITY = 90
-
-
 JPEG = {".jpg", ".jpeg", ".jpe"}
-
-
 SETS = {"imagenet": find_photos, "folder": scan}
-
-
-NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: what it was made of and whether it is whole; who works there
+NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: its source and whether it is whole; a lock
 
 
 WORDS = {  # of the command line, and the settings they name
@@ -53,10 +45,13 @@ WORDS = {  # of the command line, and the settings they name
     "data.skip_unreadable": "skip_unreadable",
 }
 
+Job: TypeAlias = tuple[str, str]  # the path of an image, and that of its copy
+Outcome: TypeAlias = tuple[str, tuple[int, int] | None, str | None]  # see pack_image
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says."""
+    """Hold the settings of the command line."""
 
     data: str
     root: str
@@ -68,7 +63,7 @@ class Settings:
 
 
 def pack_from_command_line() -> int:
-    """Pack what the command line names, and say how to use it."""
+    """Pack the set that the command line names, and print how to use it."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
         print(__doc__)
@@ -89,8 +84,8 @@ def pack_from_command_line() -> int:
 
 
 def parse_settings(words: Iterable[str]) -> Settings:
-    """The settings from words such as data.root=…; UserError for a wrong one."""
-    given: dict[str, Any] = {}
+    """Parse settings from words such as data.root=…. Raises UserError for a wrong one."""
+    given: Json = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in WORDS:
@@ -115,7 +110,7 @@ def parse_settings(words: Iterable[str]) -> Settings:
     return Settings(**given)
 
 
-def pack(settings: Settings) -> dict[str, Any]:
+def pack(settings: Settings) -> Json:
     """Write the resized copy and return its facts (the content of its pack.json).
 
     Raises UserError for a wrong folder, unreadable images, and a full disk.
@@ -138,7 +133,10 @@ def pack(settings: Settings) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lock_folder(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
-    """Make the folder and keep others out of it; UserError where it cannot be, or where somebody works in it."""
+    """Make the folder and lock it inside the block.
+
+    Raises UserError where it cannot be made, and where another process has locked it.
+    """
     source, target = found.root.resolve(), out.resolve()
     if target == source or source in target.parents or target in source.parents:
         raise UserError(f"out={settings.out}: lies in data.root={settings.root} (or around it); choose another folder")
@@ -159,9 +157,12 @@ def lock_folder(out: Path, found: Listing, settings: Settings) -> Iterator[None]
                 (out / LOCK).unlink()
 
 
-def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
-    """Mark the folder as of this set and these settings; its note. UserError where it holds anything else."""
-    facts: dict[str, Any] = {"data": settings.data, "size": settings.size, "format": settings.format}
+def claim(out: Path, found: Listing, settings: Settings) -> Json:
+    """Mark the folder as a copy of this set with these settings, and return its note.
+
+    Raises UserError where it holds anything else.
+    """
+    facts: Json = {"data": settings.data, "size": settings.size, "format": settings.format}
     facts |= {"quality": QUALITY, "source": found.content()}
     note = read_json(out / NOTE)
     if note is None and set(os.listdir(out)) - {LOCK}:
@@ -174,8 +175,11 @@ def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
     return note or facts
 
 
-def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
-    """Pack each image: the bytes of all before and after, and what was wrong with some. UserError for a full disk."""
+def pack_all(jobs: list[Job], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
+    """Pack each image; return the bytes of all before and after, and the problems of some.
+
+    Raises UserError for a full disk.
+    """
     work = partial(pack_image, root=root, out=out, size=settings.size, format=settings.format)
     problems, before, after, began = [], 0, 0, time.monotonic()
     bar = tqdm(total=len(jobs), desc="packing", unit=" images", disable=None, smoothing=0.05)
@@ -197,13 +201,13 @@ def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Setti
 
 
 def name_targets(paths: list[str], suffix: str) -> Iterator[str]:
-    """Where each image goes: its own name if that says the format, else with the suffix behind it (cat.png.jpg)."""
+    """Yield the path of each copy: the image's own if that says the format, else the suffix is added (cat.png.jpg)."""
     keep = JPEG if suffix == FORMATS["jpeg"] else {suffix}
     return (path if os.path.splitext(path)[1].lower() in keep else path + suffix for path in paths)
 
 
-def run_jobs(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[Any, None, None]:
-    """The results of the jobs, from this process or from several; these end with the iteration."""
+def run_jobs(work: Callable[[Job], Outcome], jobs: list[Job], workers: int) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of the jobs, from this process or from several, which end with the iteration."""
     if workers == 1:
         yield from map(work, jobs)
         return
@@ -212,17 +216,15 @@ def run_jobs(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[
 
 
 def _end_with_parent() -> None:
-    """End when the first process says so, and leave Ctrl-C to it."""
+    """Ignore Ctrl-C, which the first process handles, and end when that process says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def pack_image(
-    job: tuple[str, str], *, root: Path, out: Path, size: int, format: str
-) -> tuple[str, tuple[int, int] | None, str | None]:
-    """Pack one image unless it is there: (its path, its bytes before and after, what is wrong with it).
+def pack_image(job: Job, *, root: Path, out: Path, size: int, format: str) -> Outcome:
+    """Pack one image unless its copy is there; return its path, its bytes before and after, and its problem.
 
-    A full disk is told by None for both.
+    For a full disk, both bytes and problem are None.
     """
     source, target = root / job[0], out / job[1]
     try:
@@ -242,7 +244,7 @@ def pack_image(
 
 
 def resize_image(source: Path, size: int, format: str) -> bytes:
-    """The image with a shorter side of at most `size` pixels, encoded; a small enough JPEG stays as it is.
+    """Encode the image with a shorter side of at most `size` pixels; a small enough JPEG stays as it is.
 
     Antialiased bicubic, RGB, upright.
     """
@@ -260,9 +262,9 @@ def resize_image(source: Path, size: int, format: str) -> bytes:
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """Write a file completely or not at all; not flushed to the disk one by one, which would take longer than packing.
+    """Write a file completely or not at all, without flushing each to the disk, which would take longer than packing.
 
-    What a kill leaves half-written is overwritten under the same name by the next attempt.
+    A half-written file that a kill leaves behind is overwritten, under the same name, by the next attempt.
     """
     scratch = target.with_name(f".{target.name}.tmp")
     scratch.write_bytes(content)
