@@ -63,9 +63,11 @@ def read_json(path: Path) -> Json | None:
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); mend or delete it, or start over with fresh=true") from None
+        raise UserError(
+            f"{path}: cannot be read ({error}); repair or delete it, or start over with fresh=true"
+        ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object; mend or delete it, or start over with fresh=true")
+        raise UserError(f"{path}: holds no JSON object; repair or delete it, or start over with fresh=true")
     return content
 
 

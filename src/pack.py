@@ -73,7 +73,7 @@ def pack_from_command_line() -> int:
         facts = pack(settings)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"\nStopped; the same command goes on, and {settings.out} keeps what is done."
+            f"\nStopped; the same command continues, and {settings.out} keeps what is done."
         ) from None
     before, after = (facts[name] / 2**20 for name in ("bytes_before", "bytes"))
     print(
@@ -193,7 +193,7 @@ def pack_all(jobs: list[Job], root: Path, out: Path, settings: Settings) -> tupl
             else:
                 raise UserError(
                     f"out={settings.out}: no space left on the device after {count:,} of {len(jobs):,} images; free "
-                    "some, and the same command goes on"
+                    "some, and the same command continues"
                 )
     seconds = time.monotonic() - began
     say(f"{len(jobs):,} images in {format_duration(seconds)}, {len(jobs) / seconds:,.0f} a second")

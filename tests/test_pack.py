@@ -119,7 +119,7 @@ def test_unreadable_photos_are_listed_and_may_be_left_out(root: Path) -> None:
     with pytest.raises(UserError) as error:
         pack.pack(settings(root))
     lines = str(error.value).splitlines()
-    assert "2 unreadable images (data.skip_unreadable=true goes on without them)" in lines[0]
+    assert "2 unreadable images (data.skip_unreadable=true leaves them out)" in lines[0]
     assert [line.strip().split(":")[0] for line in lines[1:]] == ["train/cat/text.jpg", "train/dog/3.JPEG"]
     facts = pack.pack(settings(root, skip_unreadable=True))
     assert facts["files"] == 18

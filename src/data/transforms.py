@@ -92,7 +92,9 @@ def find_preset(name: str) -> Preset:
     """Return the preset of this name for sets that lie on the device. Raises UserError, with the list, without one."""
     check_preset(name)
     if name not in PRESETS:
-        raise UserError(f"data.augment={name}: is for photos in folders (imagenet); here: {', '.join(PRESETS)}")
+        raise UserError(
+            f"data.augment={name}: is for photos (data=imagenet); for small images there are: {', '.join(PRESETS)}"
+        )
     return PRESETS[name]
 
 

@@ -73,7 +73,7 @@ def read_batches(
         if "DataLoader worker (pid" not in str(error):
             raise
         raise UserError(
-            f"A process that reads data has died ({str(error).splitlines()[0]}) "
+            f"A process that reads data has died ({str(error).splitlines()[0].rstrip(' .')}). "
             f"Memory, or /dev/shm, may be short; use fewer processes: data.workers={workers // 2}."
         ) from error
 

@@ -113,9 +113,9 @@ def test_any_files_in_any_place(tmp_path: Path):
     }
     with pytest.raises(UserError, match="data.val_images=elsewhere: and its annotations"):
         locate_files(config(tmp_path, train_json="x", val_images="elsewhere"))
-    with pytest.raises(UserError, match=r"data.val_json: which file .* to test on"):
+    with pytest.raises(UserError, match=r"data.val_json is missing: .* to test on"):
         locate_files(config(tmp_path, train_json="x"))
-    with pytest.raises(UserError, match="data.train_json: which file"):
+    with pytest.raises(UserError, match="data.train_json is missing"):
         locate_files(config(tmp_path, val_json="x"))
 
 

@@ -263,7 +263,7 @@ def test_wrong_settings_are_one_sentence(made: Path, options: dict, words: str) 
 
 
 def test_a_preset_for_photos_is_refused_on_sets_that_lie_on_the_device() -> None:
-    with pytest.raises(UserError, match="photos in folders") as error:
+    with pytest.raises(UserError, match="is for photos") as error:
         build_data(Digits(batch_size=64, augment="imagenet_v1"), seed=0)
     assert "\n" not in str(error.value)
 

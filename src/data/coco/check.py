@@ -41,7 +41,7 @@ def refuse_broken(content: Json, *, source: Path, folder: Path, skip_missing: bo
     report = check_annotations(content, folder=folder)
     if report.missing and not skip_missing:
         names = [image["file_name"] for image in content["images"] if image.get("id") in report.missing]
-        report.add(f"images that are not in {folder}; data.skip_unreadable=true goes on without them", names)
+        report.add(f"images that are not in {folder}; data.skip_unreadable=true leaves them out", names)
     if report.fatal:
         raise UserError(f"{source}: {'; '.join(report.fatal)}")
     if report.harmless:

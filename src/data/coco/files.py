@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import Json
 
 LISTS = ("images", "annotations", "categories")
-HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
+HINT = " (set data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,18 @@ def locate_files(config: Coco) -> dict[str, Files]:
     else:
         found = {split: files for split, files in named.items() if files is not None}
         if "train" not in found:
-            raise UserError("data.train_json: which file holds the training annotations? Only others are named")
+            raise UserError("data.train_json is missing: set it to the file of the training annotations too")
         if "test" not in found and "val" not in found:
-            raise UserError("data.val_json: which file holds the annotations to test on? (or data.test_json)")
+            raise UserError(
+                "data.val_json is missing: set it, or data.test_json, to the file of the annotations to test on"
+            )
     if "test" not in found:
         found["test"] = found.pop("val")
     for split, files in found.items():
         if not files.json.is_file():
-            raise UserError(f"{files.json}: no such file; the annotations of {split} belong there{HINT}")
+            raise UserError(f"{files.json}: no such file; it should hold the annotations of {split}{HINT}")
         if not files.images.is_dir():
-            raise UserError(f"{files.images}: no such folder; the images of {split} belong there{HINT}")
+            raise UserError(f"{files.images}: no such folder; it should hold the images of {split}{HINT}")
     return found
 
 
@@ -54,7 +56,7 @@ def _find_named(config: Coco, split: str) -> Files | None:
     """Return the files that the user names; without a named folder, images lie beside their annotations."""
     annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
     if annotations is None and images is not None:
-        raise UserError(f"data.{split}_images={images}: and its annotations? Name them with data.{split}_json")
+        raise UserError(f"data.{split}_images={images}: and its annotations? Set data.{split}_json=… too")
     if annotations is None:
         return None
     path = Path(annotations).expanduser()
@@ -106,7 +108,7 @@ def read_annotations(path: Path) -> Json:
         entries = found.get(name)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             has = ", ".join(map(str, list(found)[:6])) or "nothing"
-            raise UserError(f"{path}: has no list of {name}, which COCO's format asks for; it has: {has}")
+            raise UserError(f"{path}: has no list of {name}, which COCO's format needs; it has: {has}")
     for name in ("images", "categories"):
         if not found[name]:
             raise UserError(f"{path}: its list of {name} is empty")

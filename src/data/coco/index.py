@@ -162,7 +162,7 @@ def load_image(path: Path) -> Tensor:
 def make_error(path: Path, error: Exception) -> UserError:
     """Make the error for an image file that is missing or damaged."""
     reason = (str(error) or type(error).__name__).replace(f": {str(path)!r}", "").replace(f" {str(path)!r}", "")
-    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true goes on without such images")
+    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true leaves such images out")
 
 
 def load_splits(config: Coco) -> dict[str, CocoIndex]:

@@ -47,7 +47,7 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
     if not top.is_dir():
         raise UserError(f"data.root={root}: no such folder; it should hold images as train/<class>/<image>")
     if not (top / "train").is_dir():
-        raise UserError(f"data.root={root}: has no folder train; images belong into train/<class>/")
+        raise UserError(f"data.root={root}: has no folder train; put the images into train/<class>/")
     found = {split: _find_images(top, split) for split in splits if (top / split).is_dir()}
     classes = tuple(found["train"])
     if len(classes) < 2:
@@ -58,7 +58,7 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
             raise UserError(f"{top / split / strange[0]}: no class of {top / 'train'} has this name")
     if "test" not in found:
         if "val" not in found:
-            raise UserError(f"data.root={root}: has no folder test (nor val) to test on")
+            raise UserError(f"data.root={root}: has no folder test (nor val); put images to test on into test/<class>/")
         found["test"] = found.pop("val")
     return Listing(top, classes, found)
 
@@ -72,7 +72,7 @@ def list_class_folders(folder: Path) -> list[str]:
 def _find_images(top: Path, split: str) -> dict[str, list[str]]:
     folder, names = top / split, list_class_folders(top / split)
     if not names:
-        raise UserError(f"{folder}: holds no class folders; images belong into {split}/<class>/")
+        raise UserError(f"{folder}: holds no class folders; put the images into {split}/<class>/")
     found = {name: sorted(_walk_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
     for name, images in found.items():
         if not images:

@@ -46,7 +46,7 @@ def report_problems(problems: list[str], root: Path, skip: bool) -> None:
     if problems and skip:
         logging.getLogger(__name__).warning("%s: %d unreadable images are left out", root, len(problems))
     elif problems:
-        head = f"{root}: {len(problems)} unreadable images (data.skip_unreadable=true goes on without them):"
+        head = f"{root}: {len(problems)} unreadable images (data.skip_unreadable=true leaves them out):"
         rest = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
         raise UserError("\n  ".join([head, *problems[:10], *rest]))
 
@@ -69,7 +69,7 @@ def read_photo(path: Path, channels: int = 3) -> Tensor:
         image = np.array(open_image(path, "RGB" if channels == 3 else "L"))
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read ({describe_error(error, path)}); mend or delete it, or go on without such files: "
+            f"{path}: cannot be read ({describe_error(error, path)}); repair or delete it, or leave such files out: "
             "data.skip_unreadable=true"
         ) from error
     return torch.from_numpy(image).view(*image.shape[:2], channels).permute(2, 0, 1)

@@ -81,7 +81,7 @@ class PublishedSet:
         needed = ", ".join(f"{a.name} (md5 {a.md5})" for a in self._missing(place))
         raise UserError(
             f"{self.info.name} is not in {place.resolve()}, and {reason}.\n"
-            f"Put there {needed}, or say where the set lies: data.root=…"
+            f"Put {needed} there, or set data.root=… to the folder that has it."
         )
 
 
