@@ -1,18 +1,20 @@
-"""Files that exist completely or not at all, and directories that leave no trace."""
+"""Write files completely or not at all, read them, and remove empty directories."""
 
 import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .errors import UserError
 
+Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
-def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as CSV, atomically."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
@@ -20,7 +22,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Write a file completely or not at all: beside its place, flushed to the disk, then renamed."""
+    """Write a file completely or not at all: into a scratch file beside it, flushed to the disk, then renamed."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with scratch.open("wb") as file:
@@ -37,35 +39,40 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
         os.close(folder)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary as JSON, atomically; numbers that JSON lacks (nan, inf) become null."""
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a mapping as JSON, atomically; numbers that JSON lacks (nan, inf) become null."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
+    def clean(value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: clean(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(inner) for inner in value]
+            return [clean(inner) for inner in value]
         return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
-    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(clean(content), indent=2, allow_nan=False) + "\n"
     write_atomic(path, text.encode())
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The dictionary in a JSON file, or None where there is no such file; a damaged one raises UserError."""
+def read_json(path: Path) -> Json | None:
+    """Read the object in a JSON file; return None where there is no such file.
+
+    Raises UserError for a damaged file.
+    """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); mend or delete it, or start over with fresh=true") from None
+        raise UserError(
+            f"{path}: cannot be read ({error}); repair or delete it, or start over with fresh=true"
+        ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object; mend or delete it, or start over with fresh=true")
+        raise UserError(f"{path}: holds no JSON object; repair or delete it, or start over with fresh=true")
     return content
 
 
-def missing(path: Path) -> list[Path]:
-    """The directories, deepest first, that would have to be made for this one to exist."""
+def find_missing_folders(path: Path) -> list[Path]:
+    """Return the directories, deepest first, that would have to be made for this one to exist."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 

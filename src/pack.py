@@ -3,7 +3,7 @@
 The copy has the same layout, with shorter sides of at most `size` pixels, so `data.root=<out>` trains on it with a
 fraction of the decoding. `format=jpeg` (default) keeps quality 90; `format=ppm` keeps raw bytes: about ten times the
 space, and faster where the memory holds the files (docs/results.md). Also: `workers=`, `data.skip_unreadable=true`.
-The same command again goes on where the last one stopped.
+The same command again continues where the last one stopped.
 """
 
 import contextlib
@@ -14,37 +14,29 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from PIL import Image
 from tqdm import tqdm
 
 from .cli.console import say
 from .cli.main import main
-from .data.photos.listing import Listing, listing, scan
-from .data.photos.reader import opened, reason, report
+from .data.photos.listing import Listing, find_photos, scan
+from .data.photos.reader import describe_error, open_image, report_problems
 from .errors import UserError
-from .files import read_json, write_json
-from .text import duration
+from .files import Json, read_json, write_json
+from .text import format_duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
-
-
 QUALITY = 90
-
-
 JPEG = {".jpg", ".jpeg", ".jpe"}
-
-
-SETS = {"imagenet": listing, "folder": scan}
-
-
-NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: what it was made of and whether it is whole; who works there
+SETS = {"imagenet": find_photos, "folder": scan}
+NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: its source and whether it is whole; a lock
 
 
 WORDS = {  # of the command line, and the settings they name
@@ -53,10 +45,13 @@ WORDS = {  # of the command line, and the settings they name
     "data.skip_unreadable": "skip_unreadable",
 }
 
+Job: TypeAlias = tuple[str, str]  # the path of an image, and that of its copy
+Outcome: TypeAlias = tuple[str, tuple[int, int] | None, str | None]  # see pack_image
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says."""
+    """Hold the settings of the command line."""
 
     data: str
     root: str
@@ -67,18 +62,18 @@ class Settings:
     skip_unreadable: bool = False
 
 
-def story() -> int:
-    """Pack what the command line names, and say how to use it."""
+def pack_from_command_line() -> int:
+    """Pack the set that the command line names, and print how to use it."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
         print(__doc__)
         return 0 if words else 2
-    settings = parsed(words)
+    settings = parse_settings(words)
     try:
         facts = pack(settings)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"\nStopped; the same command goes on, and {settings.out} keeps what is done."
+            f"\nStopped; the same command continues, and {settings.out} keeps what is done."
         ) from None
     before, after = (facts[name] / 2**20 for name in ("bytes_before", "bytes"))
     print(
@@ -88,9 +83,9 @@ def story() -> int:
     return 0
 
 
-def parsed(words: Iterable[str]) -> Settings:
-    """The settings from words such as data.root=…; UserError for a wrong one."""
-    given: dict[str, Any] = {}
+def parse_settings(words: Iterable[str]) -> Settings:
+    """Parse settings from words such as data.root=…. Raises UserError for a wrong one."""
+    given: Json = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in WORDS:
@@ -115,21 +110,21 @@ def parsed(words: Iterable[str]) -> Settings:
     return Settings(**given)
 
 
-def pack(settings: Settings) -> dict[str, Any]:
+def pack(settings: Settings) -> Json:
     """Write the resized copy and return its facts (the content of its pack.json).
 
     Raises UserError for a wrong folder, unreadable images, and a full disk.
     """
     found, out = SETS[settings.data](settings.root), Path(settings.out).expanduser()
-    with alone(out, found, settings):
+    with lock_folder(out, found, settings):
         facts = claim(out, found, settings)
         if facts.get("whole"):
             say(f"{out}: is packed already")
             return facts
         paths = [path for split in found.splits.values() for images in split.values() for path in images]
-        jobs = list(zip(paths, targets(paths, FORMATS[settings.format]), strict=True))
+        jobs = list(zip(paths, name_targets(paths, FORMATS[settings.format]), strict=True))
         before, after, problems = pack_all(jobs, found.root, out, settings)
-        report(sorted(problems), found.root, settings.skip_unreadable)
+        report_problems(sorted(problems), found.root, settings.skip_unreadable)
         os.sync()  # all files have reached the disk before the folder is called whole
         facts |= {"whole": True, "files": len(jobs) - len(problems), "bytes_before": before, "bytes": after}
         write_json(out / NOTE, facts)
@@ -137,8 +132,11 @@ def pack(settings: Settings) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def alone(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
-    """Make the folder and keep others out of it; UserError where it cannot be, or where somebody works in it."""
+def lock_folder(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
+    """Make the folder and lock it inside the block.
+
+    Raises UserError where it cannot be made, and where another process has locked it.
+    """
     source, target = found.root.resolve(), out.resolve()
     if target == source or source in target.parents or target in source.parents:
         raise UserError(f"out={settings.out}: lies in data.root={settings.root} (or around it); choose another folder")
@@ -159,9 +157,12 @@ def alone(out: Path, found: Listing, settings: Settings) -> Iterator[None]:
                 (out / LOCK).unlink()
 
 
-def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
-    """Mark the folder as of this set and these settings; its note. UserError where it holds anything else."""
-    facts: dict[str, Any] = {"data": settings.data, "size": settings.size, "format": settings.format}
+def claim(out: Path, found: Listing, settings: Settings) -> Json:
+    """Mark the folder as a copy of this set with these settings, and return its note.
+
+    Raises UserError where it holds anything else.
+    """
+    facts: Json = {"data": settings.data, "size": settings.size, "format": settings.format}
     facts |= {"quality": QUALITY, "source": found.content()}
     note = read_json(out / NOTE)
     if note is None and set(os.listdir(out)) - {LOCK}:
@@ -174,12 +175,15 @@ def claim(out: Path, found: Listing, settings: Settings) -> dict[str, Any]:
     return note or facts
 
 
-def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
-    """Pack each image: the bytes of all before and after, and what was wrong with some. UserError for a full disk."""
-    work = partial(packed, root=root, out=out, size=settings.size, format=settings.format)
+def pack_all(jobs: list[Job], root: Path, out: Path, settings: Settings) -> tuple[int, int, list[str]]:
+    """Pack each image; return the bytes of all before and after, and the problems of some.
+
+    Raises UserError for a full disk.
+    """
+    work = partial(pack_image, root=root, out=out, size=settings.size, format=settings.format)
     problems, before, after, began = [], 0, 0, time.monotonic()
     bar = tqdm(total=len(jobs), desc="packing", unit=" images", disable=None, smoothing=0.05)
-    with bar, contextlib.closing(spread(work, jobs, settings.workers)) as done:
+    with bar, contextlib.closing(run_jobs(work, jobs, settings.workers)) as done:
         for count, (path, sizes, problem) in enumerate(done):
             bar.update()
             if problem:
@@ -189,64 +193,62 @@ def pack_all(jobs: list[tuple[str, str]], root: Path, out: Path, settings: Setti
             else:
                 raise UserError(
                     f"out={settings.out}: no space left on the device after {count:,} of {len(jobs):,} images; free "
-                    "some, and the same command goes on"
+                    "some, and the same command continues"
                 )
     seconds = time.monotonic() - began
-    say(f"{len(jobs):,} images in {duration(seconds)}, {len(jobs) / seconds:,.0f} a second")
+    say(f"{len(jobs):,} images in {format_duration(seconds)}, {len(jobs) / seconds:,.0f} a second")
     return before, after, problems
 
 
-def targets(paths: list[str], suffix: str) -> Iterator[str]:
-    """Where each image goes: its own name if that says the format, else with the suffix behind it (cat.png.jpg)."""
+def name_targets(paths: list[str], suffix: str) -> Iterator[str]:
+    """Yield the path of each copy: the image's own if that says the format, else the suffix is added (cat.png.jpg)."""
     keep = JPEG if suffix == FORMATS["jpeg"] else {suffix}
     return (path if os.path.splitext(path)[1].lower() in keep else path + suffix for path in paths)
 
 
-def spread(work: Any, jobs: list[tuple[str, str]], workers: int) -> Generator[Any, None, None]:
-    """The results of the jobs, from this process or from several; these end with the iteration."""
+def run_jobs(work: Callable[[Job], Outcome], jobs: list[Job], workers: int) -> Generator[Outcome, None, None]:
+    """Yield the outcomes of the jobs, from this process or from several, which end with the iteration."""
     if workers == 1:
         yield from map(work, jobs)
         return
-    with get_context().Pool(workers, initializer=_obedient) as pool:
+    with get_context().Pool(workers, initializer=_end_with_parent) as pool:
         yield from pool.imap_unordered(work, jobs, chunksize=16)
 
 
-def _obedient() -> None:
-    """End when the first process says so, and leave Ctrl-C to it."""
+def _end_with_parent() -> None:
+    """Ignore Ctrl-C, which the first process handles, and end when that process says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def packed(
-    job: tuple[str, str], *, root: Path, out: Path, size: int, format: str
-) -> tuple[str, tuple[int, int] | None, str | None]:
-    """Pack one image unless it is there: (its path, its bytes before and after, what is wrong with it).
+def pack_image(job: Job, *, root: Path, out: Path, size: int, format: str) -> Outcome:
+    """Pack one image unless its copy is there; return its path, its bytes before and after, and its problem.
 
-    A full disk is told by None for both.
+    For a full disk, both bytes and problem are None.
     """
     source, target = root / job[0], out / job[1]
     try:
         before = source.stat().st_size
         if target.exists() and (there := target.stat().st_size):  # a crash of the machine can leave an empty file
             return job[0], (before, there), None
-        content = resized(source, size, format)
+        content = resize_image(source, size, format)
         target.parent.mkdir(parents=True, exist_ok=True)
-        place(target, content)
+        write_file(target, content)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return job[0], None, None
-        return job[0], None, reason(error, source)
+        return job[0], None, describe_error(error, source)
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
-        return job[0], None, reason(error, source)
+        return job[0], None, describe_error(error, source)
     return job[0], (before, len(content)), None
 
 
-def resized(source: Path, size: int, format: str) -> bytes:
-    """The image with a shorter side of at most `size` pixels, encoded; a small enough JPEG stays as it is.
+def resize_image(source: Path, size: int, format: str) -> bytes:
+    """Encode the image with a shorter side of at most `size` pixels; a small enough JPEG stays as it is.
 
     Antialiased bicubic, RGB, upright.
     """
-    image = opened(source, "RGB")
+    image = open_image(source, "RGB")
     if min(image.size) <= size:
         if format == "jpeg" and source.suffix.lower() in JPEG:
             return source.read_bytes()
@@ -259,10 +261,10 @@ def resized(source: Path, size: int, format: str) -> bytes:
     return content.getvalue()
 
 
-def place(target: Path, content: bytes) -> None:
-    """Write a file completely or not at all; not flushed to the disk one by one, which would take longer than packing.
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file completely or not at all, without flushing each to the disk, which would take longer than packing.
 
-    What a kill leaves half-written is overwritten under the same name by the next attempt.
+    A half-written file that a kill leaves behind is overwritten, under the same name, by the next attempt.
     """
     scratch = target.with_name(f".{target.name}.tmp")
     scratch.write_bytes(content)
@@ -270,4 +272,4 @@ def place(target: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(story)
+    main(pack_from_command_line)

@@ -1,29 +1,30 @@
-"""Text for people: names near a wrong one, tables, durations, and lines that stay on the screen."""
+"""Format text for people: hints for a wrong name, tables, durations, and messages that fit the screen."""
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
 
 
-def first_line(text: str) -> str:
+def take_first_line(text: str) -> str:
+    """Return the first line of a text; an empty text stays as it is."""
     return text.strip().splitlines()[0] if text.strip() else text
 
 
-def clipped(text: str, lines: int = 10) -> str:
-    """The first lines of a text, so that a message stays on the screen."""
+def clip_lines(text: str, lines: int = 10) -> str:
+    """Cut a text after its first lines, so that a message fits the screen."""
     kept = text.strip().splitlines()
     return "\n".join(kept[:lines] + (["…"] if len(kept) > lines else []))
 
 
-def quoted(path: Any) -> str:
-    """A path as Hydra's grammar takes it, whatever is in it."""
+def quote(path: str | Path) -> str:
+    """Quote a path so that Hydra's grammar takes it, whatever is in it."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
 
 
-def unknown(group: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for an unknown name: the nearest known ones, or all of them where they are few."""
-    known = sorted(known, key=natural)
+def describe_unknown(group: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence for an unknown name, with the nearest known names, or all where they are few."""
+    known = sorted(known, key=natural_sort_key)
     near = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
     if len(known) <= 12:
         return f"{group}={name}: no such {group}; there are: {', '.join(known)}"
@@ -31,15 +32,15 @@ def unknown(group: str, name: str, known: Iterable[str]) -> str:
     return f"{group}={name}: no such {group} among {len(known)}; {hint}"
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A sort key that puts resnet20 before resnet110."""
+def natural_sort_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts resnet20 before resnet110."""
     import re
 
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Rows as aligned text: a head, then the others; `left` columns stand to the left, the rest to the right."""
+def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Format rows, the head first, as aligned text; the first `left` columns align left, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -50,8 +51,8 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def duration(seconds: float) -> str:
-    """Seconds as 45 s, 12 min 5 s or 3 h 20 min."""
+def format_duration(seconds: float) -> str:
+    """Format seconds as 45 s, 12 min 5 s or 3 h 20 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

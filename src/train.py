@@ -14,7 +14,7 @@ from .cli.help import help_text
 from .cli.main import main
 from .cli.messages import sentence
 from .errors import UserError
-from .files import missing, remove_empty
+from .files import find_missing_folders, remove_empty
 from .runs.directory import ENDED
 from .training.messages import sweep_table
 from .training.run import train
@@ -34,7 +34,9 @@ def story() -> int:
     follow_launcher()
     jobs = ENTRIES
     named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
-    made = [folder for name in named for folder in missing(Path(name))]  # a wrong input leaves none of them behind
+    made = [
+        folder for name in named for folder in find_missing_folders(Path(name))
+    ]  # a wrong input leaves none of them behind
 
     def one(config: Any) -> float | None:
         jobs.append(job(config, made))

@@ -16,12 +16,12 @@ from torch import nn
 import zoo
 from src.config.data import Coco
 from src.config.optim import SGD
-from src.data.coco.detection import DetectionData, build
+from src.data.coco.detection import DetectionData, build_detection_data
 from src.models.blocks import BasicBranch, BlockStyle, ResidualBlock
 from src.models.detection import make_detector
 from src.models.resnet import ResNet, get_strides, make_imagenet_stem
 from src.optim.build import build_optimizer
-from src.optim.schedule import rate_at
+from src.optim.schedule import compute_learning_rate
 from src.tasks.detection import DetectionTask
 from src.training.trainer import quiet_lightning
 
@@ -67,7 +67,7 @@ def data_of(root: Path, *, masks: bool = True, seed: int = 0, **settings: Any) -
         "workers": 0,
     }
     config = Coco(root=str(root), **common | settings)
-    return build(config, seed=seed, accumulate=1, devices=1, normalization=None, masks=masks)
+    return build_detection_data(config, seed=seed, accumulate=1, devices=1, normalization=None, masks=masks)
 
 
 def task_of(kind: str, *, lr: float = 0.01, **settings: Any) -> DetectionTask:
@@ -78,7 +78,7 @@ def task_of(kind: str, *, lr: float = 0.01, **settings: Any) -> DetectionTask:
         masks=kind == "mask_rcnn",
         model=tiny(kind, **settings),
         optimizer=partial(build_optimizer, optim),
-        rate=partial(rate_at, optim),
+        rate=partial(compute_learning_rate, optim),
         monitored=("val",),
     )
 

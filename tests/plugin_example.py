@@ -109,7 +109,7 @@ class Focal(api.TaskConfig):
 def build_focal(config, **settings):
     import torch.nn.functional as F
 
-    from src.metrics.confusion import cells_of
+    from src.metrics.confusion import find_cells
     from src.tasks.classification import ClassificationTask
 
     class FocalTask(ClassificationTask):
@@ -118,7 +118,7 @@ def build_focal(config, **settings):
         def compute(self, images, labels):
             logits = self.model(images).float()
             losses = F.cross_entropy(logits, labels, reduction="none")
-            return ((1 - (-losses).exp()) ** config.gamma * losses).mean(), cells_of(logits, labels)
+            return ((1 - (-losses).exp()) ** config.gamma * losses).mean(), find_cells(logits, labels)
 
     return FocalTask(**settings)
 

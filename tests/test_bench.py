@@ -25,12 +25,12 @@ from src.bench.report import format_result
 from src.bench.rounds import Comparison, MachineLoad, measure_sides, read_own_cpu_seconds, summarize
 from src.bench.settings import Settings, parse_settings
 from src.bench.startup import compare_startup
-from src.data.normalization import affine, normalization_of
+from src.data.normalization import compute_affine, make_normalization
 from src.data.resident.augment import draw_epoch
 from src.data.resident.loader import TrainLoader
 from src.data.sets.cifar import CIFAR10
 from src.errors import UserError
-from src.metrics.coco import evaluate
+from src.metrics.coco import evaluate_results
 from src.optim.build import build_optimizer
 from src.training import stopping
 from src.training.trainer import quiet_lightning
@@ -165,12 +165,12 @@ def test_figures_are_printed_and_kept(
 def test_augmentation_equals_pil_a_sample_at_a_time() -> None:
     """Crops and flips to the bit, by PIL; normalisation to the bit by our arithmetic, nearly so by torchvision's."""
     raw = make_images(256, 10)
-    normal = normalization_of("dataset", CIFAR10, torch.from_numpy(raw.train.images))
+    normal = make_normalization("dataset", CIFAR10, torch.from_numpy(raw.train.images))
     padded = torch.nn.functional.pad(torch.from_numpy(raw.train.images), (0, 0, 4, 4, 4, 4))
     labels = torch.from_numpy(raw.train.labels)
     loader = TrainLoader(padded, labels, normal, padding=4, flip=True, seed=3, epoch=2, batch_size=128)
     images = torch.cat([batch for batch, _ in loader])
-    scale, shift = affine(normal, 32, torch.device("cpu"))
+    scale, shift = compute_affine(normal, 32, torch.device("cpu"))
     draws = draw_epoch(3, 2, 256, padding=4, flip=True)
     assert 0 < draws.flips.sum() < 256
     for image, i, row, column, flip in zip(images, *(t.tolist() for t in draws[:4]), strict=True):
@@ -252,7 +252,7 @@ def test_metrics_are_those_that_torchmetrics_logs() -> None:
 
 def test_made_detections_score_the_same_with_both() -> None:
     truth, results = make_detections(30)
-    ours = list(evaluate(truth, results).numbers.values())
+    ours = list(evaluate_results(truth, results).numbers.values())
     assert 0.1 < ours[0] < 0.9
     assert coco.evaluate(truth, results) == pytest.approx(ours, abs=1e-9)
 

@@ -13,9 +13,9 @@ import torch
 from helpers import SHARED_DATA
 
 from src.config.task import EVALUATORS
-from src.data.coco.check import drawable
-from src.data.coco.masks import compressed, decode, encode
-from src.metrics.coco import NUMBERS, evaluate, results_of
+from src.data.coco.check import select_segmentation
+from src.data.coco.masks import compress_mask, decode_masks, encode_masks
+from src.metrics.coco import NUMBERS, evaluate_results, make_results
 
 Truth = dict[str, Any]
 
@@ -43,7 +43,7 @@ def as_results(truth: Truth) -> list[dict[str, Any]]:
     found = []
     for a in truth["annotations"]:
         if not a["iscrowd"]:
-            mask = compressed(drawable(a), *sizes[a["image_id"]])
+            mask = compress_mask(select_segmentation(a), *sizes[a["image_id"]])
             segmentation = {"size": mask["size"], "counts": mask["counts"].decode()}
             found.append({key: a[key] for key in ("image_id", "category_id", "bbox")})
             found[-1] |= {"score": 0.9, "segmentation": segmentation}
@@ -60,7 +60,7 @@ def shaken(truth: Truth) -> list[dict[str, Any]]:
         height, width = sizes[a["image_id"]]
         x, y, w, h = a["bbox"] + random.normal(0, 0.1, 4) * [*a["bbox"][2:], *a["bbox"][2:]]
         x, y, w, h = float(max(x, 0)), float(max(y, 0)), float(max(w, 1.0)), float(max(h, 1.0))
-        mask = compressed([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width)
+        mask = compress_mask([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width)
         result = {
             "image_id": a["image_id"],
             "category_id": a["category_id"] if random.rand() < 0.7 else int(random.choice(categories)),
@@ -77,7 +77,7 @@ def shaken(truth: Truth) -> list[dict[str, Any]]:
 def test_what_is_true_scores_one(which: str, masks: bool, request: pytest.FixtureRequest) -> None:
     truth = request.getfixturevalue(which)
     for evaluator in EVALUATORS:
-        scores = evaluate(truth, as_results(truth), masks=masks, evaluator=evaluator)
+        scores = evaluate_results(truth, as_results(truth), masks=masks, evaluator=evaluator)
         assert scores.numbers["map"] == pytest.approx(1.0) == scores.numbers["mar_100"]
         assert {round(ap, 6) for pair in scores.by_category.values() for ap in pair} <= {1.0, -1.0}
 
@@ -88,7 +88,7 @@ def test_both_evaluators_agree(which: str, masks: bool, request: pytest.FixtureR
     truth = request.getfixturevalue(which)
     results = shaken(truth)
     before = json.dumps(results)
-    first, second = (evaluate(truth, results, masks=masks, evaluator=evaluator) for evaluator in EVALUATORS)
+    first, second = (evaluate_results(truth, results, masks=masks, evaluator=evaluator) for evaluator in EVALUATORS)
     assert json.dumps(results) == before
     assert tuple(first.numbers) == NUMBERS and 0.05 < first.numbers["map"] < 0.95
     for name in NUMBERS:
@@ -105,28 +105,35 @@ def test_only_the_named_images_count(made: Truth, evaluator: str) -> None:
     results = as_results(made)
     half = [image["id"] for image in made["images"]][:12]
     missed = [result for result in results if result["image_id"] in half]
-    assert evaluate(made, missed, evaluator=evaluator).numbers["map"] < 0.7
-    assert evaluate(made, missed, evaluator=evaluator, images=half).numbers["map"] == pytest.approx(1.0)
+    assert evaluate_results(made, missed, evaluator=evaluator).numbers["map"] < 0.7
+    assert evaluate_results(made, missed, evaluator=evaluator, images=half).numbers["map"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_nothing_found_is_nought_and_nothing_to_find_is_minus_one(made: Truth, evaluator: str) -> None:
-    assert evaluate(made, [], evaluator=evaluator).numbers["map"] == 0
+    assert evaluate_results(made, [], evaluator=evaluator).numbers["map"] == 0
     empty = made | {"annotations": []}
-    assert evaluate(empty, as_results(made), evaluator=evaluator).numbers["map"] == -1
-    assert evaluate(empty, [], masks=True, evaluator=evaluator).by_category == {2: (-1, -1), 7: (-1, -1), 11: (-1, -1)}
+    assert evaluate_results(empty, as_results(made), evaluator=evaluator).numbers["map"] == -1
+    assert evaluate_results(empty, [], masks=True, evaluator=evaluator).by_category == {
+        2: (-1, -1),
+        7: (-1, -1),
+        11: (-1, -1),
+    }
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_annotations_of_ones_own_may_lack_area_crowds_and_some_masks(made: Truth, evaluator: str) -> None:
     optional = ("area", "iscrowd")
     bare = [{k: v for k, v in a.items() if k not in optional} for a in made["annotations"] if not a["iscrowd"]]
-    assert evaluate(made | {"annotations": bare}, as_results(made), masks=True, evaluator=evaluator).numbers["map"] == 1
+    assert (
+        evaluate_results(made | {"annotations": bare}, as_results(made), masks=True, evaluator=evaluator).numbers["map"]
+        == 1
+    )
     bare[0]["segmentation"] = []
     bare[1].pop("segmentation")
-    unmasked = evaluate(made | {"annotations": bare}, as_results(made)[2:], masks=True, evaluator=evaluator)
+    unmasked = evaluate_results(made | {"annotations": bare}, as_results(made)[2:], masks=True, evaluator=evaluator)
     assert unmasked.numbers["map"] == pytest.approx(1.0)
-    assert evaluate(made | {"annotations": bare}, as_results(made), evaluator=evaluator).numbers["map"] == 1
+    assert evaluate_results(made | {"annotations": bare}, as_results(made), evaluator=evaluator).numbers["map"] == 1
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under NumPy 2
@@ -134,8 +141,8 @@ def test_masks_are_decoded_as_pycocotools_does(real: Truth) -> None:
     sizes = {image["id"]: (image["height"], image["width"]) for image in real["images"]}
     for annotation in real["annotations"][::7]:
         size = sizes[annotation["image_id"]]
-        encoded = compressed(annotation["segmentation"], *size)
-        assert np.array_equal(decode([annotation["segmentation"]], *size)[0], pycocotools.mask.decode(encoded))
+        encoded = compress_mask(annotation["segmentation"], *size)
+        assert np.array_equal(decode_masks([annotation["segmentation"]], *size)[0], pycocotools.mask.decode(encoded))
 
 
 def test_results_have_the_files_own_ids() -> None:
@@ -147,18 +154,18 @@ def test_results_have_the_files_own_ids() -> None:
         "scores": torch.tensor([0.75, 0.5]),
         "masks": masks,
     }
-    first, second = results_of(output, image_id=139, category_ids=(2, 90))
+    first, second = make_results(output, image_id=139, category_ids=(2, 90))
     assert (first["image_id"], first["category_id"], first["bbox"], first["score"]) == (139, 90, [2, 1, 3, 3], 0.75)
     assert (second["category_id"], second["bbox"]) == (2, [0.5, 0, 7.5, 6])
     assert json.loads(json.dumps([first, second])) == [first, second]
-    assert torch.equal(decode([first["segmentation"], second["segmentation"]], 6, 8), (masks[:, 0] > 0.5).byte())
+    assert torch.equal(decode_masks([first["segmentation"], second["segmentation"]], 6, 8), (masks[:, 0] > 0.5).byte())
     nothing = {name: value[:0] for name, value in output.items()}
-    assert results_of(nothing, image_id=1, category_ids=(1,)) == []
+    assert make_results(nothing, image_id=1, category_ids=(1,)) == []
 
 
 def test_masks_survive_every_encoding() -> None:
     masks = torch.rand(3, 20, 30) > 0.5
-    assert torch.equal(decode(encode(masks), 20, 30).bool(), masks)
+    assert torch.equal(decode_masks(encode_masks(masks), 20, 30).bool(), masks)
     column_major = masks[0].T.flatten().int().tolist()
     counts, last = [0], 0
     for pixel in column_major:
@@ -166,6 +173,6 @@ def test_masks_survive_every_encoding() -> None:
             counts.append(0)
             last = pixel
         counts[-1] += 1
-    assert torch.equal(decode([{"counts": counts, "size": [20, 30]}], 20, 30)[0].bool(), masks[0])
-    assert decode([[[2, 2, 6, 2, 6, 5, 2, 5]]], 8, 10).sum() == 12
-    assert decode([], 8, 10).shape == (0, 8, 10)
+    assert torch.equal(decode_masks([{"counts": counts, "size": [20, 30]}], 20, 30)[0].bool(), masks[0])
+    assert decode_masks([[[2, 2, 6, 2, 6, 5, 2, 5]]], 8, 10).sum() == 12
+    assert decode_masks([], 8, 10).shape == (0, 8, 10)

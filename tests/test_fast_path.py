@@ -18,9 +18,9 @@ from src.data.info import DatasetInfo
 from src.data.raw import Split
 from src.data.resident.augment import draw_epoch
 from src.data.resident.module import ImageData
-from src.data.transforms import preset
+from src.data.transforms import find_preset
 from src.optim.averaging import Averaging
-from src.optim.schedule import set_rate
+from src.optim.schedule import set_learning_rate
 from src.tasks.base import Task
 from src.tasks.build import build_task
 from src.tasks.classification import step
@@ -72,7 +72,7 @@ def trained(
         INFO,
         made(),
         normalization=NORMALIZATION,
-        augment=preset("pad_crop_flip"),
+        augment=find_preset("pad_crop_flip"),
         seed=0,
         batch_size=BATCH,
         eval_batch_size=32,
@@ -151,7 +151,7 @@ def test_a_captured_step_reads_the_rate_from_memory() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     captured = CapturedStep(lambda x: (model(x).sum(),), optimizer, capture=False)
     rate, before = optimizer.param_groups[0]["lr"], model.weight.detach().clone()
-    set_rate(optimizer, 0.25)
+    set_learning_rate(optimizer, 0.25)
     assert optimizer.param_groups[0]["lr"] is rate and float(rate) == 0.25
     captured(torch.ones(1, 2))
     torch.testing.assert_close(model.weight.detach(), before - 0.25)
@@ -219,7 +219,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
         INFO,
         made(),
         normalization=NORMALIZATION,
-        augment=preset("pad_crop_flip"),
+        augment=find_preset("pad_crop_flip"),
         seed=0,
         batch_size=16,
         eval_batch_size=9,
@@ -234,7 +234,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
         found = []
         for k, batch in enumerate(batches):
             torch.cuda.set_sync_debug_mode("error" if k > 5 else "default")
-            set_rate(optimizer, 0.05 / (k + 1))
+            set_learning_rate(optimizer, 0.05 / (k + 1))
             torch.manual_seed(k)
             found.append(run(*batch)[0].clone())
             Glance({"loss": found[-1]}).read()

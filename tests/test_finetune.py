@@ -12,8 +12,8 @@ from src.config.optim import SGD
 from src.errors import UserError
 from src.models.pretrained.files import compute_sha256
 from src.optim.build import build_optimizer
-from src.optim.finetune import learning, parts, set_learning
-from src.optim.schedule import plateau, set_rate
+from src.optim.finetune import count_learning, list_parts, set_learning
+from src.optim.schedule import build_plateau, set_learning_rate
 from src.runs.identity import config_hash
 from src.training.settle import settle_weights
 from src.zoo.registry import row, rows
@@ -41,17 +41,20 @@ def backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", [name for name in rows() if row(name).family == name])
 def test_parts_hold_each_parameter_once(name: str) -> None:
     model = build(name, device="meta")
-    found = [p for modules in parts(model) for module in modules for p in module.parameters()]
+    found = [p for modules in list_parts(model) for module in modules for p in module.parameters()]
     assert len(found) == len(set(map(id, found))) == len(list(model.parameters()))
-    assert parts(model)[0] == [model.head]
-    assert len(parts(model)) in (len(model.backbone.feature_channels) + 1, len(model.backbone.feature_channels) + 2)
+    assert list_parts(model)[0] == [model.head]
+    assert len(list_parts(model)) in (
+        len(model.backbone.feature_channels) + 1,
+        len(model.backbone.feature_channels) + 2,
+    )
 
 
 def test_gradual_unfreezing_goes_from_the_head_to_the_stem_by_half_time() -> None:
-    assert [learning("gradual", e / 10, 6) for e in range(10)] == [1, 2, 3, 4, 5, 6, 6, 6, 6, 6]
-    assert [learning("gradual", e / 4, 5) for e in range(4)] == [1, 3, 5, 5]
-    assert {learning("full", e / 4, 5) for e in range(4)} == {5}
-    assert {learning("head", e / 4, 5) for e in range(4)} == {1}
+    assert [count_learning("gradual", e / 10, 6) for e in range(10)] == [1, 2, 3, 4, 5, 6, 6, 6, 6, 6]
+    assert [count_learning("gradual", e / 4, 5) for e in range(4)] == [1, 3, 5, 5]
+    assert {count_learning("full", e / 4, 5) for e in range(4)} == {5}
+    assert {count_learning("head", e / 4, 5) for e in range(4)} == {1}
 
 
 def test_what_does_not_learn_keeps_its_statistics_too() -> None:
@@ -83,9 +86,9 @@ def test_the_backbones_rate_is_a_share_of_the_heads(decay_norm_and_bias: bool) -
     model = build("resnet20")
     config = SGD(lr=0.5, momentum=0.0, schedule="plateau", final=0.1, decay_norm_and_bias=decay_norm_and_bias)
     optimizer = build_optimizer(config, model, backbone_lr=0.1)
-    assert plateau(config, optimizer).min_lrs == [pytest.approx(g["lr"] * 0.1) for g in optimizer.param_groups]
+    assert build_plateau(config, optimizer).min_lrs == [pytest.approx(g["lr"] * 0.1) for g in optimizer.param_groups]
     for rate in (0.5, 0.25):
-        set_rate(optimizer, rate)
+        set_learning_rate(optimizer, rate)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         for p in model.parameters():
             p.grad = torch.ones_like(p)
@@ -201,7 +204,7 @@ def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     config.trainer.devices = 1
     model = build_model(config.model, DIGITS)
     assert "for a step" in assemble.memory_needed(config, model, DIGITS)
-    monkeypatch.setattr(assemble, "free_bytes", lambda accelerator: 20_000_000)
+    monkeypatch.setattr(assemble, "measure_free_memory", lambda accelerator: 20_000_000)
     with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
         assemble.memory_needed(config, model, DIGITS)
     config.trainer.accumulate, config.optim.ema = 2, 0.9

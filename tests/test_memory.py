@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from src.config.optim import Adam
 from src.data.info import DatasetInfo
 from src.errors import UserError
-from src.machine.memory import Estimate, check, free_bytes, in_words, step_bytes
+from src.machine.memory import Estimate, check_memory, describe_estimate, estimate_step, measure_free_memory
 from src.models.build import build_model
 from src.zoo.registry import row
 
@@ -26,7 +26,7 @@ IMAGES = (2, 3, 8, 8)
 
 def step(model: nn.Module, images: tuple[int, int, int, int] = IMAGES, **changes: Any) -> Estimate:
     settings: dict[str, Any] = {"precision": "fp32", "optimizer_states": 1, "ema": False, "accelerator": "cpu"}
-    return step_bytes(model, images=images, **settings | changes)
+    return estimate_step(model, images=images, **settings | changes)
 
 
 def tiny() -> nn.Module:
@@ -162,11 +162,11 @@ MEMINFO = {"proc/meminfo": "MemTotal:  9000 kB\nMemAvailable:  2000 kB\nSwapFree
 
 
 def test_the_host_tells_what_is_available(tmp_path: Path) -> None:
-    assert free_bytes("cpu", system(tmp_path, MEMINFO)) == 2500 * 1024
+    assert measure_free_memory("cpu", system(tmp_path, MEMINFO)) == 2500 * 1024
 
 
 def test_a_machine_that_does_not_tell_has_enough(tmp_path: Path) -> None:
-    assert free_bytes("cpu", tmp_path) == sys.maxsize
+    assert measure_free_memory("cpu", tmp_path) == sys.maxsize
 
 
 @pytest.mark.parametrize("path", ["/", "/job/step"])
@@ -180,7 +180,7 @@ def test_a_container_s_limit_counts_but_not_its_cache(tmp_path: Path, path: str)
         "sys/fs/cgroup/job/step/memory.current": "1\n",
         "sys/fs/cgroup/job/step/memory.stat": "anon 1\n",
     }
-    assert free_bytes("cpu", system(tmp_path, MEMINFO | files)) == 450_000
+    assert measure_free_memory("cpu", system(tmp_path, MEMINFO | files)) == 450_000
 
 
 def test_the_older_control_groups_count_too(tmp_path: Path) -> None:
@@ -193,11 +193,11 @@ def test_the_older_control_groups_count_too(tmp_path: Path) -> None:
         "sys/fs/cgroup/memory/memory.usage_in_bytes": "900000\n",
         "sys/fs/cgroup/memory/memory.stat": "inactive_file 0\n",
     }
-    assert free_bytes("cpu", system(tmp_path, MEMINFO | files)) == 130_000
+    assert measure_free_memory("cpu", system(tmp_path, MEMINFO | files)) == 130_000
 
 
 def test_this_machine_has_some_memory() -> None:
-    assert free_bytes("cpu") > 50e6
+    assert measure_free_memory("cpu") > 50e6
 
 
 # What is said
@@ -208,7 +208,7 @@ BIG = Estimate(weights=1 * GB, activations=8 * GB, transient=1 * GB, slack=3 * G
 def sentence(free: int, **changes: Any) -> str:
     settings = {"batch_size": 128, "accumulate": 1, "checkpointed": False, "can_checkpoint": True}
     with pytest.raises(UserError) as caught:
-        check(BIG, free, **settings | changes)  # type: ignore[arg-type]
+        check_memory(BIG, free, **settings | changes)  # type: ignore[arg-type]
     return str(caught.value)
 
 
@@ -239,14 +239,14 @@ def test_where_not_even_one_image_fits_the_network_is_too_large() -> None:
 
 
 def test_what_fits_passes() -> None:
-    check(BIG, BIG.total, batch_size=1, accumulate=1, checkpointed=False, can_checkpoint=True)
+    check_memory(BIG, BIG.total, batch_size=1, accumulate=1, checkpointed=False, can_checkpoint=True)
 
 
 def test_the_phrase_of_the_opening_line() -> None:
-    assert in_words(BIG, 21_400_000_000) == "about 13.0 GB for a step (8.0 GB activations), 21.4 GB free"
-    assert in_words(BIG, sys.maxsize) == "about 13.0 GB for a step (8.0 GB activations)"
+    assert describe_estimate(BIG, 21_400_000_000) == "about 13.0 GB for a step (8.0 GB activations), 21.4 GB free"
+    assert describe_estimate(BIG, sys.maxsize) == "about 13.0 GB for a step (8.0 GB activations)"
     small = Estimate(weights=10**6, activations=10**7, transient=10**6, slack=0)
-    assert in_words(small, GB) == "about 12 MB for a step (10 MB activations), 1.0 GB free"
+    assert describe_estimate(small, GB) == "about 12 MB for a step (10 MB activations), 1.0 GB free"
 
 
 # What a process really takes

@@ -10,7 +10,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from src.metrics.confusion import ClassificationMetrics, cells_of, count_top_k, from_confusion, per_class
+from src.metrics.confusion import ClassificationMetrics, compute_class_metrics, compute_metrics, count_top_k, find_cells
 
 
 def batches(classes: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -23,7 +23,7 @@ def batches(classes: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def matrix_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     metric = ClassificationMetrics(logits.shape[1])
-    metric.update(cells_of(logits, labels), torch.tensor(1.0))
+    metric.update(find_cells(logits, labels), torch.tensor(1.0))
     return metric.compute()["confusion"]
 
 
@@ -43,7 +43,7 @@ def test_equals_torchmetrics(classes: int) -> None:
     for logits, labels in batches(classes, seed=classes):
         loss = torch.nn.functional.cross_entropy(logits, labels)
         top5 = count_top_k(logits, labels, 5) if classes > 5 else None
-        ours.update(cells_of(logits, labels), loss, top5)
+        ours.update(find_cells(logits, labels), loss, top5)
         losses, count = losses + float(loss) * len(labels), count + len(labels)
         for metric in stock.values():
             metric.update(logits, labels)
@@ -59,7 +59,7 @@ def test_when_batches_are_counted_changes_no_bit() -> None:
     for logits, labels in batches(10, seed=0):
         loss = torch.nn.functional.cross_entropy(logits.requires_grad_(), labels)
         for metric in (at_once, one_by_one):
-            metric.update(cells_of(logits, labels), loss)
+            metric.update(find_cells(logits, labels), loss)
         one_by_one.count()
         assert not any(kept.requires_grad for kept in at_once.uncounted[-1]), "or a step's activations would be kept"
     assert len(at_once.uncounted) == 3 and not one_by_one.uncounted
@@ -84,14 +84,14 @@ def test_a_metric_that_was_reset_in_inference_mode_counts_on_outside_of_it() -> 
     for inference in (True, False):
         with torch.inference_mode(inference):
             logits, labels = batches(10, 0)[0]
-            metric.update(cells_of(logits, labels), torch.tensor(1.0), count_top_k(logits, labels, 5))
+            metric.update(find_cells(logits, labels), torch.tensor(1.0), count_top_k(logits, labels, 5))
             assert metric.compute()["confusion"].sum() == 33
             metric.reset()
 
 
 def test_a_class_that_never_occurs_is_left_out_as_torchmetrics_does() -> None:
     logits, labels = torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 1, 1, 1])  # classes 2 and 3 never occur
-    values = from_confusion(matrix_of(logits, labels))
+    values = compute_metrics(matrix_of(logits, labels))
     for name, kind in (("precision", MulticlassPrecision), ("recall", MulticlassRecall), ("f1", MulticlassF1Score)):
         expected = kind(4, average="macro")(logits, labels)
         torch.testing.assert_close(values[name], expected)
@@ -101,9 +101,9 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
     matrix = matrix_of(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1, 0]))
     assert matrix.tolist() == [[1, 1], [0, 1]]
     assert matrix.dtype == torch.int64
-    assert per_class(matrix)["recall"].tolist() == [0.5, 1.0]
-    assert per_class(matrix)["precision"].tolist() == [1.0, 0.5]
-    assert per_class(matrix)["support"].tolist() == [2.0, 1.0]
+    assert compute_class_metrics(matrix)["recall"].tolist() == [0.5, 1.0]
+    assert compute_class_metrics(matrix)["precision"].tolist() == [1.0, 0.5]
+    assert compute_class_metrics(matrix)["support"].tolist() == [2.0, 1.0]
 
 
 def test_counts_stay_exact_beyond_the_integers_of_float32() -> None:

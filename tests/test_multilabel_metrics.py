@@ -8,11 +8,11 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from src.metrics.multilabel import (
     RunningCounts,
-    average_precisions,
-    best_threshold,
-    class_scores,
+    compute_average_precisions,
+    compute_class_scores,
     count_labels,
-    measure,
+    find_best_threshold,
+    measure_split,
 )
 
 
@@ -29,7 +29,7 @@ def sample(n: int = 300, classes: int = 12, seed: int = 0, ties: bool = False) -
 @pytest.mark.parametrize("ties", [False, True])
 def test_they_equal_scikit_learns(ties: bool):
     scores, present = sample(ties=ties)
-    found = measure(scores, present, 0.5)
+    found = measure_split(scores, present, 0.5)
     predicted, truth = (scores >= 0.5).numpy(), present.numpy()
     some = truth.any(axis=0)
     expected = {"accuracy": 1 - hamming_loss(truth, predicted), "exact": accuracy_score(truth, predicted)}
@@ -52,10 +52,10 @@ def test_they_equal_scikit_learns(ties: bool):
 def test_average_precision_equals_torchmetrics(ties: bool):
     scores, present = sample(ties=ties)
     expected = multilabel_average_precision(scores[:, :10], present[:, :10].long(), 10, average="none")
-    found = average_precisions(scores, present)
+    found = compute_average_precisions(scores, present)
     np.testing.assert_allclose(found[:10], expected.numpy(), atol=1e-6)
     assert np.isnan(found[10:]).all()
-    assert measure(scores, present, 0.5)["map"] == pytest.approx(float(expected.mean()), abs=1e-6)
+    assert measure_split(scores, present, 0.5)["map"] == pytest.approx(float(expected.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -67,17 +67,17 @@ def test_no_threshold_has_a_better_macro_f1(ties: bool):
 
     values = np.unique(scores.double().numpy())
     every = [macro_f1(t) for t in (values[1:] + values[:-1]) / 2] + [macro_f1(0.0)]
-    assert macro_f1(best_threshold(scores, present)) == pytest.approx(max(every), abs=1e-12)
+    assert macro_f1(find_best_threshold(scores, present)) == pytest.approx(max(every), abs=1e-12)
 
 
 def test_degenerate_splits():
     nothing = torch.zeros(5, 3, dtype=torch.bool)
-    found = measure(torch.full((5, 3), 0.2), nothing, 0.5)
+    found = measure_split(torch.full((5, 3), 0.2), nothing, 0.5)
     assert (found["map"], found["f1"], found["exact"], found["classes_with_positives"]) == (0, 0, 1, 0)
-    assert best_threshold(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.bool)) == 0.5
+    assert find_best_threshold(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.bool)) == 0.5
     everything = torch.ones(4, 2, dtype=torch.bool)
     scores = torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None].expand(4, 2)
-    assert measure(scores, everything, best_threshold(scores, everything))["exact"] == 1
+    assert measure_split(scores, everything, find_best_threshold(scores, everything))["exact"] == 1
 
 
 def test_running_counts_and_per_class_scores():
@@ -85,11 +85,11 @@ def test_running_counts_and_per_class_scores():
     running = RunningCounts(12)
     for part in torch.arange(300).split(70):
         running.update(scores[part] >= 0.5, present[part], torch.tensor(float(len(part))))
-    whole = measure(scores, present, 0.5)
+    whole = measure_split(scores, present, 0.5)
     found = running.compute()
     assert found.pop("loss") == pytest.approx((4 * 70 * 70 + 20 * 20) / 300)
     assert found == {name: whole[name] for name in found}
-    table = class_scores(count_labels(scores >= 0.5, present))
+    table = compute_class_scores(count_labels(scores >= 0.5, present))
     expected = precision_recall_fscore_support(present.numpy(), scores.numpy() >= 0.5, zero_division=0)
     for k, name in enumerate(("precision", "recall", "f1")):
         np.testing.assert_allclose(table[name].numpy(), expected[k], atol=1e-12)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from src.config.optim import Muon as MuonConfig
 from src.models.heads import Classifier
 from src.optim.build import build_optimizer
-from src.optim.muon import Muon, orthogonalized
-from src.optim.schedule import set_rate
+from src.optim.muon import Muon, orthogonalize
+from src.optim.schedule import set_learning_rate
 
 
 def matrix(*shape: int, seed: int = 0) -> Tensor:
@@ -26,7 +26,7 @@ def network() -> Classifier:
 @pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6), (8, 3, 3, 3), (64, 4, 2, 2)])
 def test_a_gradients_directions_become_equally_long(shape: tuple[int, ...]) -> None:
     gradient = matrix(*shape)
-    update = orthogonalized(gradient)
+    update = orthogonalize(gradient)
     assert update.shape == shape and update.dtype == torch.float32
     values = torch.linalg.svdvals(update.flatten(1))
     assert values.min() > 0.6 and values.max() < 1.25
@@ -34,11 +34,11 @@ def test_a_gradients_directions_become_equally_long(shape: tuple[int, ...]) -> N
     u, _, v = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
     agreement = (update.flatten(1) * (u @ v)).sum() / update.norm() / min(u.shape[0], v.shape[1]) ** 0.5
     assert agreement > 0.97
-    torch.testing.assert_close(orthogonalized(100 * gradient), update, atol=0.03, rtol=0)
+    torch.testing.assert_close(orthogonalize(100 * gradient), update, atol=0.03, rtol=0)
 
 
 def test_nothing_to_do_is_done_without_a_nan() -> None:
-    assert orthogonalized(torch.zeros(3, 4)).eq(0).all()
+    assert orthogonalize(torch.zeros(3, 4)).eq(0).all()
 
 
 def test_a_matrix_steps_as_defined() -> None:
@@ -50,7 +50,7 @@ def test_a_matrix_steps_as_defined() -> None:
         weight.grad = gradient.clone()
         optimizer.step()
         average = 0.6 * average + gradient
-        expected = 0.95 * expected - 0.1 * (6 / 4) ** 0.5 * orthogonalized(gradient + 0.6 * average)
+        expected = 0.95 * expected - 0.1 * (6 / 4) ** 0.5 * orthogonalize(gradient + 0.6 * average)
     torch.testing.assert_close(weight.detach(), expected)
 
 
@@ -98,7 +98,7 @@ def test_a_resumed_training_is_the_unbroken_one() -> None:
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
-            set_rate(optimizer, 0.1 * (1 - step / 6))
+            set_learning_rate(optimizer, 0.1 * (1 - step / 6))
             optimizer.zero_grad()
             model(matrix(4, 3, 6, 6, seed=step)).square().sum().backward()
             optimizer.step()
@@ -139,5 +139,5 @@ def test_kernels_are_orthogonal_the_head_and_vectors_are_not() -> None:
         "head.2.bias": (False, pytest.approx(0.2), 0.8, 0.0),
     }
     assert optimizer.param_groups[0]["lr"] == 0.2, "the first group's rate is the one that is shown"
-    set_rate(optimizer, 0.1)
+    set_learning_rate(optimizer, 0.1)
     assert {round(group["lr"], 6) for group in optimizer.param_groups} == {0.1, 0.01}

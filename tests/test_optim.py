@@ -9,7 +9,7 @@ from src.config.choices import find_choice
 from src.config.optim import SGD, Adam
 from src.errors import UserError
 from src.optim.build import build_optimizer, parameter_groups
-from src.optim.schedule import plateau, rate_at, rate_factor, set_rate
+from src.optim.schedule import build_plateau, compute_learning_rate, compute_learning_rate_factor, set_learning_rate
 from src.training.settle import settle_machine
 
 
@@ -19,15 +19,15 @@ def net() -> nn.Module:
 
 def test_multistep_falls_at_the_papers_iterations() -> None:
     config = SGD(lr=0.1, schedule="multistep", milestones=[0.5, 0.75], gamma=0.1, warmup=0.0)
-    rates = {step: rate_at(config, step / 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)}
+    rates = {step: compute_learning_rate(config, step / 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)}
     assert list(rates.values()) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
 def test_the_warm_up_of_110_layers_lasts_400_iterations_at_a_tenth() -> None:
     config = SGD(lr=0.1, schedule="multistep", milestones=[0.5], warmup=400 / 64_000, warmup_shape="constant")
-    assert rate_at(config, 0.0) == pytest.approx(0.01)
-    assert rate_at(config, 399 / 64_000) == pytest.approx(0.01)
-    assert rate_at(config, 400 / 64_000) == pytest.approx(0.1)
+    assert compute_learning_rate(config, 0.0) == pytest.approx(0.01)
+    assert compute_learning_rate(config, 399 / 64_000) == pytest.approx(0.01)
+    assert compute_learning_rate(config, 400 / 64_000) == pytest.approx(0.1)
 
 
 def test_a_warm_up_is_nothing_for_a_plateau() -> None:
@@ -42,13 +42,18 @@ def test_cosine_equals_torchs() -> None:
     optimizer = torch.optim.SGD(net().parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
     for step in range(50):
-        assert rate_factor(step / 50, schedule="cosine") == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        assert compute_learning_rate_factor(step / 50, schedule="cosine") == pytest.approx(
+            optimizer.param_groups[0]["lr"], abs=1e-9
+        )
         optimizer.step()
         scheduler.step()
 
 
 def test_onecycle_is_two_straight_lines() -> None:
-    rates = [rate_factor(p, schedule="onecycle", warmup=0.25, warmup_start=0.0) for p in (0, 0.125, 0.25, 0.625, 1)]
+    rates = [
+        compute_learning_rate_factor(p, schedule="onecycle", warmup=0.25, warmup_start=0.0)
+        for p in (0, 0.125, 0.25, 0.625, 1)
+    ]
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0])
 
 
@@ -65,7 +70,7 @@ def test_biases_have_a_rate_of_their_own_where_asked() -> None:
     optimizer = build_optimizer(SGD(lr=0.1, bias_lr=64), net())
     assert [(len(g["params"]), g["lr"]) for g in optimizer.param_groups] == [(3, 0.1), (3, pytest.approx(6.4))]
     assert all(p.ndim == 1 for p in optimizer.param_groups[1]["params"])
-    set_rate(optimizer, 0.05)
+    set_learning_rate(optimizer, 0.05)
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, pytest.approx(3.2)]
 
 
@@ -80,14 +85,14 @@ def test_each_update_rule_steps(name: str, kind: type) -> None:
     model(torch.randn(2, 3, 3, 3)).square().sum().backward()  # a plain sum over normalised maps has no gradient
     optimizer.step()
     assert not torch.equal(before, model[3].weight)
-    set_rate(optimizer, 0.5)
+    set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
 
 
 def test_plateau_falls_after_its_patience() -> None:
     config = Adam(lr=1.0, schedule="plateau", gamma=0.5, patience=1, final=0.25)
     optimizer = build_optimizer(config, net())
-    scheduler = plateau(config, optimizer)
+    scheduler = build_plateau(config, optimizer)
     rates = []
     for _ in range(8):
         scheduler.step(1.0)

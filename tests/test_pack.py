@@ -19,7 +19,7 @@ from src.config.data import ImageNet
 from src.data.build import build_data
 from src.data.photos.reader import read_photo
 from src.errors import UserError
-from src.pack import Settings, parsed
+from src.pack import Settings, parse_settings
 
 
 def photo(path: Path, size: tuple[int, int] = (60, 40), mode: str = "RGB", **options: Any) -> Path:
@@ -119,7 +119,7 @@ def test_unreadable_photos_are_listed_and_may_be_left_out(root: Path) -> None:
     with pytest.raises(UserError) as error:
         pack.pack(settings(root))
     lines = str(error.value).splitlines()
-    assert "2 unreadable images (data.skip_unreadable=true goes on without them)" in lines[0]
+    assert "2 unreadable images (data.skip_unreadable=true leaves them out)" in lines[0]
     assert [line.strip().split(":")[0] for line in lines[1:]] == ["train/cat/text.jpg", "train/dog/3.JPEG"]
     facts = pack.pack(settings(root, skip_unreadable=True))
     assert facts["files"] == 18
@@ -131,7 +131,7 @@ def test_a_full_disk_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device", str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack, "place", full)
+        patch.setattr(pack, "write_file", full)
         with pytest.raises(UserError, match="no space left on the device after 0 of 19 images; free some") as error:
             pack.pack(settings(root))
     assert "\n" not in str(error.value)
@@ -179,14 +179,14 @@ def test_wrong_folders_are_one_sentence(root: Path, options: dict, words: str) -
 )
 def test_wrong_words_are_one_sentence(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said) as error:
-        parsed(words)
+        parse_settings(words)
     assert "\n" not in str(error.value)
 
 
 def test_two_at_once_are_refused(root: Path) -> None:
     out = root.parent / "out"
     with (
-        pack.alone(out, pack.SETS["imagenet"](str(root)), settings(root)),
+        pack.lock_folder(out, pack.SETS["imagenet"](str(root)), settings(root)),
         pytest.raises(UserError, match="another process is packing into it"),
     ):
         pack.pack(settings(root))

@@ -49,7 +49,7 @@ def test_a_network_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
 
 def test_slots_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.machine.memory.free_bytes", lambda accelerator: 400_000_000)
+    monkeypatch.setattr("src.machine.memory.measure_free_memory", lambda accelerator: 400_000_000)
     words = ("data.batch_size=512", "data.image_size=32")
     assert survey_points(tmp_path, *words, slots=1).jobs[0].state == "waiting"
     assert "but only 40 MB" in survey_points(tmp_path, *words, slots=10).jobs[0].reason

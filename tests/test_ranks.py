@@ -10,7 +10,7 @@ from helpers import ROOT, TINY, assert_equal, compose, environment, results, tra
 
 from src.errors import UserError
 from src.machine import ranks
-from src.machine.hardware import resolve
+from src.machine.hardware import resolve_hardware
 from src.runs.identity import identity
 
 
@@ -27,14 +27,14 @@ def test_processes_and_settings_must_agree(monkeypatch: pytest.MonkeyPatch) -> N
     config = compose(*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.num_nodes=2").trainer
     assert "trainer.num_nodes" in identity(compose(*TINY, "trainer.num_nodes=2"))
     with pytest.raises(UserError, match="srun or torchrun"):
-        resolve(config)
+        resolve_hardware(config)
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert resolve(config) == ("cpu", 1, "fp32") and ranks.own() == ranks.Rank("srun", 1, 2)
+    assert resolve_hardware(config) == ("cpu", 1, "fp32") and ranks.find_rank() == ranks.Rank("srun", 1, 2)
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="needs 2 processes, but torchrun has started 4"):
-        resolve(config)
+        resolve_hardware(config)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import torch
 
 from src.metrics.coco import NUMBERS
-from src.metrics.multilabel import RunningCounts, measure
+from src.metrics.multilabel import RunningCounts, measure_split
 from src.tasks.detection import LOSSES
 from src.tasks.table import title_of
 from src.training.messages import metrics_table
@@ -14,7 +14,7 @@ def test_every_metric_has_a_title() -> None:
     names = {*NUMBERS, *(f"mask_{name}" for name in NUMBERS), *(name for losses in LOSSES.values() for name in losses)}
     training = RunningCounts(3)
     training.update(present, present, torch.tensor(0.5))
-    names |= measure(present.float(), present, 0.5).keys() | training.compute().keys()
+    names |= measure_split(present.float(), present, 0.5).keys() | training.compute().keys()
     assert not [name for name in names if title_of(name) == name and name not in ("loss", "accuracy", "threshold")]
 
 

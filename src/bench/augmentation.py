@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from ..data.normalization import normalization_of
+from ..data.normalization import make_normalization
 from ..data.resident.loader import TrainLoader
 from .images import load_cifar
 from .ours import BATCH
@@ -25,7 +25,7 @@ def compare_augmentation(settings: Settings) -> list[Comparison]:
     ours = TrainLoader(
         pad(torch.from_numpy(split.images), (0, 0, 4, 4, 4, 4)),
         torch.from_numpy(split.labels),
-        normalization_of("dataset", info, torch.from_numpy(split.images)),
+        make_normalization("dataset", info, torch.from_numpy(split.images)),
         padding=4,
         flip=True,
         seed=0,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..metrics.confusion import cells_of
+from ..metrics.confusion import find_cells
 from ..runs.stored import find_checkpoint
 from ..training.checkpoints import load_checkpoint, network_weights
 from .images import load_cifar
@@ -80,8 +80,8 @@ def collect_predictions(ours: Training) -> Tensor:
 
     def catch(logits: Tensor, labels: Tensor) -> Tensor:
         caught.append(logits.argmax(dim=1))
-        return cells_of(logits, labels)
+        return find_cells(logits, labels)
 
-    with patch("src.tasks.classification.cells_of", catch):
+    with patch("src.tasks.classification.find_cells", catch):
         ours.validate()
     return torch.cat(caught)

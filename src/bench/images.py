@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ..config.run import TrainConfig
-from ..data.normalization import normalization_of
+from ..data.normalization import make_normalization
 from ..data.raw import Raw, Split
 from ..data.resident.module import ImageData
 from ..data.sets.cifar import CIFAR10
-from ..data.transforms import preset
+from ..data.transforms import find_preset
 from ..errors import UserError
 
 
@@ -46,8 +46,8 @@ def build_image_data(raw: Raw, config: TrainConfig, *, images: int, val: int) ->
     return ImageData(
         raw.info,
         splits,
-        normalization=normalization_of("dataset", raw.info, torch.from_numpy(splits["train"].images)),
-        augment=preset(config.data.augment),
+        normalization=make_normalization("dataset", raw.info, torch.from_numpy(splits["train"].images)),
+        augment=find_preset(config.data.augment),
         seed=config.seed,
         batch_size=config.data.batch_size,
         eval_batch_size=config.data.eval_batch_size,

@@ -116,8 +116,9 @@ class Training:
         )
         self.config = settled.config
         seed_everything(self.config.seed, verbose=False)
-        self.assembly = assemble(settled, data=build_image_data(raw, self.config, images=images, val=val))
-        self.data, self.model, self.task = self.assembly.data, self.assembly.network, self.assembly.task
+        self.data = build_image_data(raw, self.config, images=images, val=val)
+        self.assembly = assemble(settled, data=self.data)
+        self.model, self.task = self.assembly.network, self.assembly.task
         self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
         arrange(self.config, self.model)
         self.macs: int = self.assembly.facts["macs"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from ..machine import hardware
-from ..text import table
+from ..text import format_table
 from .rounds import Record
 
 PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faster-coco-eval", "airbench")
@@ -13,9 +13,9 @@ PEERS = ("torchvision", "torchmetrics", "numpy", "pillow", "pycocotools", "faste
 
 def collect_environment(accelerator: str = "cpu") -> Record:
     """Return versions, machine and commit; the version of what is not installed is None."""
-    precision = "bf16" if hardware.good_at_bf16(accelerator) else "fp32"
+    precision = "bf16" if hardware.has_fast_bf16(accelerator) else "fp32"
     versions = {name: find_version(name) for name in PEERS}
-    return hardware.environment(accelerator, precision) | {"cores": os.cpu_count()} | versions
+    return hardware.describe_environment(accelerator, precision) | {"cores": os.cpu_count()} | versions
 
 
 def find_version(name: str) -> str | None:
@@ -40,7 +40,7 @@ def format_result(result: Record) -> Iterator[str]:
             verdict = "" if target is None else "met" if found >= target else "missed"
             row += [f"{found:.3g}", f"{ratio['of_second_best']:.3g}", "" if target is None else f"{target:g}", verdict]
         rows.append(row)
-    yield table(rows, left=1)
+    yield format_table(rows, left=1)
     yield from (f"  {note}" for note in result["notes"])
 
 

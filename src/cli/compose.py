@@ -12,7 +12,7 @@ from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
 from ..config.task import tasks_for
 from ..errors import UserError
-from ..text import natural, unknown
+from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, variable
 from .plugins import load_plugins, named_plugins
@@ -150,7 +150,7 @@ def changed(config: Any, overrides: list[str]) -> Any:
         elif key == "model":
             config.model = OmegaConf.structured(row(value))
         elif value not in group_choices(key):
-            raise UserError(unknown(key, value, group_choices(key)))
+            raise UserError(describe_unknown(key, value, group_choices(key)))
         else:
             named = load_choice(key, value)
             alike = OmegaConf.get_type(named) in (dict, OmegaConf.get_type(config[key])) and key != "data"
@@ -184,4 +184,4 @@ def group_choices(group: str) -> list[str]:
         names |= set(RECIPES)
     elif group in CHOICES:
         names |= {name for name in CHOICES[group] if not choice_files(group, name)}
-    return sorted(names, key=natural)
+    return sorted(names, key=natural_sort_key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config.choices import CHOICES
 from ..errors import UserError
-from ..text import clipped, first_line, unknown
+from ..text import clip_lines, describe_unknown, take_first_line
 from .compose import CONF, group_choices
 
 WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
@@ -29,19 +29,19 @@ def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
     if isinstance(error, MissingConfigException):
         return missing_choice(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not of the form key=value ({first_line(error.message)})"
+        return f"{error.override}: not of the form key=value ({take_first_line(error.message)})"
     cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if cause is not None:
         return wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
     if isinstance(error, HydraException):
-        return clipped(str(error))
+        return clip_lines(str(error))
     if isinstance(error, OSError) and error.errno == 28:
         place = f" at {error.filename}" if error.filename else ""
         return f"No space left on the device{place}: free some; what was saved before is intact."
     if type(error).__module__.startswith("wandb"):
-        return f"W&B: {first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
+        return f"W&B: {take_first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
     name = type(error).__name__
-    return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
+    return clip_lines(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
 
 
 def chain(error: BaseException) -> list[BaseException]:
@@ -63,12 +63,12 @@ def missing_choice(path: str) -> str:
         task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
         data = name.removesuffix(f"_{task}")
         if data not in group_choices("data"):
-            return unknown("data", data, group_choices("data"))
+            return describe_unknown("data", data, group_choices("data"))
         if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
             return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
         return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
     hint = " (python -m src.models lists them all)" if group == "model" else ""
-    return unknown(group, name, group_choices(group)) + hint
+    return describe_unknown(group, name, group_choices(group)) + hint
 
 
 def other_choices(key: str, kind: Any, leaf: str) -> str:
@@ -86,7 +86,7 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
     key = str(getattr(cause, "full_key", "") or "")
-    reason = first_line(str(cause))
+    reason = take_first_line(str(cause))
     if isinstance(cause, MissingMandatoryValue):
         return f"{key}: a value is needed"
     space = next((w for w in words if w.lstrip("+").startswith("hpo.space")), None)
@@ -110,4 +110,4 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
         typed_word = next((w for w in words if w.lstrip("+").startswith(f"{key}=")), key)
         wanted = next((text for word, text in WANTED.items() if word in reason), reason)
         return f"{typed_word}: {wanted}"
-    return clipped(f"{first_line(text)} {reason}")
+    return clip_lines(f"{take_first_line(text)} {reason}")

@@ -8,7 +8,7 @@ from dataclasses import Field, fields
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import UserError
-from ..text import unknown
+from ..text import describe_unknown
 
 GROUPS = ("data", "task", "optim", "logger")
 CHOICES: dict[str, dict[str, type["Choice"]]] = {group: {} for group in GROUPS}
@@ -51,7 +51,7 @@ def builder_of(choice: Choice) -> Any:
 def find_choice(group: str, name: str) -> type[Choice]:
     """Return the choice of this name; an unknown one raises UserError with the list."""
     if name not in CHOICES[group]:
-        raise UserError(unknown(group, name, CHOICES[group]))
+        raise UserError(describe_unknown(group, name, CHOICES[group]))
     return CHOICES[group][name]
 
 

@@ -1,1 +1,1 @@
-"""Data sets, and the batches made of them."""
+"""Load data sets and make batches of them."""

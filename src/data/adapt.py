@@ -1,4 +1,4 @@
-"""Choices that change a data set: which classes, which image size, how many channels."""
+"""Change a data set as the user chooses: its classes, its image size, its channels."""
 
 import difflib
 from dataclasses import replace
@@ -11,13 +11,13 @@ from ..errors import UserError
 from .raw import Raw, Split
 
 
-def with_classes(raw: Raw, wanted: list[str]) -> Raw:
-    """Only the wanted classes, by name or number, renumbered in this order.
+def select_classes(raw: Raw, wanted: list[str]) -> Raw:
+    """Keep only the wanted classes, given by name or number, and renumber them in this order.
 
-    Raises UserError for a class that is unknown or named twice.
+    Raises UserError for a class that is unknown or is named twice.
     """
     classes = raw.info.classes
-    chosen = [_class_number(str(name), classes) for name in wanted]
+    chosen = [_find_class(str(name), classes) for name in wanted]
     if len(set(chosen)) < len(chosen):
         raise UserError(f"data.classes={','.join(map(str, wanted))}: a class is named twice")
     number = np.full(len(classes), -1, dtype=np.int64)
@@ -31,7 +31,7 @@ def with_classes(raw: Raw, wanted: list[str]) -> Raw:
     return Raw(info, keep(raw.train), keep(raw.test), None if raw.val is None else keep(raw.val))
 
 
-def _class_number(name: str, classes: tuple[str, ...]) -> int:
+def _find_class(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     if name.isdecimal() and int(name) < len(classes):
@@ -41,8 +41,8 @@ def _class_number(name: str, classes: tuple[str, ...]) -> int:
     raise UserError(f"data.classes: {name!r} is none of the {len(classes)} classes; {hint}")
 
 
-def resized(split: Split, size: int) -> Split:
-    """The split with square images of this side, by antialiased bilinear interpolation."""
+def resize_images(split: Split, size: int) -> Split:
+    """Resize the images of a split to squares of ``size`` pixels, by antialiased bilinear interpolation."""
     if split.images.shape[1] == size:
         return split
     images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
@@ -51,8 +51,8 @@ def resized(split: Split, size: int) -> Split:
     return Split(torch.cat(scaled).permute(0, 2, 3, 1).contiguous().numpy(), split.labels)
 
 
-def with_channels(split: Split, channels: int) -> Split:
-    """The split with 3 equal channels from 1, or with the luma of ITU-R 601 from 3."""
+def convert_channels(split: Split, channels: int) -> Split:
+    """Convert the images of a split to 3 equal channels from 1, or to the luma of ITU-R 601 from 3."""
     have = split.images.shape[3]
     if have == channels:
         return split

@@ -1,13 +1,42 @@
-"""What all data modules share: the facts of their splits, and the loaders that a Trainer asks for."""
+"""Share what all data modules need: the facts of their splits, and the loaders that a Trainer asks for."""
 
-from collections.abc import Callable, Mapping, Sized
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sized
+from typing import Any, Protocol, TypedDict
 
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 
 from ..errors import UserError
-from .info import DatasetInfo
+from .info import DatasetInfo, Normalization
+
+
+class Loader(Protocol):
+    """Iterate over the batches of one pass; ``len`` is their number."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Place(TypedDict):
+    """Say on which device, and for which of ``world`` ranks, a loader makes its batches."""
+
+    device: torch.device
+    rank: int
+    world: int
+
+
+class RequiredSettings(TypedDict):
+    normalization: Normalization
+    seed: int
+    batch_size: int
+    eval_batch_size: int
+
+
+class CommonSettings(RequiredSettings, total=False):
+    """Name the keyword arguments that every data module passes on to ``DataModule``."""
+
+    accumulate: int
 
 
 def check_parts(batch_size: int, devices: int, accumulate: int) -> None:
@@ -19,12 +48,20 @@ def check_parts(batch_size: int, devices: int, accumulate: int) -> None:
         )
 
 
-class DataModule(LightningDataModule):
-    """The splits of one run; how they lie, and are loaded, is each kind's own (``train_loader``, ``eval_loader``).
+def check_batch_size(batch_size: int, images: int, kind: str = "training images") -> None:
+    """Raise UserError where not even one training batch would be full."""
+    if batch_size > images:
+        raise UserError(
+            f"data.batch_size={batch_size} is larger than the {images} {kind}; lower it, for no batch would be full"
+        )
 
-    ``info`` are the facts of the set as it is used, ``sizes`` the numbers of images by split,
-    ``normalization`` the plain dict to be stored with the weights (src/data/normalization.py), and
-    ``monitored`` the splits that a Trainer validates on.
+
+class DataModule(LightningDataModule):
+    """Hold the splits of one run; each kind stores and loads them in its own ``train_loader`` and ``eval_loader``.
+
+    ``info`` holds the facts of the set as it is used, ``sizes`` the number of images of each split, ``normalization``
+    the plain dict that is stored with the weights (src/data/normalization.py), and ``monitored`` the splits that a
+    Trainer validates on.
     """
 
     def __init__(
@@ -32,7 +69,7 @@ class DataModule(LightningDataModule):
         info: DatasetInfo,
         splits: Mapping[str, Sized],
         *,
-        normalization: dict[str, Any],
+        normalization: Normalization,
         seed: int,
         batch_size: int,
         eval_batch_size: int,
@@ -46,7 +83,7 @@ class DataModule(LightningDataModule):
 
     @property
     def sides(self) -> list[int]:
-        """The sides of the images that a network sees, the test's last [pixels]."""
+        """Return the sides of the images that the network sees, the test's last [pixels]."""
         return [self.info.image_size]
 
     def train_loader(
@@ -57,41 +94,51 @@ class DataModule(LightningDataModule):
         world: int = 1,
         epoch: int = 0,
         trained: Callable[[], int] | None = None,
-    ) -> Any:
-        """The training split, shuffled and augmented as in this epoch, for one of ``world`` ranks.
+    ) -> Loader:
+        """Return the loader of the training split, shuffled and augmented as in this epoch, for one of ``world`` ranks.
 
-        Raises UserError where the batch does not divide over the ranks.
+        ``trained`` returns how many micro-batches of the epoch the weights have seen. Raises UserError where the batch
+        does not divide over the ranks.
         """
         raise NotImplementedError
 
-    def eval_loader(self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1) -> Any:
-        """Any split, "train" too: whole, in its own order, not augmented; this rank's share of it."""
+    def eval_loader(self, split: str, device: torch.device | str = "cpu", *, rank: int = 0, world: int = 1) -> Loader:
+        """Return the loader of any split, "train" too, in its own order and not augmented; a rank gets its slice."""
         raise NotImplementedError
 
-    def train_dataloader(self) -> Any:
-        """The current epoch's loader; without Trainer(reload_dataloaders_every_n_epochs=1), RuntimeError."""
-        if self._trainer.reload_dataloaders_every_n_epochs != 1:
-            raise RuntimeError("each epoch has its own loader: set reload_dataloaders_every_n_epochs=1")
-        return self.train_loader(**self._place, **self._time)
+    def train_dataloader(self) -> Loader:
+        """Return the loader of the Trainer's current epoch.
 
-    def val_dataloader(self) -> list[Any]:
-        """One loader for each split in ``monitored``; none where there is no validation."""
+        Raises RuntimeError unless the Trainer has reload_dataloaders_every_n_epochs=1.
+        """
+        trainer = self._trainer
+        if trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
+            raise RuntimeError("each epoch has its own loader: set Trainer(reload_dataloaders_every_n_epochs=1)")
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+
+        def count_trained() -> int:
+            count: int = progress.current.processed  # type: ignore[attr-defined]
+            return count
+
+        return self._load_epoch(trainer.current_epoch, trainer.max_epochs or 1, count_trained)
+
+    def val_dataloader(self) -> list[Loader]:
+        """Return one loader for each split in ``monitored``, so none where there is no validation."""
         return [self.eval_loader(split, **self._place) for split in self.monitored]
 
-    def test_dataloader(self) -> Any:
+    def test_dataloader(self) -> Loader:
         return self.eval_loader("test", **self._place)
 
+    def _load_epoch(self, epoch: int, epochs: int, trained: Callable[[], int]) -> Loader:
+        """Return the training loader of this epoch of ``epochs``, for the Trainer's device and rank."""
+        return self.train_loader(**self._place, epoch=epoch, trained=trained)
+
     @property
-    def _place(self) -> dict[str, Any]:
+    def _place(self) -> Place:
         trainer = self._trainer
         return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world": trainer.world_size}
 
     @property
-    def _time(self) -> dict[str, Any]:
-        trainer, progress = self._trainer, self._trainer.fit_loop.epoch_loop.batch_progress
-        return {"epoch": trainer.current_epoch, "trained": lambda: progress.current.processed}
-
-    @property
-    def _trainer(self) -> Any:
+    def _trainer(self) -> Trainer:
         assert self.trainer is not None, "without a Trainer, call train_loader() or eval_loader()"
         return self.trainer

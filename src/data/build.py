@@ -1,8 +1,8 @@
-"""From a choice of a data set to batches on the training device. Importing this module imports no torch."""
+"""Build the data module that a choice of a data set stands for. Importing this module imports no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from ..config.choices import builder_of
 from ..config.data import Cifar10, Cifar100, Coco, DataConfig, Digits, FashionMNIST, Folder, ImageNet
@@ -10,30 +10,43 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from .base import DataModule
+    from .info import Normalization
     from .raw import Raw
 
 
-@dataclass(frozen=True)
-class Source:
-    """How a plug-in's set is loaded into memory, and what names its content without reading it."""
+C = TypeVar("C", bound=DataConfig)
 
-    load: "Callable[[Any], Raw]"
-    content: Callable[[Any], str]
+
+@dataclass(frozen=True)
+class Source(Generic[C]):
+    """Load a plug-in's set into memory by ``load``, and identify its content by ``content`` without reading it."""
+
+    load: "Callable[[C], Raw]"
+    content: Callable[[C], str]
+
+
+class BuildSettings(TypedDict):
+    """Name the keyword arguments that every room's builder takes."""
+
+    seed: int
+    accumulate: int
+    devices: int
+    normalization: "Normalization | None"
 
 
 def fingerprint(config: DataConfig) -> str:
-    """Return what names the content of the data in a run's identity; no image is read.
+    """Return the string that stands for the content of the data in a run's identity; no image is read.
 
     Raises UserError for a folder without the expected layout.
     """
     try:
-        return f"{config.name}:{content_of(config)}"
+        return f"{config.name}:{identify_content(config)}"
     except OSError as error:  # a folder that may not be entered
         raise UserError(f"data={config.name}: {error}") from error
 
 
-def content_of(config: DataConfig) -> str:
-    """Return the content of a set: a published checksum, or the hash of a listing of its files."""
+def identify_content(config: DataConfig) -> str:
+    """Return the published checksum of a set, or the hash of a listing of its files."""
     match config:
         case Digits():
             from .sets.digits import DIGITS_SHA256
@@ -56,14 +69,14 @@ def content_of(config: DataConfig) -> str:
 
             return scan(config.root).content()
         case ImageNet():
-            from .photos.listing import listing
+            from .photos.listing import find_photos
 
-            return listing(config.root).content()
+            return find_photos(config.root).content()
         case Coco():
             from .coco import files
 
-            return files.content(config)
-    return source_of(config).content(config)
+            return files.hash_content(config)
+    return find_source(config).content(config)
 
 
 def load_raw(config: DataConfig) -> "Raw":
@@ -72,7 +85,7 @@ def load_raw(config: DataConfig) -> "Raw":
         case Digits():
             from .sets import digits
 
-            return digits.load()
+            return digits.load_digits()
         case Cifar10(root=root, download=download):
             from .sets.cifar import CIFAR10
 
@@ -88,13 +101,13 @@ def load_raw(config: DataConfig) -> "Raw":
         case Folder():
             from .sets import folder
 
-            return folder.load(config.root, config.image_size, config.channels, config.skip_unreadable)
-    return source_of(config).load(config)
+            return folder.load_folder(config.root, config.image_size, config.channels, config.skip_unreadable)
+    return find_source(config).load(config)
 
 
-def source_of(config: DataConfig) -> Source:
-    """Return the source that a plug-in has registered for this choice; UserError where there is none."""
-    source: Source = builder_of(config)
+def find_source(config: DataConfig) -> Source[DataConfig]:
+    """Return the source that a plug-in has registered for this choice. Raises UserError where there is none."""
+    source: Source[DataConfig] = builder_of(config)
     return source
 
 
@@ -105,32 +118,36 @@ def build_data(
     seed: int,
     accumulate: int = 1,
     devices: int = 1,
-    normalization: dict[str, Any] | None = None,
+    normalization: "Normalization | None" = None,
 ) -> "DataModule":
-    """Load a data set and choose its classes, sizes and splits; the order of an epoch follows from ``seed``.
+    """Load a data set and apply the choice of its classes, sizes and splits; ``seed`` decides the order of an epoch.
 
-    ``target`` says what is learned from: "class", "labels", "boxes" or "masks"; by default the first that the set has.
-    ``normalization``: the one stored with the initial weights, which data.normalize=weights uses.
+    ``target`` is what the task learns from: "class", "labels", "boxes" or "masks"; by default the first that the set
+    has. ``normalization`` is the one stored with the initial weights, for data.normalize=weights.
     Raises UserError for everything that is wrong with the data or these settings.
     """
     target = target or config.targets[0]
     if target not in config.targets:
         raise UserError(f"data={config.name} has no {target}, but {', '.join(config.targets)}")
-    common: dict[str, Any] = {"seed": seed, "accumulate": accumulate, "devices": devices}
-    common["normalization"] = normalization
+    common: BuildSettings = {
+        "seed": seed,
+        "accumulate": accumulate,
+        "devices": devices,
+        "normalization": normalization,
+    }
     match config:
         case Coco() if target == "labels":
             from .coco import multilabel
 
-            return multilabel.build(config, **common)
+            return multilabel.build_multilabel_data(config, **common)
         case Coco():
             from .coco import detection
 
-            return detection.build(config, masks=target == "masks", **common)
+            return detection.build_detection_data(config, masks=target == "masks", **common)
         case ImageNet():
             from .sets import imagenet
 
-            return imagenet.build(config, **common)
+            return imagenet.build_imagenet(config, **common)
     from .resident import module
 
-    return module.build(config, lambda: load_raw(config), **common)
+    return module.build_resident_data(config, lambda: load_raw(config), **common)

@@ -1,6 +1,6 @@
-"""Seeded, class-wise choices of samples: the validation cut and the limited training set.
+"""Choose samples class by class from a seed: the held-out validation split and the limited training set.
 
-Both are prefixes of an order of the samples: sizes are exact, and a smaller choice is part of a larger one.
+Both are prefixes of one order of the samples, so sizes are exact and a smaller choice is part of a larger one.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from .raw import Raw, Split
 Index = NDArray[np.int64]
 
 
-def interleaved(labels: Index, seed: int, *, proportional: bool) -> Index:
-    """An order [N] of the samples in which each prefix holds the classes evenly.
+def interleave_classes(labels: Index, seed: int, *, proportional: bool) -> Index:
+    """Return an order [N] of the samples in which each prefix holds the classes evenly.
 
-    ``proportional`` keeps the classes' shares (a stratified prefix); otherwise each class gives equally many
-    samples for as long as it has some (a balanced prefix).
+    With ``proportional`` a prefix keeps the class fractions (it is stratified); otherwise each class gives equally many
+    samples for as long as it has some (it is balanced).
     """
-    rng = np.random.RandomState(seed)  # its stream is frozen across NumPy's versions, unlike default_rng's
+    rng = np.random.RandomState(seed)  # its numbers are frozen across NumPy's versions, unlike default_rng's
     key = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -28,38 +28,38 @@ def interleaved(labels: Index, seed: int, *, proportional: bool) -> Index:
     return np.argsort(key, kind="stable")
 
 
-def cut(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
-    """Sorted indices (kept, cut off) with exactly round(fraction * N) cut off, stratified by class."""
+def hold_out(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+    """Split the samples into sorted indices (kept, held out), stratified by class; round(fraction * N) are held out."""
     count = round(fraction * len(labels))
-    order = interleaved(labels, seed, proportional=True)
+    order = interleave_classes(labels, seed, proportional=True)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def limited(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
-    """Sorted indices of a class-balanced part: a share of the samples (limit <= 1) or a number of them.
+def limit_samples(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
+    """Return the sorted indices of a class-balanced subset: a fraction of the samples (limit <= 1) or a number of them.
 
-    ``proportional`` keeps the classes' shares instead.
-    Raises UserError where the limit asks for no image, for a broken number, or for more than there are.
+    ``proportional`` keeps the class fractions instead.
+    Raises UserError where the limit asks for no image, is above 1 but not whole, or asks for more than there are.
     """
     count = round(limit * len(labels)) if limit <= 1 else int(limit)
     if limit > 1 and count != limit:
         raise UserError(f"data.limit_train={limit}: above 1 it is a number of images, so a whole number")
     if not 1 <= count <= len(labels):
         raise UserError(f"data.limit_train={limit:g} asks for {count} of {len(labels)} training images")
-    return np.sort(interleaved(labels, seed, proportional=proportional)[:count])
+    return np.sort(interleave_classes(labels, seed, proportional=proportional)[:count])
 
 
-def cut_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
-    """train, test and, unless val_fraction is 0, val: the set's own, or cut from train with split_seed."""
+def make_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
+    """Return the splits train, test and, unless val_fraction is 0, val: the set's own, or held out from train."""
     splits = {"train": raw.train, "test": raw.test}
     if config.val_fraction > 0:
         if raw.val is not None:
             splits["val"] = raw.val
         else:
-            kept, off = cut(raw.train.labels, config.val_fraction, config.split_seed)
-            splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(off)
+            kept, held_out = hold_out(raw.train.labels, config.val_fraction, config.split_seed)
+            splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(held_out)
     if config.limit_train is not None:
-        chosen = limited(splits["train"].labels, config.limit_train, config.split_seed)
+        chosen = limit_samples(splits["train"].labels, config.limit_train, config.split_seed)
         splits["train"] = splits["train"].take(chosen)
     for name, split in splits.items():
         if not len(split):

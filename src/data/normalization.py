@@ -1,22 +1,20 @@
-"""How pixels are scaled. A normalisation is a plain dict, so that it can be stored with the weights:
-
-``{"name": str, "mean": list[float], "std": list[float], "mean_image": float32 [H, W, C] or None}``
-"""
-
-from typing import Any
+"""Choose how pixels are normalised, and normalise them (``Normalization`` in src/data/info.py)."""
 
 import torch
 from torch import Tensor
 
 from ..config.data import DataConfig
 from ..errors import UserError
-from .info import DatasetInfo
+from .info import DatasetInfo, Normalization
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def scaling(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None) -> dict[str, Any]:
-    """The normalisation that the configuration names; UserError where there is none, or where it asks for a mean image.
+def choose_normalization(config: DataConfig, info: DatasetInfo, stored: Normalization | None) -> Normalization:
+    """Return the normalisation of photos that the configuration names; ``stored`` is the one of the initial weights.
 
-    "dataset" is ImageNet's mean and deviation, of other photos too: measuring would mean to decode all.
+    "dataset" means ImageNet's mean and deviation, for other photos too: measuring theirs would mean to decode all.
+    Raises UserError where it asks for weights that bring none, or for a mean image.
     """
     name = "dataset" if config.normalize == "auto" else config.normalize
     if name == "weights":
@@ -27,37 +25,34 @@ def scaling(config: DataConfig, info: DatasetInfo, stored: dict[str, Any] | None
         check_fits(stored, info)
     if name == "per_pixel_mean" or (name == "weights" and stored and stored["mean_image"] is not None):
         raise UserError(f"data.normalize={name}: photos of many sizes have no mean image; use data.normalize=imagenet")
-    return stored if name == "weights" and stored else normalization_of(name, info, torch.empty(0))
+    return stored if name == "weights" and stored else make_normalization(name, info, torch.empty(0))
 
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel over all pixels of uint8 images [N, H, W, C], in [0, 1]."""
+def measure_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, in [0, 1], over all pixels of uint8 images [N, H, W, C]."""
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in images.unbind(-1):
-        share = torch.zeros(256, dtype=torch.float64)
+        frequency = torch.zeros(256, dtype=torch.float64)  # of each value of a byte
         for part in channel.split(4096):  # bincount widens its input to int64
-            share += torch.bincount(part.flatten(), minlength=256)
-        share /= channel.numel()
-        centre = float(share @ values)
+            frequency += torch.bincount(part.flatten(), minlength=256)
+        frequency /= channel.numel()
+        centre = float(frequency @ values)
         mean.append(centre)
-        std.append(float(share @ (values - centre).square()) ** 0.5)
+        std.append(float(frequency @ (values - centre).square()) ** 0.5)
     return tuple(mean), tuple(std)
 
 
-def mean_image(images: Tensor) -> Tensor:
-    """The mean [H, W, C] of uint8 images [N, H, W, C], in [0, 1]."""
+def compute_mean_image(images: Tensor) -> Tensor:
+    """Return the mean image [H, W, C], in [0, 1], of uint8 images [N, H, W, C]."""
     total = torch.zeros(images.shape[1:], dtype=torch.int64)
     for part in images.split(4096):
         total += part.sum(0)
     return (total / (255 * len(images))).to(torch.float32)
 
 
-def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, Any]:
-    """The normalisation of this name for a set whose training images are ``train`` (uint8 [N, H, W, C])."""
+def make_normalization(name: str, info: DatasetInfo, train: Tensor) -> Normalization:
+    """Return the normalisation of this name for a set with the training images ``train`` uint8 [N, H, W, C]."""
     mean, std = list(info.mean), list(info.std)
     if name == "imagenet":
         mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
@@ -71,12 +66,12 @@ def normalization_of(name: str, info: DatasetInfo, train: Tensor) -> dict[str, A
         "name": name,
         "mean": mean,
         "std": [s or 1.0 for s in std],  # a channel of one value has no spread to divide by
-        "mean_image": mean_image(train) if name == "per_pixel_mean" else None,
+        "mean_image": compute_mean_image(train) if name == "per_pixel_mean" else None,
     }
 
 
-def check_fits(normalization: dict[str, Any], info: DatasetInfo) -> None:
-    """Raise UserError where the normalisation stored with some weights is one of other images than these."""
+def check_fits(normalization: Normalization, info: DatasetInfo) -> None:
+    """Raise UserError where the normalisation stored with the weights was made for images of another shape."""
     channels, mean_image = len(normalization["mean"]), normalization["mean_image"]
     if channels != info.channels:
         raise UserError(
@@ -90,20 +85,20 @@ def check_fits(normalization: dict[str, Any], info: DatasetInfo) -> None:
         )
 
 
-def affine(normalization: dict[str, Any], size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scale and shift [size * size * C] that turn bytes into normalised pixels.
+def compute_affine(normalization: Normalization, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift, each [size * size * C], that turn bytes into normalised pixels.
 
     They are as long as an image because broadcasting over a last axis of 3 costs seven times as much.
     """
-    mean, std = (torch.tensor(normalization[key], dtype=torch.float64) for key in ("mean", "std"))
+    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization["mean"], normalization["std"]))
     scale = (1 / (255 * std)).to(device, torch.float32).repeat(size * size)
-    if normalization["mean_image"] is not None:
-        return scale, -normalization["mean_image"].to(device).flatten()
+    if (mean_image := normalization["mean_image"]) is not None:
+        return scale, -mean_image.to(device).flatten()
     return scale, (-mean / std).to(device, torch.float32).repeat(size * size)
 
 
-def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Bytes [B, H, W, C] to float32 [B, C, H, W] in channels_last memory; scale, shift: ([B,] H * W * C).
+def apply_affine(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift bytes [B, H, W, C] into float32 [B, C, H, W], channels_last; scale, shift: ([B,] H * W * C).
 
     Pixels that are float32 already, though still in [0, 255], are overwritten.
     """
@@ -111,6 +106,6 @@ def normalized(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
-def normalize(images: Tensor, normalization: dict[str, Any]) -> Tensor:
-    """Square uint8 images [B, H, W, C] as a network takes them: float32 [B, C, H, W], channels_last."""
-    return normalized(images, *affine(normalization, images.shape[1], images.device))
+def normalize(images: Tensor, normalization: Normalization) -> Tensor:
+    """Normalise square uint8 images [B, H, W, C] as a network takes them: float32 [B, C, H, W], channels_last."""
+    return apply_affine(images, *compute_affine(normalization, images.shape[1], images.device))

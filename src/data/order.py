@@ -1,4 +1,4 @@
-"""The order of an epoch and its random numbers, as pure functions of the seed; ranks take their slices."""
+"""Derive the order of an epoch and its random numbers from the seed alone, and slice batches for the ranks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-SAMPLE, BATCH = 1, 2  # what a stream of random numbers belongs to
+SAMPLE, BATCH = 1, 2  # the kinds of things that have random numbers of their own
 
 
-def sequence(seed: int, epoch: int, kind: int, number: int) -> np.random.SeedSequence:
-    """The root of the random numbers of one sample or one batch of an epoch."""
+def derive_seed(seed: int, epoch: int, kind: int, number: int) -> np.random.SeedSequence:
+    """Return the root of the random numbers of one sample or one batch (``kind``) of an epoch."""
     return np.random.SeedSequence([seed, epoch], spawn_key=(kind, number))
 
 
 @contextmanager
-def chance(entropy: np.random.SeedSequence) -> Iterator[None]:
-    """Let torch's CPU generator follow from this for a while; then it goes on as if nothing had been drawn."""
+def fix_random_state(entropy: np.random.SeedSequence) -> Iterator[None]:
+    """Seed torch's CPU generator from ``entropy`` inside the block, and restore its state afterwards."""
     generator = torch.default_generator  # torch.manual_seed would also seed a GPU's
     before = generator.get_state()
     generator.manual_seed(int(entropy.generate_state(1)[0]))
@@ -27,17 +27,17 @@ def chance(entropy: np.random.SeedSequence) -> Iterator[None]:
         generator.set_state(before)
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """The order [n] of the training samples of an epoch."""
+def draw_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    """Draw the order [n] of the training samples of an epoch."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     return torch.randperm(n, generator=generator).numpy()
 
 
-def shares(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:
-    """A rank's part (first, stop) of each batch of n samples: none twice, without padding, empty ones left out.
+def slice_batches(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:
+    """Return a rank's slice (first, stop) of each batch of n samples, without padding and without empty slices.
 
-    Batches are large enough to give each rank a sample: Lightning lets a rank without any batch go at once, and the
-    others would wait for it.
+    No sample is in two slices. A batch is large enough to give each rank a sample: Lightning lets a rank without any
+    batch go on at once, and the others would wait for it.
     """
     batch_size = max(batch_size, world)
     batches = [(first, min(batch_size, n - first)) for first in range(0, n, batch_size)]
@@ -46,10 +46,10 @@ def shares(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int,
 
 
 class Resumable:
-    """Where an epoch's loader stands, by Lightning's protocol for stateful loaders."""
+    """Remember where an epoch's loader stands, by Lightning's protocol for stateful loaders."""
 
     def __init__(self, epoch: int, trained: Callable[[], int] | None = None) -> None:
-        """``trained``: how many micro-batches of the epoch the weights have seen, where a Trainer knows."""
+        """``trained`` returns how many micro-batches of the epoch the weights have seen, where a Trainer knows."""
         self.epoch = epoch
         self._trained = trained
         self._start = self._yielded = 0
@@ -58,15 +58,15 @@ class Resumable:
         raise NotImplementedError
 
     def remaining(self) -> range:
-        """The numbers of this pass' micro-batches; only the first pass after a resume is shortened."""
+        """Return the numbers of this pass' micro-batches; only the first pass after a resume is shortened."""
         start, self._start = self._start, 0
         return range(start, len(self))
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many micro-batches were trained on; one that is only fetched does not count."""
+        """Return the epoch and the number of trained micro-batches; one that is only fetched does not count."""
         trained = self._yielded if self._trained is None else min(self._yielded, self._trained())
         return {"epoch": self.epoch, "batch": trained}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the micro-batches of ``state``, unless it speaks of another epoch."""
+        """Continue after the micro-batches of ``state``, unless it belongs to another epoch."""
         self._start = self._yielded = state["batch"] if state["epoch"] == self.epoch else 0

@@ -1,4 +1,4 @@
-"""What a data set's constructor returns, before classes, sizes and splits are chosen."""
+"""Hold a data set as it was loaded, before classes, sizes and splits are chosen."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from .info import DatasetInfo
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N]."""
+    """Hold images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N]."""
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
@@ -25,7 +25,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Raw:
-    """A data set as published. Where it brings no validation split, one is cut from the training split."""
+    """Hold a data set as published; where it has no validation split, one is held out from the training split."""
 
     info: DatasetInfo
     train: Split

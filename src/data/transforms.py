@@ -1,4 +1,4 @@
-"""The named training augmentations; needs no torch.
+"""Name the training augmentations; needs no torch.
 
 Sets that lie on the training device take a ``Preset``, drawn by the epoch and applied to whole batches
 (src/data/resident/loader.py); sets that are decoded while training take a ``Photos``, drawn by the sample
@@ -12,10 +12,12 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Preset:
-    """Padding by a share of the image's side, with zeros or the mirrored border, a random crop back to its size, a
-    horizontal flip; then a rotation and a scaling about the centre, which repeat the border's pixels where the image
-    ends. With ``alternate`` an image is flipped by chance in the first epoch only, and then every second time (Jordan
-    2024): two epochs in a row show both of its sides. Last comes a square hole at a random place inside the image, zero
+    """Augment small images: pad, crop, flip, rotate, scale and cut out, in this order; each step is optional.
+
+    Padding is a fraction of the image's side, with zeros or the mirrored border; a random crop and a horizontal flip
+    follow. Rotation and scaling are about the centre and repeat the border's pixels where the image ends. With
+    ``alternate`` an image is flipped at random in the first epoch only, and then in every second epoch (Jordan 2024):
+    two epochs in a row show both of its sides. The square hole lies at a random place inside the image and is zero
     after normalisation (DeVries & Taylor 2017 let it reach over the border, Jordan 2024 does not).
 
     Waghmode et al. (2023) rotate, flip and scale CIFAR-10 and state no ranges: those in ``PRESETS`` are ours, and
@@ -28,32 +30,32 @@ class Preset:
     alternate: bool = False
     rotate: float = 0.0  # the largest angle, either way [degrees]
     scale: float = 0.0  # the largest relative change of size, either way
-    cutout: float = 0.0  # side of the hole, as a share of the image's
+    cutout: float = 0.0  # side of the hole, as a fraction of the image's
 
     def hole(self, image_size: int) -> int:
-        """Side of the hole [pixels]: 12 at 32 for a share of 3/8."""
+        """Return the side of the hole [pixels]: 12 at 32 for a fraction of 3/8."""
         return round(self.cutout * image_size)
 
     def padding(self, image_size: int) -> int:
-        """Padding on each side [pixels]: 4 at 32 for a share of 1/8, and at least 1 where there is any."""
+        """Return the padding on each side [pixels]: 4 at 32 for a fraction of 1/8, at least 1 unless none."""
         return max(1, round(self.pad * image_size)) if self.pad else 0
 
 
 @dataclass(frozen=True)
 class Photos:
-    """A random crop, resized, and a horizontal flip, as torchvision's references draw them; then what is named.
+    """Augment photos: a random resized crop and a horizontal flip as in torchvision's references, then the rest.
 
     For evaluation the shorter side is resized to ``resize`` × the test size, and the centre is cropped.
     """
 
     crop: bool = True  # False: as in evaluation
-    least: float = 0.08  # share of the area that a crop keeps at least
+    least: float = 0.08  # the smallest fraction of the area that a crop keeps
     flip: bool = True
     square: bool = False  # in evaluation, squeezed into a square instead, so that nothing is cut off
     trivial_augment: bool = False  # one of TrivialAugment's wide operations (Müller & Hutter 2021)
     erase: float = 0.0  # probability of a rectangle of the mean colour (Zhong et al. 2020)
-    mixup: float = 0.0  # parameter of the Beta law of the shares (Zhang et al. 2018); 0: none
-    cutmix: float = 0.0  # likewise (Yun et al. 2019); with both, each batch takes one of them by chance
+    mixup: float = 0.0  # parameter of the Beta distribution of the mixing fractions (Zhang et al. 2018); 0: none
+    cutmix: float = 0.0  # likewise (Yun et al. 2019); with both, each batch takes one of them at random
     train_size: int = 224  # [pixels]
     test_size: int = 224
     resize: float = 256 / 224
@@ -86,16 +88,18 @@ PHOTOS = {
 }
 
 
-def preset(name: str) -> Preset:
-    """The preset of this name for sets that lie on the device; an unknown one raises UserError with the list."""
+def find_preset(name: str) -> Preset:
+    """Return the preset of this name for sets that lie on the device. Raises UserError, with the list, without one."""
     check_preset(name)
     if name not in PRESETS:
-        raise UserError(f"data.augment={name}: is for photos in folders (imagenet); here: {', '.join(PRESETS)}")
+        raise UserError(
+            f"data.augment={name}: is for photos (data=imagenet); for small images there are: {', '.join(PRESETS)}"
+        )
     return PRESETS[name]
 
 
-def photos(name: str) -> Photos:
-    """The preset of this name for sets that are decoded while training; UserError as in ``preset``."""
+def find_photo_preset(name: str) -> Photos:
+    """Return the preset of this name for photos that are decoded while training. Raises as ``find_preset`` does."""
     check_preset(name)
     if name not in PHOTOS:
         raise UserError(f"data.augment={name}: is for small images; for photos there are: {', '.join(PHOTOS)}")

@@ -1,54 +1,55 @@
-"""Worker processes that read batches ahead of the training."""
+"""Read batches ahead of the training, in worker processes."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Problem:
-    """What was wrong with a sample."""
+    """Carry the sentence of a UserError from a worker process to the training."""
 
     sentence: str
 
 
-class Batches(Dataset[Any]):
-    """Reads a batch from the numbers of its samples.
+class Batches(Dataset[T | Problem], Generic[T]):
+    """Read a batch from the numbers of its samples.
 
-    ``read`` goes to the worker processes, so it must pickle. A UserError of its comes back as a value: a DataLoader
-    would bury its sentence in the worker's traceback.
+    ``read`` is sent to the worker processes, so it must pickle. A UserError that it raises comes back as a value, for a
+    DataLoader would bury its sentence in the worker's traceback.
     """
 
-    def __init__(self, read: Callable[[NDArray[np.int64]], Any]) -> None:
+    def __init__(self, read: Callable[[NDArray[np.int64]], T]) -> None:
         self.read = read
 
-    def __getitem__(self, numbers: NDArray[np.int64]) -> Any:
+    def __getitem__(self, numbers: NDArray[np.int64]) -> T | Problem:
         try:
             return self.read(numbers)
         except UserError as error:
             return Problem(str(error))
 
 
-def stream(
-    read: Callable[[NDArray[np.int64]], Any],
+def read_batches(
+    read: Callable[[NDArray[np.int64]], T],
     batches: Sequence[NDArray[np.int64]],
     *,
     workers: int,
     device: torch.device,
-) -> Iterator[Any]:
-    """What ``read`` makes of each batch of sample numbers, read ahead by worker processes that live for this pass.
+) -> Iterator[T]:
+    """Yield what ``read`` makes of each batch of sample numbers, read ahead by worker processes of this pass alone.
 
-    With a GPU the memory is pinned, so that ``onto`` it costs no waiting. Raises the UserError of a sample, and one
+    With a GPU the memory is pinned, so that the copy to it needs no waiting. Raises the UserError of a sample, and one
     where a worker dies.
     """
     workers = min(workers, len(batches))
@@ -56,11 +57,11 @@ def stream(
         Batches(read),
         batch_size=None,
         sampler=batches,  # each element is a batch
-        collate_fn=_unchanged,
+        collate_fn=_keep,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_undisturbed,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # else it would take a number from the generator of the run
     )
     try:
@@ -72,35 +73,28 @@ def stream(
         if "DataLoader worker (pid" not in str(error):
             raise
         raise UserError(
-            f"A process that reads data has died ({str(error).splitlines()[0]}) "
-            f"Memory, /dev/shm too, may be short: use fewer, data.workers={workers // 2}."
+            f"A process that reads data has died ({str(error).splitlines()[0].rstrip(' .')}). "
+            f"Memory, or /dev/shm, may be short; use fewer processes: data.workers={workers // 2}."
         ) from error
 
 
-def onto(batch: Any, device: torch.device) -> Any:
-    """Tensors in tuples, moved to the device without waiting for the copies."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    moved = (onto(part, device) for part in batch)
-    return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-
-
 def count_workers(workers: int | None, devices: int) -> int:
-    """Reading processes for each training process: as many as asked for, or the cores that training leaves over."""
+    """Return the worker processes of each training process: as many as asked for, or the cores left over."""
     if workers is not None:
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, cores // devices - 1)
 
 
-def _unchanged(batch: Any) -> Any:
+def _keep(batch: T) -> T:
     return batch
 
 
-def _undisturbed(worker: int) -> None:
-    """Leave it to the training process to end on a signal that a terminal, or SLURM, sends to all processes at once.
+def _ignore_signals(worker: int) -> None:
+    """Ignore the signals that a terminal, or SLURM, sends to all processes at once; the training process handles them.
 
-    It goes on reading meanwhile, for the step that is to be saved. SIGTERM ends it later: so one that hangs is ended.
+    The worker reads on meanwhile, for the step that is still to be saved. SIGTERM ends it a minute later, so that a
+    worker that hangs ends too.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

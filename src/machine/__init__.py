@@ -1,1 +1,1 @@
-"""The machine: devices, memory, processes, network."""
+"""Look at the machine: its devices, memory, processes and network."""

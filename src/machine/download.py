@@ -1,4 +1,4 @@
-"""Fetching an archive: resumable, with a progress bar, from the first mirror that delivers it whole."""
+"""Download an archive, resumably and with a progress bar, from the first mirror that delivers it whole."""
 
 import fcntl
 import hashlib
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-PATIENCE = 8  # seconds without an answer or a byte before a host is given up
+PATIENCE = 8  # how long to wait for an answer or a byte before the next mirror is tried [s]
 
 
 class DownloadError(Exception):
-    """No mirror delivered the archive; the message says why, in a few words."""
+    """Say, in a few words, why no mirror delivered the archive."""
 
 
 def md5_of(path: Path) -> str:
-    """The md5 of a file, in hexadecimal."""
+    """Return the md5 of a file, in hexadecimal."""
     digest = hashlib.md5(usedforsecurity=False)  # finds damage; else a FIPS machine would refuse md5
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -27,10 +27,10 @@ def md5_of(path: Path) -> str:
 
 
 def fetch(urls: tuple[str, ...], target: Path, md5: str) -> None:
-    """Download ``target`` by way of ``target``.part, which an interrupted download resumes.
+    """Download ``target`` into ``target``.part, which an interrupted download resumes, and rename it when it is whole.
 
-    Several processes may call it at once: one downloads, the others wait and find the file. Raises
-    DownloadError, and then leaves no directory behind that was not there before.
+    Several processes may call it at once: one downloads, the others wait and find the file. Raises DownloadError, and
+    then leaves no new empty directory behind.
     """
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     part = target.with_name(target.name + ".part")
@@ -53,7 +53,7 @@ def fetch(urls: tuple[str, ...], target: Path, md5: str) -> None:
 
 def _fetch_any(urls: tuple[str, ...], part: Path, md5: str) -> None:
     if md5_of(part) == md5:
-        return  # whole, but stopped before it got its name
+        return  # whole, but interrupted before it was renamed
     reasons = []
     for url in urls:
         while True:
@@ -68,7 +68,7 @@ def _fetch_any(urls: tuple[str, ...], part: Path, md5: str) -> None:
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", None) or error or type(error).__name__)
                 if getattr(error, "code", None) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    os.truncate(part, 0)  # what lies there is as long as the file, but is not the file
+                    os.truncate(part, 0)  # as long as the file, but with other content
                 if part.stat().st_size == before:
                     break  # no progress: the next mirror; else go on where the connection broke
         reasons.append(f"{url.split('/')[2]}: {reason}")
@@ -76,7 +76,7 @@ def _fetch_any(urls: tuple[str, ...], part: Path, md5: str) -> None:
 
 
 def _append(url: str, part: Path) -> None:
-    """Append the missing rest of the file behind ``url`` to ``part``."""
+    """Append the missing rest of the file at ``url`` to ``part``."""
     have = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=PATIENCE) as response, open(part, "ab") as file:

@@ -1,39 +1,40 @@
-"""How much memory a training step will need, known before it is taken: a sentence instead of a crash.
+"""Estimate the memory of a training step before it is taken, so that a sentence comes instead of a crash.
 
 A copy of the network's shapes takes one step on the meta device, where tensors have sizes but no content, and every
-storage is counted as it comes and goes. So what autograd keeps, and what activation checkpointing does not, is
-measured, not modelled.
+storage is counted as it comes and goes. What autograd keeps, and what activation checkpointing does not keep, is
+therefore measured, not modelled.
 """
 
 import copy
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import UserError
 
-# What the allocator holds without using it, as a share of what the forward pass asks for. glibc fills the holes that
+# What the allocator holds without using it, as a fraction of what the forward pass asks for. glibc fills the holes that
 # freed maps leave badly: 0.3 to 0.65 were measured, with and without activation checkpointing (glibc 2.36; close to
-# none under MALLOC_MMAP_THRESHOLD_=1048576). For the GPU's cache and cuDNN's workspaces the share is an assumption.
+# none under MALLOC_MMAP_THRESHOLD_=1048576). For the GPU's cache and cuDNN's workspaces it is an assumption.
 SLACK = {"cpu": 0.46, "gpu": 0.1}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training step adds to the memory that the network's weights take already [bytes]."""
+    """Hold what a training step adds to the memory that the network's weights take already [bytes]."""
 
     weights: int  # gradients, optimizer state, average, low-precision copies: whatever the batch
     activations: int  # what autograd keeps between forward and backward
-    transient: int  # what is in flight beside it at the worst moment: gradients of maps, a recomputed block
+    transient: int  # what is alive besides at the peak: gradients of maps, a recomputed block
     slack: int  # what the allocator holds without using it
 
     @property
@@ -42,11 +43,11 @@ class Estimate:
 
     @property
     def maps(self) -> int:
-        """The part that grows with the batch."""
+        """Return the part that grows with the batch [bytes]."""
         return self.activations + self.transient + self.slack
 
 
-def step_bytes(
+def estimate_step(
     model: nn.Module,
     *,
     images: tuple[int, int, int, int],
@@ -55,14 +56,14 @@ def step_bytes(
     ema: bool,
     accelerator: str,
 ) -> Estimate:
-    """The memory for a step on images (B, C, H, W), the part of the batch that one device computes at once."""
+    """Estimate the memory of a step on images (B, C, H, W), the part of the batch that one device computes at once."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = sum(map(nbytes, trained)) * (1 + optimizer_states)
+    weights = sum(map(count_bytes, trained)) * (1 + optimizer_states)
     if ema:
-        weights += sum(map(nbytes, model.state_dict().values()))
+        weights += sum(map(count_bytes, model.state_dict().values()))
     if precision == "bf16":  # autocast keeps a copy of what it multiplies with
         weights += sum(2 * parameter.numel() for parameter in trained if parameter.ndim > 1)
-    shapes = shapes_of(model)
+    shapes = copy_shapes(model)
     live = Live(float_bytes=2 if precision == "bf16" else 4, beside=[*shapes.parameters(), *shapes.buffers()])
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), live:
         outputs = tree_leaves(shapes(torch.empty(images, device="meta")))
@@ -73,26 +74,26 @@ def step_bytes(
     return Estimate(weights=weights, activations=activations, transient=live.peak - activations, slack=slack)
 
 
-def free_bytes(accelerator: str, root: Path = Path("/")) -> int:
-    """The memory that is still to be had: the GPU's, or the host's within its limits; sys.maxsize where none is known.
+def measure_free_memory(accelerator: str, root: Path = Path("/")) -> int:
+    """Return the free memory of the GPU, or of the host within its limits [bytes]; sys.maxsize where it is unknown.
 
-    `root` is where the system's files are looked for.
+    `root` is where the system's files are searched.
     """
     if accelerator == "gpu":
         cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + cached
-    return min([sys.maxsize, *host_memory(root), *cgroup_memory(root)])
+    return min([sys.maxsize, *read_host_memory(root), *read_cgroup_memory(root)])
 
 
-def host_memory(root: Path) -> Iterator[int]:
-    """What Linux has available, swap included; nothing on other systems."""
+def read_host_memory(root: Path) -> Iterator[int]:
+    """Yield the memory that Linux has available, swap included [bytes]; yield nothing on other systems."""
     with suppress(OSError, KeyError):
-        meminfo = values(root / "proc/meminfo")
+        meminfo = read_values(root / "proc/meminfo")
         yield 1024 * (meminfo["MemAvailable:"] + meminfo.get("SwapFree:", 0))
 
 
-def cgroup_memory(root: Path) -> Iterator[int]:
-    """What each control group around this process leaves it, where a container or a batch system sets a limit."""
+def read_cgroup_memory(root: Path) -> Iterator[int]:
+    """Yield what each control group of this process leaves it, where a container or SLURM sets a limit [bytes]."""
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)
@@ -106,20 +107,20 @@ def cgroup_memory(root: Path) -> Iterator[int]:
             folder = mount / group.relative_to("/")
             with suppress(OSError, ValueError):  # no such group, or no limit: "max"
                 limit, used = (int((folder / name).read_text()) for name in names)
-                stat = values(folder / "memory.stat")
+                stat = read_values(folder / "memory.stat")
                 cache = sum(stat.get(f"total_{kind}", stat.get(kind, 0)) for kind in ("active_file", "inactive_file"))
                 yield max(0, limit - used + cache)  # cached files make room
 
 
-def values(path: Path) -> dict[str, int]:
-    """The numbers of a file with a name and a number a line."""
+def read_values(path: Path) -> dict[str, int]:
+    """Read the numbers of a file that has a name and a number on each line."""
     return {words[0]: int(words[1]) for words in map(str.split, path.read_text().splitlines())}
 
 
-def check(
+def check_memory(
     estimate: Estimate, free: int, *, batch_size: int, accumulate: int, checkpointed: bool, can_checkpoint: bool
 ) -> None:
-    """Raise UserError, with the ways out, if a step will not fit; `batch_size` is a step's images on one device."""
+    """Raise UserError, with the ways out, if a step will not fit; `batch_size` counts a step's images on one device."""
     if estimate.total <= free:
         return
 
@@ -132,24 +133,26 @@ def check(
     else:  # not even a single image
         ways.append("take a smaller network or smaller images (data.image_size)")
     raise UserError(
-        f"A training step needs about {size(estimate.total)} of memory, but only {size(free)} is free: "
+        f"A training step needs about {format_size(estimate.total)} of memory, but only {format_size(free)} is free: "
         f"{', or '.join(ways)}."
     )
 
 
-def in_words(estimate: Estimate, free: int) -> str:
-    """The estimate for a person: "about 1.3 GB for a step (0.9 GB activations), 21.4 GB free"."""
-    known = f", {size(free)} free" if free < sys.maxsize else ""
-    return f"about {size(estimate.total)} for a step ({size(estimate.activations)} activations){known}"
+def describe_estimate(estimate: Estimate, free: int) -> str:
+    """Return the estimate as a person reads it: "about 1.3 GB for a step (0.9 GB activations), 21.4 GB free"."""
+    known = f", {format_size(free)} free" if free < sys.maxsize else ""
+    return f"about {format_size(estimate.total)} for a step ({format_size(estimate.activations)} activations){known}"
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 950e6 else f"{count / 1e6:,.0f} MB"
 
 
-def shapes_of(model: nn.Module) -> nn.Module:
-    """A copy for the meta device in training mode; its gradients vanish as soon as they are there."""
-    copies: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
+def copy_shapes(model: nn.Module) -> nn.Module:
+    """Copy the network to the meta device, in training mode; gradients are freed as soon as they are there."""
+    copies: dict[int, Tensor | NormShape] = {
+        id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()
+    }
     for parameter in model.parameters():
         twin = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
         if parameter.requires_grad:
@@ -157,38 +160,38 @@ def shapes_of(model: nn.Module) -> nn.Module:
         copies[id(parameter)] = twin
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            copies[id(module)] = NormShape(copies.get(id(module.weight)))
+            copies[id(module)] = NormShape(cast("nn.Parameter | None", copies.get(id(module.weight))))
     return copy.deepcopy(model, copies).train()
 
 
-class KeepsInput(torch.autograd.Function):
-    """What BatchNorm is to memory: a new map, and an input that is kept. Its meta kernel takes most of the time."""
+class KeepInput(torch.autograd.Function):
+    """Stand for BatchNorm, whose meta kernel is slow: make a new map, and keep the input."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)  # type: ignore[arg-type]
         return torch.empty_like(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         return torch.empty_like(x), None if weight is None else torch.empty_like(weight)
 
 
 class NormShape(nn.Module):
-    """Stands for a BatchNorm where only shapes matter."""
+    """Stand for a BatchNorm where only shapes matter."""
 
     def __init__(self, weight: nn.Parameter | None) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = KeepsInput.apply(x, self.weight)
+        y: Tensor = KeepInput.apply(x, self.weight)
         return y
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of the storages that operations make, until nobody holds them; those of `beside` are no news."""
+    """Count the bytes of the storages that operations make, while they are alive; those of `beside` do not count."""
 
     def __init__(self, *, float_bytes: int, beside: Iterable[Tensor]) -> None:
         super().__init__()
@@ -197,8 +200,12 @@ class Live(TorchDispatchMode):
         self.known = {tensor.untyped_storage()._cdata for tensor in beside}
 
     def __torch_dispatch__(
-        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        operation: Callable[..., object],
+        types: Collection[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         result = operation(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -224,5 +231,5 @@ class Live(TorchDispatchMode):
         self.bytes -= size
 
 
-def nbytes(tensor: Tensor) -> int:
+def count_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.itemsize

@@ -1,11 +1,11 @@
-"""Whether W&B can be reached with a key."""
+"""Find out whether W&B has a key."""
 
 import os
 from pathlib import Path
 
 
 def has_wandb_key() -> bool:
-    """True where W&B would find a key: in the environment or, under one of its names, in the user's netrc file."""
+    """Return True where W&B would find a key: in the environment or, under one of its names, in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()

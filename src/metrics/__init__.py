@@ -1,1 +1,1 @@
-"""Metrics."""
+"""Compute the metrics of classification, multi-label classification and detection."""

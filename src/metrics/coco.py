@@ -1,4 +1,4 @@
-"""COCO's evaluation of boxes and masks: its 12 numbers, AP by category, and its format of results.
+"""Evaluate boxes and masks as COCO does: its 12 numbers, AP by category, and its format of results.
 
 A result is {"image_id", "category_id", "bbox": [x, y, width, height], "score"} and, for masks, "segmentation" as RLE,
 with the ids of the annotation file. faster-coco-eval gives pycocotools' numbers in a twelfth of the time.
@@ -15,74 +15,73 @@ from faster_coco_eval.core import mask as rle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.coco.check import drawable
-from ..data.coco.masks import compressed, encode
+from ..data.coco.check import select_segmentation
+from ..data.coco.masks import compress_mask, encode_masks
+from ..files import Json
 
 SIZES = ("small", "medium", "large")
-
-
 NUMBERS = ("map", "map_50", "map_75", *(f"map_{size}" for size in SIZES))
-
-
 NUMBERS += ("mar_1", "mar_10", "mar_100", *(f"mar_{size}" for size in SIZES))
 
 
 class Scores(NamedTuple):
-    """COCO's numbers by name, and for each category's id AP and AP50; -1 where there is nothing to find."""
+    """Hold COCO's numbers by name, and AP and AP50 by category id; -1 where there is nothing to find."""
 
     numbers: dict[str, float]
     by_category: dict[int, tuple[float, float]]
 
 
-def results_of(output: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """A detector's output for an image as COCO's results; label 0 is the background, 1 the first category."""
+def make_results(output: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]) -> list[Json]:
+    """Convert a detector's output for an image to COCO's results; label 0 is the background, 1 the first category."""
     boxes = output["boxes"].double().cpu()
     boxes[:, 2:] -= boxes[:, :2]
     labels, scores = output["labels"].tolist(), output["scores"].tolist()
-    found: list[dict[str, Any]] = [
+    found: list[Json] = [
         {"image_id": image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
         for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)
     ]
     if "masks" in output:
-        for result, mask in zip(found, encode(output["masks"][:, 0] > 0.5), strict=True):
+        for result, mask in zip(found, encode_masks(output["masks"][:, 0] > 0.5), strict=True):
             result["segmentation"] = mask
     return found
 
 
-def evaluate(
-    truth: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
+def evaluate_results(
+    truth: Json,
+    results: Sequence[Json],
     *,
     masks: bool = False,
     images: Collection[int] | None = None,
     evaluator: str = "faster_coco_eval",
 ) -> Scores:
-    """Judge results against the content of an annotation file, by their boxes or by their ``masks``.
+    """Evaluate results against the content of an annotation file, by their boxes or by their ``masks``.
 
     ``images`` restricts both to the images of these ids.
     """
-    load, judge = backend(evaluator)
-    judged = as_judged(truth, masks=masks)
-    other = "bbox" if masks else "segmentation"  # a result with both counts by the size of its box
+    load, evaluator_class = load_backend(evaluator)
+    completed = complete_annotations(truth, masks=masks)
+    other = "bbox" if masks else "segmentation"  # a result with both would be sized by its box
     found = [{key: value for key, value in result.items() if key != other} for result in results]
-    with redirect_stdout(io.StringIO()), no_collection():  # pycocotools prints its progress
-        gt = load(judged)
-        dt = gt.loadRes(found) if found else load(judged | {"annotations": []})
-        judgement = judge(gt, dt, "segm" if masks else "bbox")
-        judgement.params.imgIds = sorted(gt.getImgIds() if images is None else images)
-        judgement.evaluate()
-        judgement.accumulate()
-        judgement.summarize()
-    numbers = dict(zip(NUMBERS, map(float, judgement.stats[:12]), strict=True))
-    precision = np.asarray(judgement.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, category], all sizes, 100
-    ids = judgement.params.catIds
-    by_category = {int(k): (mean(precision[..., i]), mean(precision[0, :, i])) for i, k in enumerate(ids)}
+    with redirect_stdout(io.StringIO()), pause_garbage_collection():  # pycocotools prints its progress
+        gt = load(completed)
+        dt = gt.loadRes(found) if found else load(completed | {"annotations": []})
+        evaluation = evaluator_class(gt, dt, "segm" if masks else "bbox")
+        evaluation.params.imgIds = sorted(gt.getImgIds() if images is None else images)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    numbers = dict(zip(NUMBERS, map(float, evaluation.stats[:12]), strict=True))
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, category], all sizes, 100
+    ids = evaluation.params.catIds
+    by_category = {
+        int(k): (average_measured(precision[..., i]), average_measured(precision[0, :, i])) for i, k in enumerate(ids)
+    }
     return Scores(numbers, by_category)
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """Without Python's search for cycles, which hundreds of thousands of small dicts that all stay set off in vain."""
+def pause_garbage_collection() -> Iterator[None]:
+    """Pause Python's search for cycles, which hundreds of thousands of small dicts that stay would start in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -92,13 +91,13 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def backend(evaluator: str) -> tuple[Any, Any]:
-    """What loads annotations, and what evaluates them."""
+def load_backend(evaluator: str) -> tuple[Any, Any]:
+    """Return the evaluator's classes (or functions) that load annotations and that evaluate them."""
     if evaluator == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
-        def load(content: Mapping[str, Any]) -> Any:
+        def load(content: Json) -> COCO:
             coco = COCO()
             coco.dataset = content
             coco.createIndex()
@@ -110,27 +109,27 @@ def backend(evaluator: str) -> tuple[Any, Any]:
     return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
 
 
-def as_judged(truth: Mapping[str, Any], *, masks: bool) -> dict[str, Any]:
-    """The annotations with what the evaluators ask for and a set of one's own may lack: area and iscrowd.
+def complete_annotations(truth: Json, *, masks: bool) -> Json:
+    """Add to the annotations what the evaluators need and a set of one's own may lack: area and iscrowd.
 
     For masks, objects without one are left out.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     annotations = []
     for annotation in truth["annotations"]:
-        mask = drawable(annotation)
+        mask = select_segmentation(annotation)
         if masks and mask is None:
             continue
         filled = {"iscrowd": 0, **annotation} | ({"segmentation": mask} if masks else {})
         if "area" not in filled:
             box = filled.get("bbox", (0, 0, 0, 0))
             size = sizes[filled["image_id"]]
-            filled["area"] = float(rle.area(compressed(mask, *size))) if mask is not None else box[2] * box[3]
+            filled["area"] = float(rle.area(compress_mask(mask, *size))) if mask is not None else box[2] * box[3]
         annotations.append(filled)
     return {"info": {}, **truth, "annotations": annotations}
 
 
-def mean(precision: NDArray[np.float64]) -> float:
-    """The mean over what could be measured; -1 where nothing could."""
+def average_measured(precision: NDArray[np.float64]) -> float:
+    """Return the mean over what could be measured; -1 where nothing could."""
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else -1.0

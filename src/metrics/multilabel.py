@@ -1,10 +1,8 @@
-"""Metrics where an image has any number of labels: pure functions of all scores [N, C] and the truth [N, C].
+"""Compute metrics where an image has any number of labels, from all scores [N, C] and the truth [N, C].
 
-Macro means are printed twice: over the classes that have positives, and over all, where a class without any counts 0
+Macro means are computed twice: over the classes that have positives, and over all, where a class without any counts 0
 (as scikit-learn's zero_division=0 has it). A label is predicted where its score reaches the threshold.
 """
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,22 +12,22 @@ from torchmetrics import Metric
 
 
 def count_labels(predicted: Tensor, present: Tensor) -> Tensor:
-    """Hits, predictions and positives of each class: int64 [3, C], from bool [N, C] each."""
+    """Count the hits, predictions and positives of each class: int64 [3, C], from bool [N, C] each."""
     return torch.stack([(predicted & present).sum(dim=0), predicted.sum(dim=0), present.sum(dim=0)])
 
 
-def from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
-    """Accuracy by label ("accuracy") and by image ("exact"), macro and micro precision, recall and F1.
+def compute_from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
+    """Compute accuracy by label ("accuracy") and by image ("exact"), macro and micro precision, recall and F1.
 
-    counts: see ``count_labels``; exact: of the samples, how many have all their labels right and no other.
+    ``counts``: see ``count_labels``; ``exact``: the number of samples that have all their labels right and no other.
     """
     hits, predicted, positive = counts.double().cpu()
     occurs = positive > 0
-    columns = class_scores(counts)
+    columns = compute_class_scores(counts)
     wrong = float((predicted + positive - 2 * hits).sum())
-    named = {name: _mean(column[occurs]) for name, column in columns.items()}
-    named |= {f"{name}_all": _mean(column) for name, column in columns.items()}
-    total = class_scores(counts.sum(dim=1, keepdim=True))
+    named = {name: _average(column[occurs]) for name, column in columns.items()}
+    named |= {f"{name}_all": _average(column) for name, column in columns.items()}
+    total = compute_class_scores(counts.sum(dim=1, keepdim=True))
     named |= {f"micro_{name}": float(value) for name, value in total.items()}
     return {
         "accuracy": 1 - wrong / max(samples * len(hits), 1),
@@ -39,8 +37,8 @@ def from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, float]:
     }
 
 
-def class_scores(counts: Tensor) -> dict[str, Tensor]:
-    """Precision, recall and F1 [C] from counts [3, C]; a ratio without a denominator is 0."""
+def compute_class_scores(counts: Tensor) -> dict[str, Tensor]:
+    """Compute precision, recall and F1 [C] from counts [3, C]; a ratio without a denominator is 0."""
     hits, predicted, positive = counts.double().cpu()
     return {
         "precision": hits / predicted.clamp(min=1),
@@ -49,23 +47,26 @@ def class_scores(counts: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _mean(values: Tensor) -> float:
+def _average(values: Tensor) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def average_precisions(scores: Tensor, present: Tensor) -> NDArray[np.float64]:
-    """The average precision [C] of each class, NaN for one without positives; scores [N, C], present bool [N, C]."""
+def compute_average_precisions(scores: Tensor, present: Tensor) -> NDArray[np.float64]:
+    """Compute the average precision [C] of each class from scores [N, C] and present bool [N, C].
+
+    It is NaN for a class without positives.
+    """
     from sklearn.metrics import average_precision_score
 
     s, t = scores.cpu().numpy(), present.cpu().numpy()
     return np.array([average_precision_score(b, a) if b.any() else np.nan for a, b in zip(s.T, t.T, strict=True)])
 
 
-def best_threshold(scores: Tensor, present: Tensor) -> float:
-    """The one threshold for all classes with the highest macro F1; halfway between the two scores that it parts.
+def find_best_threshold(scores: Tensor, present: Tensor) -> float:
+    """Find the one threshold for all classes with the highest macro F1, halfway between the scores around it.
 
-    Exact: lowering the threshold past a score changes the F1 of that score's class alone, so the sum of all classes'
-    F1 over all thresholds is a running sum over the sorted scores. scores [N, C], present bool [N, C].
+    It is exact: lowering the threshold past a score changes the F1 of that score's class alone, so the sum of all
+    classes' F1 over all thresholds is a running sum over the sorted scores. scores [N, C], present bool [N, C].
     """
     s, t = scores.double().cpu().numpy(), present.cpu().numpy()
     order = np.argsort(-s, axis=0, kind="stable")
@@ -76,7 +77,7 @@ def best_threshold(scores: Tensor, present: Tensor) -> float:
     falling = np.take_along_axis(s, order, axis=0).ravel()
     places = np.argsort(-falling, kind="stable")
     falling, total = falling[places], np.cumsum(gains[places])
-    cuts = np.flatnonzero(np.diff(falling, append=-1.0))  # equal scores are not to be parted
+    cuts = np.flatnonzero(np.diff(falling, append=-1.0))  # equal scores must stay together
     if not len(cuts):
         return 0.5
     best = int(cuts[np.argmax(total[cuts])])
@@ -84,18 +85,22 @@ def best_threshold(scores: Tensor, present: Tensor) -> float:
     return float((falling[best] + below) / 2)
 
 
-def measure(scores: Tensor, present: Tensor, threshold: float) -> dict[str, float]:
-    """All metrics of a split: mAP (the mean of ``average_precisions`` that there are), and those of ``from_counts``."""
+def measure_split(scores: Tensor, present: Tensor, threshold: float) -> dict[str, float]:
+    """Compute all metrics of a split: mAP (the mean average precision that there is), and ``compute_from_counts``."""
     predicted = scores.double() >= threshold
     exact = int((predicted == present).all(dim=1).sum())
-    precisions = average_precisions(scores, present)
+    precisions = compute_average_precisions(scores, present)
     occurs = ~np.isnan(precisions)
     mean = float(precisions[occurs].mean()) if occurs.any() else 0.0
-    return {"map": mean, **from_counts(count_labels(predicted, present), exact, len(scores)), "threshold": threshold}
+    return {
+        "map": mean,
+        **compute_from_counts(count_labels(predicted, present), exact, len(scores)),
+        "threshold": threshold,
+    }
 
 
 class RunningCounts(Metric):
-    """The sums of an epoch of training, over all processes: counts (``count_labels``), exact matches, loss, samples."""
+    """Sum counts (``count_labels``), exact matches, loss and samples over an epoch of training and all processes."""
 
     full_state_update = False
     counts: Tensor
@@ -103,8 +108,8 @@ class RunningCounts(Metric):
     loss: Tensor
     samples: Tensor
 
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
         self.add_state("counts", torch.zeros((3, num_classes), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("exact", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -119,5 +124,5 @@ class RunningCounts(Metric):
 
     def compute(self) -> dict[str, float]:
         samples = int(self.samples)
-        values = from_counts(self.counts, int(self.exact), samples)
+        values = compute_from_counts(self.counts, int(self.exact), samples)
         return values | {"loss": float(self.loss) / max(samples, 1)}

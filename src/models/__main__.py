@@ -9,7 +9,7 @@ from ..cli.main import main
 from ..config.model import ModelConfig
 from ..data.info import DatasetInfo
 from ..errors import UserError
-from ..text import unknown
+from ..text import describe_unknown
 from ..zoo.registry import rows
 from .build import build_model
 
@@ -28,7 +28,7 @@ def select_rows(globs: Sequence[str]) -> list[ModelConfig]:
     known = rows()
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in known):
-            raise UserError(unknown("model", glob, known))
+            raise UserError(describe_unknown("model", glob, known))
     return [row for name, row in known.items() if not globs or any(fnmatchcase(name, glob) for glob in globs)]
 
 

@@ -1,1 +1,1 @@
-"""Optimizers and schedules."""
+"""Build optimizers and schedules."""

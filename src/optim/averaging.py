@@ -1,17 +1,17 @@
-"""The moving average of the weights."""
+"""Keep the moving average of the weights."""
 
 from itertools import chain
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Averaging(WeightAveraging):
-    """The exponential moving average of the weights, updated without asking the device at each step what came before.
+    """Keep the exponential moving average of the weights, without waiting for the device.
 
-    Lightning's reads a counter on the device twice a step, and so waits for it.
+    Lightning's own callback reads a counter on the device twice a step, and so waits for it.
     """
 
     def __init__(self, decay: float) -> None:
@@ -19,10 +19,10 @@ class Averaging(WeightAveraging):
         super().__init__(multi_avg_fn=self.average)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         averaged = self._average_model
-        if averaged is None or self._latest_update_step == 0:  # the first time it copies
+        if averaged is None or self._latest_update_step == 0:  # the first update copies the weights
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         elif trainer.global_step > self._latest_update_step:
             self._latest_update_step = trainer.global_step

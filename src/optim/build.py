@@ -1,13 +1,12 @@
 """Build the optimizer over the parameters that learn."""
 
-from typing import Any
-
 from torch import nn, optim
 from torch.optim import Optimizer
 
 from ..config.choices import builder_of
 from ..config.optim import SGD, Adam, AdamW, Muon, OptimConfig
 from . import muon
+from .muon import Group
 
 
 def build_optimizer(
@@ -51,11 +50,12 @@ def parameter_groups(
     backbone_lr: float = 1.0,
     bias_lr: float = 1.0,
     sgd_lr: float | None = None,
-) -> list[dict[str, Any]]:
-    """Parameters that learn, by weight decay and by ``scale``, their rate as a multiple of ``lr``; those at 1 first.
+) -> list[Group]:
+    """Group the parameters that learn by weight decay and by ``scale``, their learning rate as a multiple of ``lr``.
 
-    Vectors (norms, biases) decay only where asked. ``backbone_lr`` and ``bias_lr`` are multiples for all but the head
-    and for biases. With ``sgd_lr``, the rate of what has no ``orthogonal`` steps: vectors and the head.
+    Groups of scale 1 come first. Vectors (norms, biases) decay only where ``decay_norm_and_bias``. ``backbone_lr`` is
+    the multiple of all but the head, ``bias_lr`` that of biases. ``sgd_lr`` is Muon's learning rate of what takes no
+    ``orthogonal`` steps: vectors and the head.
     """
     kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -69,7 +69,7 @@ def parameter_groups(
         kinds.setdefault((decay, scale, orthogonal), []).append(parameter)
     groups = []
     for (decay, scale, orthogonal), parameters in sorted(kinds.items(), key=lambda item: item[0][1] != 1):
-        group: dict[str, Any] = {"params": parameters, "weight_decay": decay}
+        group: Group = {"params": parameters, "weight_decay": decay}
         group |= {"lr": lr * scale, "scale": scale} if scale != 1 else {}
         groups.append(group | ({} if sgd_lr is None else {"orthogonal": orthogonal}))
     return groups

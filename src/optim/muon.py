@@ -1,18 +1,23 @@
-"""Muon: momentum for matrices, orthogonalised (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
-networks"), with Nesterov SGD for whatever is no matrix."""
+"""Train matrices by orthogonalised momentum, and all else by Nesterov SGD.
 
-from collections.abc import Callable, Iterable
-from typing import Any
+Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # theirs: singular values go to about 1 in few iterations, not to 1 in the limit
+Group: TypeAlias = dict[str, Any]  # of parameters, with their settings
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # theirs: singular values come near 1 in few iterations, but do not converge to 1
 
 
-def orthogonalized(gradient: Tensor, iterations: int = 5) -> Tensor:
-    """U V^T of gradient = U S V^T, for a matrix or a kernel [out, in, k, k] taken as [out, in * k * k]; float32.
+def orthogonalize(gradient: Tensor, iterations: int = 5) -> Tensor:
+    """Return U V^T of gradient = U S V^T, for a matrix or a kernel [out, in, k, k] taken as [out, in * k * k]; float32.
 
     Newton-Schulz iterations in bfloat16 bring each singular value to between about 0.7 and 1.2.
     """
@@ -28,18 +33,18 @@ def orthogonalized(gradient: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Steps of equal size in all directions of a matrix; groups with ``orthogonal=False`` take Nesterov SGD.
+    """Take steps of equal size in all directions of a matrix; groups with ``orthogonal=False`` take Nesterov SGD.
 
     An orthogonal group's step is lr * sqrt(max(1, out / in)) times the orthogonalised momentum, after a decay by
-    lr * weight_decay. With ``unit_norm`` a matrix is brought to the norm sqrt(out) instead and the step is lr times,
-    so that ``lr`` is about the share of the matrix that changes; that is for kernels whose scale means nothing, for a
-    normalisation follows.
+    lr * weight_decay. With ``unit_norm`` a matrix is first scaled to the norm sqrt(out) instead, and the step is lr
+    times the orthogonalised momentum, so that ``lr`` is about the fraction of the matrix that changes; that is for
+    kernels whose scale has no effect because a normalisation follows.
     SGD's weight decay is an L2 penalty, as torch's. Nothing waits for a GPU.
     """
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         *,
         lr: float,
         momentum: float = 0.95,
@@ -68,24 +73,24 @@ class Muon(Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["orthogonal"]:
                 for parameter in parameters:
-                    self._turn(parameter, group)
+                    self._step_orthogonal(parameter, group)
             elif parameters:
-                self._descend(parameters, group)
+                self._step_sgd(parameters, group)
         return loss
 
-    def _momentum(self, parameter: Tensor) -> Tensor:
+    def _find_momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
         return buffer
 
-    def _turn(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        """A step of a matrix or kernel."""
+    def _step_orthogonal(self, parameter: Tensor, group: Group) -> None:
+        """Take a step of a matrix or kernel, in place."""
         gradient, lr, momentum = parameter.grad, group["lr"], group["momentum"]
         assert gradient is not None
-        average = self._momentum(parameter).mul_(momentum).add_(gradient)
-        update = orthogonalized(gradient + momentum * average, group["iterations"])
+        average = self._find_momentum(parameter).mul_(momentum).add_(gradient)
+        update = orthogonalize(gradient + momentum * average, group["iterations"])
         rows = len(parameter)
         if group["unit_norm"]:
             parameter.mul_(rows**0.5 / parameter.norm())
@@ -94,13 +99,13 @@ class Muon(Optimizer):
             update *= max(1.0, rows * rows / parameter.numel()) ** 0.5
         parameter.sub_(lr * update)
 
-    def _descend(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """A step of SGD with Nesterov's momentum, as torch.optim.SGD defines it."""
+    def _step_sgd(self, parameters: list[Tensor], group: Group) -> None:
+        """Take a step of SGD with Nesterov's momentum, as torch.optim.SGD defines it, in place."""
         momentum = group["momentum"]
         gradients = [p.grad for p in parameters if p.grad is not None]
         if group["weight_decay"]:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
-        averages = [self._momentum(p) for p in parameters]
+        averages = [self._find_momentum(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
         steps = list(torch._foreach_add(gradients, averages, alpha=momentum))

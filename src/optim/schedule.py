@@ -1,7 +1,7 @@
-"""The optimizer, and the learning rate as a pure function of progress.
+"""Compute the learning rate as a pure function of progress.
 
-The rate at a step depends on nothing but the share of training that is done, so a resumed run needs no scheduler state.
-Only ``plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
+It depends on nothing but the fraction of training that is done, so a resumed run needs no scheduler state.
+Only ``build_plateau`` reacts to validation; it keeps torch's ReduceLROnPlateau.
 """
 
 import math
@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..config.optim import OptimConfig
 
 
-def rate_at(config: OptimConfig, progress: float) -> float:
-    """The learning rate at `progress` (done steps / all steps, in [0, 1)) of a training with this configuration."""
-    return config.lr * rate_factor(
+def compute_learning_rate(config: OptimConfig, progress: float) -> float:
+    """Return the learning rate at `progress` (done steps / all steps, in [0, 1)) with this configuration."""
+    return config.lr * compute_learning_rate_factor(
         progress,
         schedule=config.schedule,
         warmup=config.warmup or 0.0,
@@ -28,7 +28,7 @@ def rate_at(config: OptimConfig, progress: float) -> float:
     )
 
 
-def rate_factor(
+def compute_learning_rate_factor(
     progress: float,
     *,
     schedule: str,
@@ -39,7 +39,7 @@ def rate_factor(
     gamma: float = 0.1,
     final: float = 0.0,
 ) -> float:
-    """The share of the peak rate at `progress` (done steps / all steps, in [0, 1))."""
+    """Return the learning rate at `progress` (done steps / all steps, in [0, 1)) as a fraction of the peak."""
     if progress < warmup:
         rise = progress / warmup if warmup_shape == "linear" else 0.0
         return warmup_start + (1 - warmup_start) * rise
@@ -53,17 +53,20 @@ def rate_factor(
     return 1.0
 
 
-def plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
-    """The rate that falls by gamma when the validation loss has not improved for `patience` epochs."""
+def build_plateau(config: OptimConfig, optimizer: Optimizer) -> ReduceLROnPlateau:
+    """Build the schedule that multiplies the learning rate by gamma after `patience` epochs without a better loss.
+
+    The loss is the validation's.
+    """
     floors = [group["lr"] * config.final for group in optimizer.param_groups]
     return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience, min_lr=floors)
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group this learning rate, or its share of it."""
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group, times the group's ``scale`` where it has one."""
     for group in optimizer.param_groups:
-        own = rate * group.get("scale", 1.0)
+        scaled = lr * group.get("scale", 1.0)
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(own)  # a captured GPU step reads the rate from memory
+            group["lr"].fill_(scaled)  # a captured GPU step reads it from memory
         else:
-            group["lr"] = own
+            group["lr"] = scaled

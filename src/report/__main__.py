@@ -20,7 +20,7 @@ from ..cli.console import say
 from ..cli.main import main
 from ..errors import UserError
 from ..files import write_atomic, write_rows
-from ..text import unknown
+from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
 from .groups import Collected, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
@@ -88,7 +88,7 @@ def split_list(value: str) -> list[str]:
 def read_study(study: str | None) -> Published | None:
     """Read what a study printed; None without a study, UserError for an unknown one."""
     if study and study not in list_published():
-        raise UserError(unknown("study", study, list_published()))
+        raise UserError(describe_unknown("study", study, list_published()))
     return read_published(study) if study else None
 
 

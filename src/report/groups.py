@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..runs.identity import code_hash
 from ..tasks.table import find_headline
-from ..text import natural
+from ..text import natural_sort_key
 from ..zoo.registry import rows
 from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
 
@@ -114,7 +114,7 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
     found, left_out = [], []
     code = code_hash()
     patterns = list(patterns)
-    for path in sorted(find_run_directories(patterns), key=lambda p: natural(str(p))):
+    for path in sorted(find_run_directories(patterns), key=lambda p: natural_sort_key(str(p))):
         try:
             found.append(read_result(path, code))
         except UserError as error:
@@ -144,7 +144,7 @@ def pool_runs(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, st
             duplicates.append((run.path, f"the same configuration and seed as {first.path}"))
     groups = [Group([seeds[seed] for seed in sorted(seeds)]) for seeds in pools.values()]
     groups = list(distinguish_groups(groups))
-    return sorted(groups, key=lambda g: natural(f"{g.data} {g.label} {g.protocol} {g.epochs}")), duplicates
+    return sorted(groups, key=lambda g: natural_sort_key(f"{g.data} {g.label} {g.protocol} {g.epochs}")), duplicates
 
 
 def distinguish_groups(groups: Iterable[Group]) -> Iterator[Group]:

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from ..cli.compose import CONF
 from ..errors import UserError
-from ..text import natural, unknown
+from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row
 from .result import find_nested
 from .schema import Number, Value, build_entry, require
@@ -122,13 +122,13 @@ class Published:
 
 def list_published() -> list[str]:
     """Return the names of the studies that conf/published has a file of, in their natural order."""
-    return sorted((path.stem for path in (CONF / "published").glob("*.yaml")), key=natural)
+    return sorted((path.stem for path in (CONF / "published").glob("*.yaml")), key=natural_sort_key)
 
 
 def read_published(name: str) -> Published:
     """Return the published numbers of a study; UserError for an unknown name or a wrong file."""
     if name not in list_published():
-        raise UserError(unknown("published", name, list_published()))
+        raise UserError(describe_unknown("published", name, list_published()))
     return load_published(CONF / "published" / f"{name}.yaml")
 
 
@@ -216,6 +216,6 @@ def check_conditions(conditions: Conditions, where: str) -> None:
             row(str(conditions["model"]))
         for key, known in (("data", CHOICES["data"]), ("task", CHOICES["task"])):
             if key in conditions and conditions[key] not in known:
-                raise UserError(unknown(key, str(conditions[key]), known))
+                raise UserError(describe_unknown(key, str(conditions[key]), known))
     except UserError as error:
         raise UserError(f"{where}.{error}") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..files import read_json
-from ..text import first_line
+from ..text import take_first_line
 from ..zoo.registry import rows
 
 REQUIRED = {  # the keys that every finished run's results.json holds, and their types
@@ -146,7 +146,7 @@ def read_result(path: Path, code: str) -> Result:
     if content is None:
         raise UserError("has not finished (no results.json)")
     if content.get("status") != "finished":
-        reason = first_line(str(content.get("reason", "no reason given")))
+        reason = take_first_line(str(content.get("reason", "no reason given")))
         raise UserError(f"{content.get('status', 'has no status')}: {reason[:200]}")
     for key, kind in REQUIRED.items():
         if not isinstance(content.get(key), kind) or isinstance(content[key], bool):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import missing, read_json, remove_empty, write_atomic, write_json
+from ..files import find_missing_folders, read_json, remove_empty, write_atomic, write_json
 from .identity import code_hash, plain
 
 FILES = (  # of a run directory; fresh=true deletes these and no others
@@ -91,7 +91,7 @@ class Run:
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Keep every other process out while this one works here; a directory left without content is removed."""
-        made = missing(self.path)
+        made = find_missing_folders(self.path)
         lock = self._lock()
         try:
             yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..runs.results import watch_metrics
 from ..tasks.table import row_of
-from ..text import duration, table
+from ..text import format_duration, format_table
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -57,7 +57,7 @@ class Board:
         counted = ", ".join(f"{n} {state}" for state, n in Counter(job.state for job in self.jobs).items())
         failed = [f"job {job.number}: {job.reason.splitlines()[0]}" for job in self.jobs if job.state == "failed"]
         text = [
-            table(rows, left=3),
+            format_table(rows, left=3),
             f"{self.of or len(self.jobs)} jobs: {counted}",
             *failed[: max(0, room - len(rows))],
         ]
@@ -101,5 +101,5 @@ def make_row(job: "Job") -> list[str]:
     value = last.get(f"val/{row_of(job.config.task.name).headline}")
     epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
-    spent = duration(seconds) if job.state in ("running", "done") else ""
+    spent = format_duration(seconds) if job.state in ("running", "done") else ""
     return [str(job.number), job.label, job.state, epoch, "" if value is None else f"{value:.4f}", spent]

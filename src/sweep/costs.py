@@ -63,7 +63,7 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
     """
     import torch
 
-    from ..machine.memory import free_bytes
+    from ..machine.memory import measure_free_memory
     from ..models.complexity import count_parameters
     from ..training.assemble import count, estimate_memory
 
@@ -73,7 +73,7 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
     result.note = compare_with_study(result.parameters, config)
-    free = sys.maxsize if ELSEWHERE else free_bytes(config.trainer.accelerator) // sharing
+    free = sys.maxsize if ELSEWHERE else measure_free_memory(config.trainer.accelerator) // sharing
     if config.preflight_memory is not None:
         free = int(1e9 * config.preflight_memory)
     try:

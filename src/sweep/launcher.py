@@ -27,7 +27,7 @@ from ..cli.console import say
 from ..cli.messages import sentence
 from ..errors import UserError
 from ..runs.stored import same_command
-from ..text import quoted
+from ..text import quote
 from .board import OPEN, Board
 from .jobs import (
     ENTRIES,
@@ -91,7 +91,7 @@ class Jobs(Launcher):
         from ..machine import ranks
         from . import preflight
 
-        if rank := ranks.own():
+        if rank := ranks.find_rank():
             raise UserError(
                 f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
             )
@@ -155,8 +155,8 @@ class Jobs(Launcher):
         hydra_words = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         assert isinstance(hydra_words, list)
         job.words += [word for word in hydra_words if word.startswith("hydra.searchpath")]
-        job.words += [f"output_root={quoted(job.config.output_root)}"]
-        job.words += [f"hydra.run.dir={quoted(job.exact)}"] if job.exact else []
+        job.words += [f"output_root={quote(job.config.output_root)}"]
+        job.words += [f"hydra.run.dir={quote(job.exact)}"] if job.exact else []
         return job
 
     def run_all(self, jobs: list[Job], add_jobs: Callable[[], bool] = bool, board: Board | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..text import duration, table
+from ..text import format_duration, format_table
 from .costs import ELSEWHERE, Cost, estimate_cost, load_run_data, make_data_key
 from .jobs import Job, is_locked
 
@@ -125,7 +125,7 @@ def check_job(
 
 def check_disk(found: Survey) -> str:
     """Return the sentence about a disk that is too small for the checkpoints; "" where they fit."""
-    from ..machine.memory import size
+    from ..machine.memory import format_size
 
     needed: dict[int, int] = {}
     places: dict[int, Path] = {}
@@ -142,8 +142,8 @@ def check_disk(found: Survey) -> str:
         free = shutil.disk_usage(place).free
         if needed[device] > free:
             return (
-                f"{place}: checkpoints will take about {size(needed[device])}, but only {size(free)} is free; "
-                "free some, or type another output_root=…"
+                f"{place}: checkpoints will take about {format_size(needed[device])}, "
+                f"but only {format_size(free)} is free; free some, or type another output_root=…"
             )
     return ""
 
@@ -177,20 +177,22 @@ def format_notes(found: Survey) -> str:
 
 def format_costs(found: Survey) -> str:
     """Format what the runs will take, by network and all together."""
-    from ..machine.memory import size
+    from ..machine.memory import format_size
 
     rows = [["network", "runs", "parameters", "memory a step", "time a step", "time a run", "in all"]]
     total = 0.0
     for each in {id(one): one for one in found.costs.values()}.values():
         times = [each.seconds(job.config) for job in found.jobs if found.costs.get(job.number) is each]
         total += sum(times)
-        cells = [each.network, str(len(times)), f"{each.parameters:,}", size(each.step_bytes)]
-        rows.append([*cells, f"{1e3 * each.step_seconds:,.0f} ms", duration(mean(times)), duration(sum(times))])
+        cells = [each.network, str(len(times)), f"{each.parameters:,}", format_size(each.step_bytes)]
+        rows.append(
+            [*cells, f"{1e3 * each.step_seconds:,.0f} ms", format_duration(mean(times)), format_duration(sum(times))]
+        )
     done = sum(job.state == "done" for job in found.jobs)
     cannot = sum(job.state == "failed" for job in found.jobs)
-    tail = f"about {duration(total / len(found.places))} with hydra.launcher.slots={len(found.places)}"
+    tail = f"about {format_duration(total / len(found.places))} with hydra.launcher.slots={len(found.places)}"
     tail += f"; {done} finished before" * (done > 0) + f"; {cannot} cannot run" * (cannot > 0)
-    return f"{table(rows)}\n{tail}"
+    return f"{format_table(rows)}\n{tail}"
 
 
 def check_single_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> dict[str, str]:

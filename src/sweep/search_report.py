@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..files import write_atomic, write_rows
 from ..runs.stored import command_line
 from ..tasks.table import title_of
-from ..text import quoted, table
+from ..text import format_table, quote
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -39,7 +39,7 @@ def format_override(name: str, value: Value) -> str:
     """Format a setting as a word of the command line."""
     if isinstance(value, str):
         plain = re.fullmatch("[A-Za-z][A-Za-z0-9_]*", value) and value.lower() not in KEYWORDS
-        return f"{name}={value if plain else quoted(value)}"
+        return f"{name}={value if plain else quote(value)}"
     return f"{name}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
 
 
@@ -83,7 +83,7 @@ def format_best_trials(complete: Sequence["FrozenTrial"], names: Sequence[str], 
     for trial in complete[:SHOWN]:
         cells = [str(round_value(trial.params[name])) for name in names]
         rows.append([str(trial.number), *cells, f"{get_value(trial):.4f}", str(max(trial.intermediate_values))])
-    return table(rows)
+    return format_table(rows)
 
 
 def describe_best_point(best: "FrozenTrial", trials: int, metric: str) -> list[str]:

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from ..data.info import DatasetInfo
 from ..models.fold import fold_batchnorm
-from ..optim.schedule import set_rate
+from ..optim.schedule import set_learning_rate
 from .graph import CapturedStep
 from .table import row_of
 
@@ -147,7 +147,7 @@ class Task(LightningModule):
         """Make the step a pure function of its number: its rate, and the random numbers that dropout draws."""
         done = self.trainer.global_step
         if self.rate is not None:
-            set_rate(self.optimizer, self.rate(done / self.total_steps))
+            set_learning_rate(self.optimizer, self.rate(done / self.total_steps))
         entropy = (self.seed, done, batch_idx, self.global_rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         # torch.manual_seed would write down the stack for each kind of device that is not here: 2 ms, and never freed

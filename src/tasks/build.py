@@ -12,7 +12,7 @@ from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multil
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..data.info import DatasetInfo
+    from ..data.info import DatasetInfo, Normalization
     from ..models.pretrained.reading import Pretrained
     from .base import Task
 
@@ -20,7 +20,7 @@ ALL = 1000  # more parts than any backbone has
 LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
 
 
-def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
+def build_network(config: TrainConfig, info: "DatasetInfo", normalization: "Normalization") -> "nn.Module":
     """Build the network that this task trains: a classifier, or a detector on the same backbone.
 
     Unless the task says otherwise, a detector's backbone that comes with weights keeps its BatchNorm and its first two
@@ -100,7 +100,7 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     """Return the settings that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
-    from ..optim.schedule import plateau, rate_at
+    from ..optim.schedule import build_plateau, compute_learning_rate
 
     optim, finetune = config.optim, config.finetune
     learn = partial(set_learning, finetune=finetune.name, freeze_batchnorm=finetune.freeze_batchnorm)
@@ -109,8 +109,8 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     return {
         "model": model,
         "optimizer": partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=fused),
-        "rate": None if follows_validation else partial(rate_at, optim),
-        "plateau": partial(plateau, optim) if follows_validation else None,
+        "rate": None if follows_validation else partial(compute_learning_rate, optim),
+        "plateau": partial(build_plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,
         "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,

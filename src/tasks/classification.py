@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
-from ..metrics.confusion import ClassificationMetrics, cells_of, count_top_k
+from ..metrics.confusion import ClassificationMetrics, count_top_k, find_cells
 from .base import Task, full_precision, gathered
 
 
@@ -23,7 +23,7 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     """
     import numpy as np
 
-    from ..metrics.confusion import per_class  # here, so that reading a result does not wait for torch
+    from ..metrics.confusion import compute_class_metrics  # here, so that reading a result does not wait for torch
 
     write_rows(
         path / "confusion_matrix.csv",
@@ -32,7 +32,7 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
             *([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)),
         ],
     )
-    table = per_class(confusion)
+    table = compute_class_metrics(confusion)
     columns = [table[name].tolist() for name in ("precision", "recall", "f1", "support")]
     write_rows(
         path / "per_class.csv",
@@ -67,7 +67,7 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
         logits = logits.float()
     loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return loss, cells_of(logits, hard)
+    return loss, find_cells(logits, hard)
 
 
 def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -167,14 +167,14 @@ class ClassificationTask(Task):
         """Count a batch; returns its logits [B, C]."""
         logits = scores(self.judge or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
-        metrics.update(cells_of(logits, labels), F.cross_entropy(logits, labels), top5)
+        metrics.update(find_cells(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
         mirrored = scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
-        metrics.update(cells_of(mean, labels), F.nll_loss(mean, labels))
+        metrics.update(find_cells(mean, labels), F.nll_loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Read a split's metrics into `epoch_metrics` and reset them; returns the confusion matrix of all processes."""

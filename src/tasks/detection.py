@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from ..data.coco.index import CocoIndex
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
-from ..metrics.coco import Scores, evaluate, results_of
+from ..metrics.coco import Scores, evaluate_results, make_results
 from .base import Task, full_precision
 from .sheets import contact_sheet, shown
 
@@ -162,7 +162,7 @@ class DetectionTask(Task):
     def _find(self, split: str, index: CocoIndex, images: list[Tensor], numbers: list[int]) -> None:
         for image, i in zip(images, numbers, strict=True):
             output = self.model([image])[0]
-            found = results_of(output, image_id=index.images[i].id, category_ids=index.category_ids)
+            found = make_results(output, image_id=index.images[i].id, category_ids=index.category_ids)
             self.collected[split].append((i, found))
 
     def _judge(self, split: str, index: CocoIndex) -> int:
@@ -173,7 +173,12 @@ class DetectionTask(Task):
             results = [result for _, of_image in found for result in of_image]
             truth, images = index.to_coco().dataset, [index.images[i].id for i, _ in found]
             kinds = (False, True) if self.masks else (False,)
-            judged = [[evaluate(truth, results, masks=kind, images=images, evaluator=self.evaluator) for kind in kinds]]
+            judged = [
+                [
+                    evaluate_results(truth, results, masks=kind, images=images, evaluator=self.evaluator)
+                    for kind in kinds
+                ]
+            ]
             self.judged[split] = Judged(index, results, judged[0][0], judged[0][1] if self.masks else None)
         if dist.is_initialized():
             dist.broadcast_object_list(judged, src=0)

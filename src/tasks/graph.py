@@ -17,7 +17,7 @@ class CapturedStep:
     """Forward, backward and update on static buffers, recorded once and then replayed.
 
     ``compute(*batch)`` gives the loss [] first, and anything else after it; so does calling this, and the weights are
-    updated then. Batches are all of one shape. The optimizer's rate becomes a tensor, which ``set_rate`` fills.
+    updated then. Batches are all of one shape. The learning rate becomes a tensor, which ``set_learning_rate`` fills.
     Without ``capture`` the step runs anew instead of being replayed, on the same buffers: so its plumbing can be tested
     where no GPU is.
     """

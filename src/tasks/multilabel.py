@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from ..cli.console import say
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
-from ..metrics.multilabel import RunningCounts, average_precisions, best_threshold, class_scores, count_labels, measure
+from ..metrics.multilabel import (
+    RunningCounts,
+    compute_average_precisions,
+    compute_class_scores,
+    count_labels,
+    find_best_threshold,
+    measure_split,
+)
 from .base import Task, full_precision, gathered
 from .losses import asymmetric_loss, binary_cross_entropy
 from .sheets import label_sheet, shown
@@ -93,7 +100,7 @@ class MultilabelTask(Task):
         for split in self.monitored:
             indices, logits, present = self._of_all(split)
             if split == "val":
-                self.threshold = best_threshold(logits.sigmoid(), present)
+                self.threshold = find_best_threshold(logits.sigmoid(), present)
                 self.validated = indices, logits.sigmoid(), present
             self._measure(split, logits, present)
 
@@ -130,9 +137,13 @@ class MultilabelTask(Task):
         """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
         indices, logits, present = self.tested
         scores = logits.sigmoid()
-        precisions = average_precisions(scores, present)
+        precisions = compute_average_precisions(scores, present)
         counts = count_labels(scores.double() >= self.epoch_metrics["test/threshold"], present)
-        columns = [counts[2].tolist(), precisions.tolist(), *(c.tolist() for c in class_scores(counts).values())]
+        columns = [
+            counts[2].tolist(),
+            precisions.tolist(),
+            *(c.tolist() for c in compute_class_scores(counts).values()),
+        ]
         rows = zip(info.classes, *columns, strict=True)
         head = ["class", "positives", "ap", "precision", "recall", "f1"]
         write_rows(
@@ -174,6 +185,6 @@ class MultilabelTask(Task):
     def _measure(self, split: str, logits: Tensor, present: Tensor) -> None:
         """Put a split's metrics into `epoch_metrics`."""
         threshold = 0.5 if self.threshold is None else self.threshold
-        values = measure(logits.sigmoid(), present, threshold)
+        values = measure_split(logits.sigmoid(), present, threshold)
         values["loss"] = float(self.loss(logits, present.float()))
         self.epoch_metrics |= {f"{split}/{name}": value for name, value in values.items()}

@@ -13,10 +13,10 @@ from torch.nn.functional import interpolate, pad
 from torchvision.transforms.v2.functional import pil_to_tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
 
-from ..data.coco.check import drawable
+from ..data.coco.check import select_segmentation
 from ..data.coco.index import CocoIndex
-from ..data.coco.masks import decode
-from ..data.coco.objects import learned
+from ..data.coco.masks import decode_masks
+from ..data.coco.objects import select_learnable
 from ..data.photos.reader import read_photo
 
 PICTURES = 6
@@ -48,9 +48,9 @@ def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: S
             found[result["image_id"]].append(result)
     tiles = []
     for i in images:
-        record, photo, true = index.images[i], index.load(i), learned(index, i, masks)
+        record, photo, true = index.images[i], index.load(i), select_learnable(index, i, masks)
         names = [index.classes[a["label"]] for a in true]
-        segments = [drawable(a) for a in true] if masks else []
+        segments = [select_segmentation(a) for a in true] if masks else []
         left = drawn(photo, [a["corners"] for a in true], [a["label"] for a in true], names, segments)
         own = sorted(found[record.id], key=lambda result: result["score"])  # the most certain ones lie on top
         labels = [number[r["category_id"]] for r in own]
@@ -107,7 +107,7 @@ def drawn(
     colors = [color_of(label) for label in labels]
     if segmentations:
         painted = small.clone()
-        covered = interpolate(decode(segmentations, *photo.shape[1:])[None], small.shape[1:])[0].bool()
+        covered = interpolate(decode_masks(segmentations, *photo.shape[1:])[None], small.shape[1:])[0].bool()
         for mask, color in zip(covered, colors, strict=True):  # where some overlap, the last one is seen
             painted[:, mask] = torch.tensor(color, dtype=torch.uint8)[:, None]
         small = small // 2 + painted // 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.choices import find_choice
-from ..text import unknown
+from ..text import describe_unknown
 
 COCO = {
     "map": "mAP",
@@ -106,7 +106,7 @@ def row_of(task: str) -> TaskRow:
     """Return the row of this task; an unknown one raises UserError with the list."""
     if task not in ROWS:
         find_choice("task", task)
-        raise ValueError(unknown("task", task, ROWS))
+        raise ValueError(describe_unknown("task", task, ROWS))
     return ROWS[task]
 
 

@@ -10,9 +10,9 @@ from torch import nn
 from ..config.run import TrainConfig
 from ..data.base import DataModule
 from ..data.build import build_data
-from ..data.info import DatasetInfo
+from ..data.info import DatasetInfo, Normalization
 from ..errors import UserError
-from ..machine.memory import Estimate, check, free_bytes, in_words, step_bytes
+from ..machine.memory import Estimate, check_memory, describe_estimate, estimate_step, measure_free_memory
 from ..models.complexity import count_macs, count_parameters
 from ..models.pretrained.files import compute_sha256, find_weights
 from ..models.pretrained.reading import Pretrained, read_weights
@@ -76,7 +76,7 @@ def read_initial_weights(config: TrainConfig) -> Pretrained | None:
     return read_weights(path)
 
 
-def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> DataModule:
+def load_data(config: TrainConfig, normalization: Normalization | None) -> DataModule:
     """Load the data that the task learns from; ``normalization`` is the one stored with the weights."""
     data = build_data(
         config.data,
@@ -131,7 +131,7 @@ def counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
 
 def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
     """Say what a step will take and what is free; UserError where it does not fit."""
-    return in_words(*estimate_memory(config, model, info)) + row_of(config.task.name).counted_in_words
+    return describe_estimate(*estimate_memory(config, model, info)) + row_of(config.task.name).counted_in_words
 
 
 def estimate_memory(
@@ -151,14 +151,16 @@ def estimate_memory(
         "ema": config.optim.ema > 0,
         "accelerator": trainer.accelerator,
     }
-    estimate = step_bytes(network, **settings)
-    free = free_bytes(trainer.accelerator) if free is None else free
+    estimate = estimate_step(network, **settings)
+    free = measure_free_memory(trainer.accelerator) if free is None else free
     free //= devices if trainer.accelerator == "cpu" else 1
     backbone: Any = model.get_submodule("backbone")
     helps = False
     if estimate.total > free and getattr(backbone, "checkpoint_activations", None) is False:
         backbone.checkpoint_activations = True
-        helps = step_bytes(network, **settings).total <= free
+        helps = estimate_step(network, **settings).total <= free
         backbone.checkpoint_activations = False
-    check(estimate, free, batch_size=batch, accumulate=trainer.accumulate, checkpointed=not helps, can_checkpoint=helps)
+    check_memory(
+        estimate, free, batch_size=batch, accumulate=trainer.accumulate, checkpointed=not helps, can_checkpoint=helps
+    )
     return estimate, free

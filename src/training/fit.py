@@ -16,7 +16,7 @@ from ..cli.messages import sentence
 from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
-from ..machine.hardware import environment, out_of_memory, peak_memory_bytes
+from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
 from ..runs.directory import Run
 from ..runs.identity import config_hash, plain
 from ..runs.results import read_metrics
@@ -95,7 +95,7 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
         run.start(config, command_line())
         notes = [*assembly.notes, memory]
         say(opening(config, run, session.facts, network, notes, resumed=resume is not None))
-    ranks.tell("train")
+    ranks.announce("train")
     return session
 
 
@@ -145,7 +145,7 @@ def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
         "ema": config.optim.ema,
         "protocol": config.protocol,
         "monitor_test": config.monitor_test,
-        "environment": environment(config.trainer.accelerator, config.trainer.precision),
+        "environment": describe_environment(config.trainer.accelerator, config.trainer.precision),
     }
 
 
@@ -175,7 +175,7 @@ def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[No
             sys.exit(0)  # any other code would make Lightning kill rank 0
         raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
     except Exception as error:
-        reason = out_of_memory(error) or sentence(error)
+        reason = explain_out_of_memory(error) or sentence(error)
         for logger in session.loggers:
             logger.finish(failed=True)
         if trainer.is_global_zero:
@@ -200,7 +200,7 @@ def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str,
             "epoch_seconds": statistics.median(row["seconds"] for row in rows),
             "images_per_second": statistics.median(row["images_per_second"] for row in rows),
         },
-        "peak_memory_bytes": peak_memory_bytes(config.trainer.accelerator),
+        "peak_memory_bytes": measure_peak_memory(config.trainer.accelerator),
         "wandb_id": run.wandb_id() if "wandb" in config.logger else None,
     }
 

@@ -7,7 +7,7 @@ from ..config.run import TrainConfig
 from ..runs.directory import ENDED, Run
 from ..runs.stored import same_command
 from ..tasks.table import headlines, row_of, title_of
-from ..text import duration, table
+from ..text import format_duration, format_table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +53,7 @@ def metrics_table(metrics: dict[str, float], task: str) -> str:
     for split in ("train", "val", "test"):
         if any(key.startswith(f"{split}/") for key in metrics):
             rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
-    return table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
+    return format_table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
 
 
 def cell(name: str, value: float | None) -> str:
@@ -68,7 +68,8 @@ def summary(results: dict[str, Any]) -> str:
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
-    tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
+    taken = format_duration(results["time"]["fit_seconds"])
+    tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {taken}"
     memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
     return f"\n{head}\n{metrics_table(results['metrics'], results['task'])}\n{tail}{memory}"
 
@@ -89,9 +90,9 @@ def sweep_table(jobs: list[dict[str, Any]]) -> str:
         if entry["status"] in ENDED:
             values = (entry["metrics"].get(f"test/{name}") for name in names)
             cells = ["" if value is None else f"{value:.4f}" for value in values]
-            cells.append(duration(entry["time"]["fit_seconds"]))
+            cells.append(format_duration(entry["time"]["fit_seconds"]))
         else:
             cells = [entry["status"], *[""] * len(names)]
             failed.append(f"job {number} ({entry['label']}): {entry['status']}: {entry['reason']}")
         rows.append([str(number), entry["label"], *cells])
-    return "\n" + table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")
+    return "\n" + format_table(rows, left=2) + ("\n\n" + "\n".join(failed) if failed else "")

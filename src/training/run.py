@@ -19,11 +19,11 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
     """
-    rank = ranks.own()
+    rank = ranks.find_rank()
     if rank and rank.number > 0:
-        rank.follow()
+        rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
-    with ranks.leading():
+    with ranks.announce_end():
         settled, run = find_run(config, exact, overrides or [])
         if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
             return work(Settled(replace(settled.config, fresh=False), settled.content), run)

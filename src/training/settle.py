@@ -76,7 +76,7 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
     optim = config.optim
     if optim.warmup is None:
         optim = replace(optim, warmup=0.0 if optim.schedule == "plateau" else config.model.warmup)
-    accelerator, devices, precision = hardware.resolve(config.trainer)
+    accelerator, devices, precision = hardware.resolve_hardware(config.trainer)
     trainer = replace(config.trainer, accelerator=accelerator, devices=devices, precision=precision)
     config = replace(config, optim=optim, trainer=trainer)
     if trainer.graph != "none" and (reason := refuse_graph(config)):

@@ -29,7 +29,7 @@ def build_trainer(
     # a debugging aid that takes 5 % of a ResNet-20's step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
-    rank = ranks.own() if trainer.world > 1 else None
+    rank = ranks.find_rank() if trainer.world > 1 else None
     averaging = [Averaging(config.optim.ema)] if config.optim.ema else []
     return Trainer(
         accelerator=trainer.accelerator,
@@ -48,7 +48,7 @@ def build_trainer(
         callbacks=[*averaging, *callbacks],
         logger=list(loggers) or False,
         # who starts the processes is said: Lightning would guess by what programs and variables there are
-        plugins=[AtomicCheckpointIO(), rank.environment() if rank else LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), rank.find_environment() if rank else LightningEnvironment()],
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,

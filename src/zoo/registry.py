@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from ..config.model import ModelConfig
 from ..errors import UserError
-from ..text import unknown
+from ..text import describe_unknown
 
 _ROWS: dict[str, ModelConfig] = {}
 
@@ -45,7 +45,7 @@ def row(name: str) -> ModelConfig:
     """Return the row of this name; raise UserError with the nearest names where there is none."""
     known = rows()
     if name not in known:
-        raise UserError(unknown("model", name, known) + " (python -m src.models lists them all)")
+        raise UserError(describe_unknown("model", name, known) + " (python -m src.models lists them all)")
     return known[name]
 
 

@@ -17,9 +17,9 @@ from helpers import SHARED_DATA
 from PIL import Image
 
 from src.config.data import Coco
-from src.data.coco.check import check, drawable
-from src.data.coco.files import content, locate, read
-from src.data.coco.index import CocoIndex, load_image, load_splits, strata
+from src.data.coco.check import check_annotations, select_segmentation
+from src.data.coco.files import hash_content, locate_files, read_annotations
+from src.data.coco.index import CocoIndex, find_rarest_labels, load_image, load_splits
 from src.errors import UserError
 
 
@@ -73,7 +73,7 @@ def test_the_published_val_is_the_test_set_and_validation_is_cut_from_train(root
 
 def test_each_image_belongs_to_the_stratum_of_its_rarest_label():
     presence = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0]], dtype=torch.bool)
-    assert strata(presence).tolist() == [0, 1, 2, 3, 1]
+    assert find_rarest_labels(presence).tolist() == [0, 1, 2, 3, 1]
 
 
 def test_data_classes_selects_categories_by_name_or_id(root: Path):
@@ -112,22 +112,22 @@ def test_any_files_in_any_place(tmp_path: Path):
         "test",
     }
     with pytest.raises(UserError, match="data.val_images=elsewhere: and its annotations"):
-        locate(config(tmp_path, train_json="x", val_images="elsewhere"))
-    with pytest.raises(UserError, match=r"data.val_json: which file .* to test on"):
-        locate(config(tmp_path, train_json="x"))
-    with pytest.raises(UserError, match="data.train_json: which file"):
-        locate(config(tmp_path, val_json="x"))
+        locate_files(config(tmp_path, train_json="x", val_images="elsewhere"))
+    with pytest.raises(UserError, match=r"data.val_json is missing: .* to test on"):
+        locate_files(config(tmp_path, train_json="x"))
+    with pytest.raises(UserError, match="data.train_json is missing"):
+        locate_files(config(tmp_path, val_json="x"))
 
 
 def test_the_content_is_the_annotations_wherever_they_lie(root: Path, tmp_path: Path):
-    before = content(config(root))
+    before = hash_content(config(root))
     moved = root.rename(tmp_path / "coco")
-    assert content(config(moved)) == content(config(tmp_path)) == before
+    assert hash_content(config(moved)) == hash_content(config(tmp_path)) == before
     own = {f"{split}_json": str(moved / "annotations" / f"instances_{split}2017.json") for split in ("train", "val")}
     own |= {f"{split}_images": str(moved / f"{split}2017") for split in ("train", "val")}
-    assert content(config(tmp_path, **own)) == before
+    assert hash_content(config(tmp_path, **own)) == before
     coco_set.edit(train_json(moved), lambda c: c["annotations"].pop())
-    assert content(config(moved)) != before
+    assert hash_content(config(moved)) != before
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
@@ -236,11 +236,11 @@ def test_what_is_harmless_is_a_warning(root: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_boxes_by_their_corners_are_suspected(root: Path):
-    found = read(train_json(root))
+    found = read_annotations(train_json(root))
     for annotation in found["annotations"]:
         x, y, w, h = annotation["bbox"]
         annotation["bbox"] = [x, y, x + w, y + h]
-    report = check(found, folder=root / "train2017")
+    report = check_annotations(found, folder=root / "train2017")
     assert not report.fatal and "are they [x, y, width, height]?" in report.harmless[0]
 
 
@@ -262,9 +262,9 @@ def test_no_json_no_folder_no_file(root: Path):
         load_splits(config(root))
     train_json(root).unlink()
     with pytest.raises(UserError, match=r"instances_train2017.json: no such file; .*data.root"):
-        content(config(root))
+        hash_content(config(root))
     with pytest.raises(UserError, match=r"absent.*no such file"):
-        content(config(root / "absent"))
+        hash_content(config(root / "absent"))
 
 
 def test_a_truncated_photo_among_many_is_named_or_skipped(root: Path, caplog: pytest.LogCaptureFixture):
@@ -301,8 +301,8 @@ def test_masks_asked_of_data_with_boxes_only(root: Path):
 
 def test_what_of_a_segmentation_gives_a_mask():
     triangle = [0, 0, 4, 0, 0, 4]
-    assert drawable({"segmentation": [triangle, [1, 1, 2, 2], [0, 0, 1, 0, 2, 0]]}) == [triangle]
-    assert drawable({"segmentation": {"counts": "x", "size": [3, 3]}}) == {"counts": "x", "size": [3, 3]}
+    assert select_segmentation({"segmentation": [triangle, [1, 1, 2, 2], [0, 0, 1, 0, 2, 0]]}) == [triangle]
+    assert select_segmentation({"segmentation": {"counts": "x", "size": [3, 3]}}) == {"counts": "x", "size": [3, 3]}
     for nothing in (
         [],
         None,
@@ -314,7 +314,7 @@ def test_what_of_a_segmentation_gives_a_mask():
         "text",
         triangle,
     ):
-        assert drawable({"segmentation": nothing}) is None
+        assert select_segmentation({"segmentation": nothing}) is None
 
 
 def test_photos_of_any_kind_become_rgb(tmp_path: Path):

@@ -11,10 +11,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from src.config.data import Digits
-from src.data.adapt import resized, with_channels
+from src.data.adapt import convert_channels, resize_images
 from src.data.build import build_data, fingerprint
 from src.data.raw import Split
-from src.data.transforms import preset
+from src.data.transforms import find_preset
 from src.errors import UserError
 
 DIGITS = Digits(batch_size=64, val_fraction=0.2505, augment="pad_crop")
@@ -70,10 +70,10 @@ def test_luma_and_resize_are_the_known_ones():
     images = np.zeros((1, 2, 2, 3), dtype=np.uint8)
     images[..., 0], images[..., 1], images[..., 2] = 200, 100, 50
     split = Split(images, np.zeros(1, dtype=np.int64))
-    assert with_channels(split, 1).images.tolist() == np.full((1, 2, 2, 1), 124).tolist()  # 59.8 + 58.7 + 5.7
-    assert resized(split, 5).images.shape == (1, 5, 5, 3)
-    assert (resized(split, 5).images == images[0, 0, 0]).all()
-    assert (with_channels(with_channels(split, 1), 3).images == 124).all()
+    assert convert_channels(split, 1).images.tolist() == np.full((1, 2, 2, 1), 124).tolist()  # 59.8 + 58.7 + 5.7
+    assert resize_images(split, 5).images.shape == (1, 5, 5, 3)
+    assert (resize_images(split, 5).images == images[0, 0, 0]).all()
+    assert (convert_channels(convert_channels(split, 1), 3).images == 124).all()
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_limits_share_the_validation_set_and_are_nested():
 
 
 def test_padding_follows_the_image_size():
-    assert [preset("pad_crop_flip").padding(size) for size in (4, 8, 28, 32, 64)] == [1, 1, 4, 4, 8]
-    assert preset("none").padding(32) == 0
+    assert [find_preset("pad_crop_flip").padding(size) for size in (4, 8, 28, 32, 64)] == [1, 1, 4, 4, 8]
+    assert find_preset("none").padding(32) == 0
 
 
 def test_a_preset_reaches_the_loader():

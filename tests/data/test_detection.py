@@ -12,7 +12,7 @@ from detectors import data_of
 from pycocotools.coco import COCO
 
 from src.data.coco.index import CocoIndex
-from src.data.coco.objects import TrainReader, grouped, learned, mirrored, target_of
+from src.data.coco.objects import TrainReader, group_by_shape, make_target, mirror, select_learnable
 from src.errors import UserError
 
 
@@ -45,7 +45,7 @@ def test_targets_are_what_pycocotools_reads(root: Path) -> None:
     expected = COCO(root / "annotations" / "instances_val2017.json")
     crowds = 0
     for i, record in enumerate(index.images):
-        target = target_of(index, i, masks=True)
+        target = make_target(index, i, masks=True)
         known = expected.loadAnns(expected.getAnnIds(imgIds=[record.id]))
         crowds += sum(a["iscrowd"] for a in known)
         known = [a for a in known if not a["iscrowd"]]
@@ -71,16 +71,16 @@ def test_boxes_are_cut_at_the_edge_and_flat_ones_left_out(tmp_path: Path) -> Non
 
     coco_set.edit(tmp_path / "annotations" / "instances_train2017.json", change)
     boxes, masks = data_of(tmp_path, masks=False), data_of(tmp_path, masks=True)
-    assert target_of(boxes.indices["train"], 0, masks=False)["boxes"].tolist() == [[0, 2, 6, 24]]
-    assert "masks" not in target_of(boxes.indices["train"], 0, masks=False)
+    assert make_target(boxes.indices["train"], 0, masks=False)["boxes"].tolist() == [[0, 2, 6, 24]]
+    assert "masks" not in make_target(boxes.indices["train"], 0, masks=False)
     assert boxes.sizes["train"] - 1 == masks.sizes["train"] == 9 - 2
 
 
 def test_images_without_anything_to_find_are_tested_but_not_trained_on(root: Path) -> None:
     data = data_of(root)
     assert data.sizes == {"train": 30, "test": 10}
-    assert all(learned(data.indices["train"], i, masks=True) for i in range(30))
-    assert sum(not learned(data.indices["test"], i, masks=True) for i in range(10)) == 3
+    assert all(select_learnable(data.indices["train"], i, masks=True) for i in range(30))
+    assert sum(not select_learnable(data.indices["test"], i, masks=True) for i in range(10)) == 3
 
 
 def test_crowds_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
@@ -95,13 +95,13 @@ def test_crowds_alone_are_nothing_to_learn_from(tmp_path: Path) -> None:
 
 def test_a_mirrored_image_has_mirrored_boxes_and_masks(root: Path) -> None:
     index = data_of(root).indices["train"]
-    image, target = index.load(1), target_of(index, 1, masks=True)
-    flipped, flipped_target = mirrored(image, target)
+    image, target = index.load(1), make_target(index, 1, masks=True)
+    flipped, flipped_target = mirror(image, target)
     assert torch.equal(flipped, image.flip(2)) and not torch.equal(flipped_target["boxes"], target["boxes"])
     for mask, box in zip(flipped_target["masks"], flipped_target["boxes"].int().tolist(), strict=True):
         rows, columns = torch.nonzero(mask, as_tuple=True)
         assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == box
-    again, back = mirrored(flipped, flipped_target)
+    again, back = mirror(flipped, flipped_target)
     assert torch.equal(again, image)
     assert torch.equal(back["boxes"], target["boxes"]) and torch.equal(back["masks"], target["masks"])
 
@@ -110,13 +110,13 @@ def test_a_mirrored_image_has_mirrored_boxes_and_masks(root: Path) -> None:
 def test_batches_are_wide_or_tall_and_as_many_as_there_can_be(n: int, size: int) -> None:
     random = np.random.RandomState(n)
     order, wide = random.permutation(n), random.rand(n) < 0.6
-    batches = grouped(order, wide, size)
+    batches = group_by_shape(order, wide, size)
     together = np.concatenate([[], *batches])
     assert len(batches) == n // size and all(len(batch) == size for batch in batches)
     assert len(set(together)) == len(together) and set(together) <= set(range(n))
     pure = sum(len(set(wide[batch])) == 1 for batch in batches)
     assert pure >= wide.sum() // size + (~wide).sum() // size
-    assert all(np.array_equal(a, b) for a, b in zip(batches, grouped(order, wide, size), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, group_by_shape(order, wide, size), strict=True))
 
 
 def test_an_epoch_is_the_same_for_any_ranks_parts_and_workers(root: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_facts_of_the_set(root: Path) -> None:
     assert data_of(root, image_size=None).info.image_size == 800
     few = data_of(root, classes=["disc", "square"])
     assert few.info.classes == ("disc", "square")
-    assert set(target_of(few.indices["train"], 0, masks=False)["labels"].tolist()) == {2}
+    assert set(make_target(few.indices["train"], 0, masks=False)["labels"].tolist()) == {2}
 
 
 def refusal(root: Path, **settings: Any) -> str:
@@ -233,4 +233,4 @@ def test_a_damaged_photo_stops_with_its_name(tmp_path: Path) -> None:
 def test_an_index_of_some_images_keeps_their_targets(root: Path) -> None:
     index: CocoIndex = data_of(root).indices["test"]
     part = index.take([7, 2])
-    assert torch.equal(target_of(part, 1, True)["boxes"], target_of(index, 2, True)["boxes"])
+    assert torch.equal(make_target(part, 1, True)["boxes"], make_target(index, 2, True)["boxes"])

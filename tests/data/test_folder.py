@@ -10,7 +10,7 @@ from PIL import Image
 
 from src.config.data import Folder
 from src.data.build import build_data, fingerprint
-from src.data.sets.folder import decode
+from src.data.sets.folder import decode_image
 from src.errors import UserError
 
 
@@ -108,7 +108,7 @@ def test_unreadable_images_are_listed_at_once(root: Path, caplog: pytest.LogCapt
 
 
 def test_too_many_pixels_for_the_memory_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("src.data.sets.folder.free_bytes", lambda accelerator: 10_000)
+    monkeypatch.setattr("src.data.sets.folder.measure_free_memory", lambda accelerator: 10_000)
     with pytest.raises(UserError, match=r"lower data.image_size=8$"):
         build_data(config(root), seed=0)
 
@@ -117,8 +117,8 @@ def test_every_kind_of_image_becomes_rgb_bytes(tmp_path: Path):
     def colour(image: Image.Image, suffix: str = "png", **options) -> list[int]:
         path = tmp_path / f"image.{suffix}"
         image.save(path, **options)
-        assert decode(path, 4, 1).shape == (4, 4, 1)
-        pixels = decode(path, 4, 3)
+        assert decode_image(path, 4, 1).shape == (4, 4, 1)
+        pixels = decode_image(path, 4, 3)
         assert pixels.shape == (4, 4, 3)
         assert pixels.dtype == np.uint8
         return pixels[2, 2].tolist()
@@ -142,12 +142,12 @@ def test_exif_orientation_and_centre_crop(tmp_path: Path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
     pixels[:, 20:40] = 255  # the middle third of a wide image is its centre crop
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert (decode(tmp_path / "wide.png", 20, 3) == 255).all()
+    assert (decode_image(tmp_path / "wide.png", 20, 3) == 255).all()
     square = np.zeros((16, 16, 3), dtype=np.uint8)
     square[:8] = 255
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the top becomes the right
     Image.fromarray(square).save(tmp_path / "turned.png", exif=exif)
-    turned = decode(tmp_path / "turned.png", 16, 1)[..., 0]
+    turned = decode_image(tmp_path / "turned.png", 16, 1)[..., 0]
     assert (turned[:, 8:] == 255).all()
     assert (turned[:, :8] == 0).all()

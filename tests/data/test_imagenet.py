@@ -22,10 +22,10 @@ from torchvision.transforms import v2
 from src.config.data import Digits, ImageNet
 from src.data.build import build_data, fingerprint
 from src.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from src.data.order import BATCH, sequence
-from src.data.photos.augment import Mixing, TrainTransform, draw_mixing, erase, mixed
+from src.data.order import BATCH, derive_seed
+from src.data.photos.augment import Mixing, TrainTransform, draw_mixing, erase, mix_images
 from src.data.photos.reader import read_photo
-from src.data.photos.sizes import side_at
+from src.data.photos.sizes import compute_side
 from src.data.transforms import PHOTOS
 from src.data.workers import count_workers
 from src.errors import UserError
@@ -263,7 +263,7 @@ def test_wrong_settings_are_one_sentence(made: Path, options: dict, words: str) 
 
 
 def test_a_preset_for_photos_is_refused_on_sets_that_lie_on_the_device() -> None:
-    with pytest.raises(UserError, match="photos in folders") as error:
+    with pytest.raises(UserError, match="is for photos") as error:
         build_data(Digits(batch_size=64, augment="imagenet_v1"), seed=0)
     assert "\n" not in str(error.value)
 
@@ -377,18 +377,18 @@ def test_mixing_equals_torchvisions_for_the_same_draw() -> None:
     before = torch.cat([images[-1:], images]), torch.cat([labels[-1:], labels])
     kinds = set()
     for k in range(40):
-        mixing = draw_mixing(sequence(0, 0, BATCH, k), mixup=0.2, cutmix=1.0, size=16)
-        ours, shares = mixed(*before, mixing, num_classes=3)
+        mixing = draw_mixing(derive_seed(0, 0, BATCH, k), mixup=0.2, cutmix=1.0, size=16)
+        ours, shares = mix_images(*before, mixing, num_classes=3)
         assert torch.allclose(shares.sum(1), torch.ones(6))
         params: dict[str, Any] = {"labels": labels, "batch_size": 6}
         if mixing.box is None:
             theirs: v2.Transform = v2.MixUp(alpha=0.2, num_classes=3)
-            params["lam"] = mixing.share
+            params["lam"] = mixing.fraction
         else:
             theirs = v2.CutMix(alpha=1.0, num_classes=3)
             top, left, bottom, right = mixing.box
-            assert 1 - mixing.share == pytest.approx((bottom - top) * (right - left) / 256)
-            params |= {"box": (left, top, right, bottom), "lam_adjusted": mixing.share}
+            assert 1 - mixing.fraction == pytest.approx((bottom - top) * (right - left) / 256)
+            params |= {"box": (left, top, right, bottom), "lam_adjusted": mixing.fraction}
         torch.testing.assert_close(ours, theirs.transform(images, params))
         torch.testing.assert_close(shares, theirs.transform(labels, params))
         kinds.add(mixing.box is None)
@@ -397,10 +397,10 @@ def test_mixing_equals_torchvisions_for_the_same_draw() -> None:
 
 def test_mixed_by_hand() -> None:
     images, labels = torch.tensor([1.0, 2.0, 4.0])[:, None, None, None].expand(3, 1, 2, 2), torch.tensor([0, 1, 1])
-    blended, shares = mixed(images, labels, Mixing(0.75), num_classes=2)
+    blended, shares = mix_images(images, labels, Mixing(0.75), num_classes=2)
     assert blended[:, 0, 0, 0].tolist() == [1.75, 3.5]
     assert shares.tolist() == [[0.25, 0.75], [0.0, 1.0]]
-    cut, shares = mixed(images, labels, Mixing(0.75, (0, 1, 1, 2)), num_classes=2)
+    cut, shares = mix_images(images, labels, Mixing(0.75, (0, 1, 1, 2)), num_classes=2)
     assert cut[0, 0].tolist() == [[2.0, 1.0], [2.0, 2.0]]
     assert shares.tolist() == [[0.25, 0.75], [0.0, 1.0]]
 
@@ -411,19 +411,19 @@ def test_mixing_is_chosen_by_the_preset_or_the_user(made: Path) -> None:
     only = build(made, augment="imagenet_v1", mixup=0.4)
     assert (only.mixup, only.cutmix) == (0.4, 0.0)
     for k in range(20):
-        assert draw_mixing(sequence(0, 0, BATCH, k), mixup=0.4, cutmix=0.0, size=16).box is None
-        assert draw_mixing(sequence(0, 0, BATCH, k), mixup=0.0, cutmix=1.0, size=16).box is not None
+        assert draw_mixing(derive_seed(0, 0, BATCH, k), mixup=0.4, cutmix=0.0, size=16).box is None
+        assert draw_mixing(derive_seed(0, 0, BATCH, k), mixup=0.0, cutmix=1.0, size=16).box is not None
 
 
 # Sizes, crops and a whole run
 
 
 def test_the_side_of_the_training_images_follows_the_epoch() -> None:
-    assert [side_at(epoch, 6, [128, 160, 192]) for epoch in range(6)] == [128, 128, 160, 160, 192, 192]
-    assert [side_at(epoch, 10, [128, 160, 192]) for epoch in range(10)] == [128] * 4 + [160] * 3 + [192] * 3
+    assert [compute_side(epoch, 6, [128, 160, 192]) for epoch in range(6)] == [128, 128, 160, 160, 192, 192]
+    assert [compute_side(epoch, 10, [128, 160, 192]) for epoch in range(10)] == [128] * 4 + [160] * 3 + [192] * 3
     ffcv = [160] * 12 + [192] * 4  # its rn18_16_epochs
-    assert [side_at(epoch, 16, [160, 192], [11 / 16, 13 / 16]) for epoch in range(16)] == ffcv
-    assert [side_at(epoch, 5, [128, 224], [0.0, 0.8]) for epoch in range(5)] == [128, 160, 192, 192, 224]
+    assert [compute_side(epoch, 16, [160, 192], [11 / 16, 13 / 16]) for epoch in range(16)] == ffcv
+    assert [compute_side(epoch, 5, [128, 224], [0.0, 0.8]) for epoch in range(5)] == [128, 160, 192, 192, 224]
 
 
 def test_a_loader_has_the_side_of_its_epoch(made: Path) -> None:

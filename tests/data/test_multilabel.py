@@ -10,7 +10,7 @@ import torch
 
 from src.config.data import Coco
 from src.data.coco.index import load_splits
-from src.data.coco.multilabel import MultilabelData, build
+from src.data.coco.multilabel import MultilabelData, build_multilabel_data
 from src.errors import UserError
 
 
@@ -25,7 +25,9 @@ def settings(root: Path, **changes: Any) -> Coco:
 
 
 def data(root: Path, *, accumulate: int = 1, seed: int = 0, **changes: Any) -> MultilabelData:
-    return build(settings(root, **changes), seed=seed, accumulate=accumulate, devices=1, normalization=None)
+    return build_multilabel_data(
+        settings(root, **changes), seed=seed, accumulate=accumulate, devices=1, normalization=None
+    )
 
 
 def test_a_photo_becomes_a_square_and_its_categories_a_row(root: Path):

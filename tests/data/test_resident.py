@@ -7,9 +7,9 @@ from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional as reference
 
 from src.data.info import DatasetInfo
-from src.data.normalization import mean_image, normalization_of, normalize, statistics
+from src.data.normalization import compute_mean_image, make_normalization, measure_statistics, normalize
 from src.data.resident import loader as resident
-from src.data.resident.augment import crop_flip, draw_epoch, padded, warp
+from src.data.resident.augment import crop_flip, draw_epoch, pad_images, warp
 from src.data.resident.loader import EvalLoader, TrainLoader
 
 INFO = DatasetInfo("made", ("a", "b"), 3, 8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -24,7 +24,7 @@ def train_loader(n: int = 40, *, name: str = "dataset", padding: int = 1, **opti
     images, p = made(n), padding
     options = {"padding": p, "flip": True, "seed": 3, "epoch": 2, "batch_size": 8} | options
     return TrainLoader(
-        pad(images, (0, 0, p, p, p, p)), torch.arange(n), normalization_of(name, INFO, images), **options
+        pad(images, (0, 0, p, p, p, p)), torch.arange(n), make_normalization(name, INFO, images), **options
     )
 
 
@@ -80,18 +80,18 @@ def test_a_mirrored_border_equals_numpys():
     images = made(3, size=6)
     for p in (0, 1, 4):
         expected = np.pad(images.numpy(), ((0, 0), (p, p), (p, p), (0, 0)), mode="reflect")
-        assert torch.equal(padded(images, p, reflect=True), torch.from_numpy(expected))
-    assert torch.equal(padded(images, 2), pad(images, (0, 0, 2, 2, 2, 2)))
+        assert torch.equal(pad_images(images, p, reflect=True), torch.from_numpy(expected))
+    assert torch.equal(pad_images(images, 2), pad(images, (0, 0, 2, 2, 2, 2)))
 
 
 @pytest.mark.parametrize("name", ["dataset", "per_pixel_mean"])
 def test_an_epoch_with_a_mirrored_border_equals_a_per_sample_reference(name: str):
     images, p = made(40), 2
     loader = TrainLoader(
-        padded(images, p, reflect=True), torch.arange(40), normalization_of(name, INFO, images),
+        pad_images(images, p, reflect=True), torch.arange(40), make_normalization(name, INFO, images),
         padding=p, reflect=True, flip=True, alternate=True, seed=3, epoch=1, batch_size=8,
     )  # fmt: skip
-    whole = padded(normalize(images, loader.normalization).permute(0, 2, 3, 1), p, reflect=True)
+    whole = pad_images(normalize(images, loader.normalization).permute(0, 2, 3, 1), p, reflect=True)
     draws = draw_epoch(3, 1, 40, padding=p, flip=True, alternate=True)
     expected = torch.stack(
         [
@@ -212,7 +212,7 @@ def test_global_batches_do_not_depend_on_ranks_or_accumulation(world: int, accum
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_evaluation_sees_each_sample_once(n: int, world: int):
     images, labels = made(n), torch.arange(n) % 2
-    normal = normalization_of("dataset", INFO, images)
+    normal = make_normalization("dataset", INFO, images)
     ranks = [EvalLoader(images, labels, normal, batch_size=8, rank=r, world=world) for r in range(world)]
     batches = [batch for loader in ranks for batch in loader]
     assert len(batches) == sum(map(len, ranks))
@@ -224,7 +224,7 @@ def test_evaluation_sees_each_sample_once(n: int, world: int):
 
 def test_per_pixel_mean_is_subtracted_before_padding():
     loader = train_loader(name="per_pixel_mean", padding=2)
-    mean = mean_image(made(40))
+    mean = compute_mean_image(made(40))
     draws = draw_epoch(3, 2, 40, padding=2, flip=True)
     reference = pad(made(40)[draws.order] / 255 - mean, (0, 0, 2, 2, 2, 2))
     expected = crop_flip(reference, draws._replace(order=torch.arange(40)), 8).permute(0, 3, 1, 2)
@@ -239,7 +239,7 @@ def test_per_pixel_mean_is_subtracted_before_padding():
 
 @pytest.mark.parametrize("name", ["dataset", "imagenet", "half", "none", "per_pixel_mean"])
 def test_a_normalisation_is_plain_and_survives_a_checkpoint(name: str, tmp_path):
-    normal = normalization_of(name, INFO, made(5))
+    normal = make_normalization(name, INFO, made(5))
     torch.save(normal, tmp_path / "n.pt")
     loaded = torch.load(tmp_path / "n.pt", weights_only=True)
     assert torch.equal(normalize(made(5), normal), normalize(made(5), loaded))
@@ -247,14 +247,14 @@ def test_a_normalisation_is_plain_and_survives_a_checkpoint(name: str, tmp_path)
 
 def test_half_scales_to_one_either_way():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 8, 8, 3)
-    low, high = normalize(images, normalization_of("half", INFO, images))
+    low, high = normalize(images, make_normalization("half", INFO, images))
     torch.testing.assert_close(low, torch.full((3, 8, 8), -1.0))
     torch.testing.assert_close(high, torch.full((3, 8, 8), 1.0))
 
 
 def test_statistics_are_those_of_all_pixels():
     images = made(50)
-    mean, std = statistics(images)
+    mean, std = measure_statistics(images)
     torch.testing.assert_close(torch.tensor(mean), (images / 255).mean((0, 1, 2)))
     torch.testing.assert_close(torch.tensor(std), (images / 255).std((0, 1, 2), correction=0))
 

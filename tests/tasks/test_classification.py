@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
 
-from src.metrics.confusion import cells_of
+from src.metrics.confusion import find_cells
 from src.tasks.classification import ClassificationTask, scores, step
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -25,7 +25,7 @@ def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -
     soft, soft_cells = step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
     torch.testing.assert_close(soft, loss)
     assert torch.equal(soft_cells, cells)
-    assert torch.equal(cells, cells_of(model(IMAGES), LABELS))
+    assert torch.equal(cells, find_cells(model(IMAGES), LABELS))
 
 
 def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
@@ -34,7 +34,7 @@ def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
     loss, cells = step(model, IMAGES, shares)
     logits = model(IMAGES)
     torch.testing.assert_close(loss, 0.7 * cross_entropy(logits, LABELS) + 0.3 * cross_entropy(logits, other))
-    assert torch.equal(cells, cells_of(logits, LABELS))
+    assert torch.equal(cells, find_cells(logits, LABELS))
 
 
 def test_the_flipped_accuracy_is_of_mean_probabilities_and_stands_beside_the_plain_one(model: nn.Module) -> None:

@@ -17,9 +17,9 @@ from torch import nn
 
 from src.config.data import Coco
 from src.config.optim import Adam
-from src.data.coco.multilabel import MultilabelData, build
+from src.data.coco.multilabel import MultilabelData, build_multilabel_data
 from src.optim.build import build_optimizer
-from src.optim.schedule import rate_at
+from src.optim.schedule import compute_learning_rate
 from src.tasks.multilabel import MultilabelTask, build_loss, step
 from src.tasks.sheets import HEIGHT
 from src.training.pictures import Pictures
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 def data(root: Path, **changes: Any) -> MultilabelData:
     mine = {"augment": "square", "batch_size": 6, "eval_batch_size": 4, "image_size": 16, "workers": 0}
     config = Coco(**{"root": str(root), "val_fraction": 0.25} | mine | changes)
-    return build(config, seed=0, accumulate=1, devices=1, normalization=None)
+    return build_multilabel_data(config, seed=0, accumulate=1, devices=1, normalization=None)
 
 
 def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce") -> MultilabelTask:
@@ -47,7 +47,7 @@ def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce") -> Multilabel
         num_classes=3,
         loss=build_loss(loss, **SETTINGS),
         optimizer=partial(build_optimizer, optim),
-        rate=partial(rate_at, optim),
+        rate=partial(compute_learning_rate, optim),
         monitored=monitored,
     )
 

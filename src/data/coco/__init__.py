@@ -1,1 +1,1 @@
-"""Data sets in COCO's format."""
+"""Load data sets in COCO's format."""

@@ -1,35 +1,36 @@
-"""The data module of detectors, on a set in COCO's format (src/data/coco/objects.py has its targets and loaders)."""
+"""Build the data module of detectors on a set in COCO's format (src/data/coco/objects.py has its loaders)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ...config.data import Coco
 from ...errors import UserError
-from ..base import DataModule, check_parts
-from ..info import DatasetInfo
-from ..normalization import IMAGENET_MEAN, IMAGENET_STD, scaling
+from ..base import CommonSettings, DataModule, check_batch_size, check_parts
+from ..info import DatasetInfo, Normalization
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
-from .objects import EvalLoader, TrainLoader, TrainReader, learned
+from .objects import EvalLoader, TrainLoader, TrainReader, select_learnable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 IMAGE_SIZE = 800  # of the shorter side, where data.image_size names none [pixels]
+AUGMENTS = {"none": False, "flip": True}  # whether a photo is mirrored, half of the time
 
 
-AUGMENTS = {"none": False, "flip": True}  # whether every other photo is mirrored
-
-
-def build(
+def build_detection_data(
     config: Coco,
     *,
     seed: int,
     accumulate: int,
     devices: int,
-    normalization: dict[str, Any] | None,
+    normalization: Normalization | None,
     masks: bool,
 ) -> "DetectionData":
-    """``src.data.build.build_data`` for detectors, which learn ``masks`` too where the task asks for them.
+    """Build the data module of detectors, which learn ``masks`` too where the task asks for them.
 
     Raises UserError for everything that is wrong with the files or these settings.
     """
@@ -38,29 +39,15 @@ def build(
         raise UserError(f"data.augment={config.augment}: is not for detection; there are: {', '.join(AUGMENTS)}")
     if config.channels == 1:
         raise UserError("data.channels=1: detection takes photos in colour")
-    indices = load_splits(config)
-    for index in indices.values():
-        index.require_boxes()
-        if masks:
-            index.require_masks()
-    train = indices["train"]
-    indices["train"] = train.take([i for i in range(len(train)) if learned(train, i, masks)])
-    if not len(indices["train"]):
-        raise UserError(
-            f"{train.source}: no image shows an object to learn {'masks' if masks else 'boxes'} from; crowds "
-            "(iscrowd=1) and boxes without an area do not count"
-        )
-    if config.batch_size > len(indices["train"]):
-        raise UserError(
-            f"data.batch_size={config.batch_size} is larger than the {len(indices['train'])} training images that "
-            "show something to find; lower it, for no batch would be full"
-        )
+    indices = _load_indices(config, masks)
+    images = len(indices["train"])
+    check_batch_size(config.batch_size, images, "training images that show something to find")
     size = config.test_size or config.image_size or max(config.train_sizes, default=IMAGE_SIZE)
-    info = DatasetInfo(config.name, train.classes, 3, size, IMAGENET_MEAN, IMAGENET_STD)
+    info = DatasetInfo(config.name, indices["train"].classes, 3, size, IMAGENET_MEAN, IMAGENET_STD)
     return DetectionData(
         info,
         indices,
-        normalization=scaling(config, info, normalization),
+        normalization=choose_normalization(config, info, normalization),
         masks=masks,
         flip=AUGMENTS[config.augment],
         train_sizes=config.train_sizes or [config.image_size or size],
@@ -72,11 +59,28 @@ def build(
     )
 
 
-class DetectionData(DataModule):
-    """The splits of a COCO-format set for a detector.
+def _load_indices(config: Coco, masks: bool) -> dict[str, CocoIndex]:
+    """Load the index of each split; keep only the training images that show an object to learn from."""
+    indices = load_splits(config)
+    for index in indices.values():
+        index.require_boxes()
+        if masks:
+            index.require_masks()
+    train = indices["train"]
+    indices["train"] = train.take([i for i in range(len(train)) if select_learnable(train, i, masks)])
+    if not len(indices["train"]):
+        raise UserError(
+            f"{train.source}: no image shows an object to learn {'masks' if masks else 'boxes'} from; crowds "
+            "(iscrowd=1) and boxes without an area do not count"
+        )
+    return indices
 
-    ``info.image_size`` is the shorter side in evaluation; in training it is one of ``train_sizes``, drawn by the image.
-    common: see DataModule.
+
+class DetectionData(DataModule):
+    """Hold the splits of a COCO-format set for a detector.
+
+    ``info.image_size`` is the shorter side in evaluation; in training one of ``train_sizes`` is drawn for each image.
+    ``common``: see DataModule.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class DetectionData(DataModule):
         flip: bool,
         train_sizes: Sequence[int],
         workers: int = 0,
-        **common: Any,
+        **common: "Unpack[CommonSettings]",
     ) -> None:
         super().__init__(info, indices, **common)
         self.indices, self.masks, self.flip = indices, masks, flip

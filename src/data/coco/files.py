@@ -1,69 +1,69 @@
-"""Where the files of a COCO-format set lie, what is in them, and what names their content; needs no torch.
+"""Find, read and hash the annotation files of a COCO-format set; needs no torch.
 
 COCO's own layout is ``data.root``/annotations/instances_{train,val}2017.json beside {train,val}2017/*.jpg. Any other
 files are named one by one: data.train_json with data.train_images, likewise val and, if there is one, test. Without a
-test file, as in COCO, val is the test set and validation is cut from train.
+test file, as in COCO, val is the test set and validation is held out from train.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...config.data import Coco
 from ...errors import UserError
+from ...files import Json
 
 LISTS = ("images", "annotations", "categories")
+HINT = " (set data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
 
 
 @dataclass(frozen=True)
 class Files:
-    """One split: its annotations and the folder of its images."""
+    """Name the annotation file of a split and the folder of its images."""
 
     json: Path
     images: Path
 
 
-def locate(config: Coco) -> dict[str, Files]:
-    """The files of the splits "train", "test" and perhaps "val".
+def locate_files(config: Coco) -> dict[str, Files]:
+    """Find the files of the splits "train", "test" and perhaps "val".
 
-    Raises UserError where a file or folder is not there, or is not named.
+    Raises UserError where a file or folder is missing, or is not named.
     """
-    own = {split: _own(config, split) for split in ("train", "val", "test")}
-    if not any(own.values()):
-        found = _published(config)
+    named = {split: _find_named(config, split) for split in ("train", "val", "test")}
+    if not any(named.values()):
+        found = _find_published(config)
     else:
-        found = {split: files for split, files in own.items() if files is not None}
+        found = {split: files for split, files in named.items() if files is not None}
         if "train" not in found:
-            raise UserError("data.train_json: which file holds the training annotations? Only others are named")
+            raise UserError("data.train_json is missing: set it to the file of the training annotations too")
         if "test" not in found and "val" not in found:
-            raise UserError("data.val_json: which file holds the annotations to test on? (or data.test_json)")
+            raise UserError(
+                "data.val_json is missing: set it, or data.test_json, to the file of the annotations to test on"
+            )
     if "test" not in found:
         found["test"] = found.pop("val")
     for split, files in found.items():
         if not files.json.is_file():
-            raise UserError(f"{files.json}: no such file; the annotations of {split} belong there{HINT}")
+            raise UserError(f"{files.json}: no such file; it should hold the annotations of {split}{HINT}")
         if not files.images.is_dir():
-            raise UserError(f"{files.images}: no such folder; the images of {split} belong there{HINT}")
+            raise UserError(f"{files.images}: no such folder; it should hold the images of {split}{HINT}")
     return found
 
 
-HINT = " (data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
-
-
-def _own(config: Coco, split: str) -> Files | None:
-    """The files that the user names; images lie beside their annotations where no folder is named."""
+def _find_named(config: Coco, split: str) -> Files | None:
+    """Return the files that the user names; without a named folder, images lie beside their annotations."""
     annotations, images = getattr(config, f"{split}_json"), getattr(config, f"{split}_images")
     if annotations is None and images is not None:
-        raise UserError(f"data.{split}_images={images}: and its annotations? Name them with data.{split}_json")
+        raise UserError(f"data.{split}_images={images}: and its annotations? Set data.{split}_json=… too")
     if annotations is None:
         return None
     path = Path(annotations).expanduser()
     return Files(path, Path(images).expanduser() if images is not None else path.parent)
 
 
-def _published(config: Coco) -> dict[str, Files]:
+def _find_published(config: Coco) -> dict[str, Files]:
     root = Path(config.root).expanduser()
     if not (root / "annotations").is_dir() and (root / "coco" / "annotations").is_dir():
         root = root / "coco"
@@ -73,10 +73,10 @@ def _published(config: Coco) -> dict[str, Files]:
     }
 
 
-def content(config: Coco) -> str:
-    """sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
+def hash_content(config: Coco) -> str:
+    """Return the sha256 of the splits' names and of their annotation files' sha256, wherever these lie."""
     lines = []
-    for split, files in sorted(locate(config).items()):
+    for split, files in sorted(locate_files(config).items()):
         digest = hashlib.sha256()
         try:
             with open(files.json, "rb") as file:
@@ -88,10 +88,10 @@ def content(config: Coco) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The content of an annotation file: lists of images, annotations and categories, whatever is in them.
+def read_annotations(path: Path) -> Json:
+    """Read the lists of images, annotations and categories of an annotation file, whatever is in them.
 
-    Raises UserError where it is no JSON, or another JSON.
+    Raises UserError where the file is no JSON, or has no such lists.
     """
     try:
         text = path.read_bytes()
@@ -108,7 +108,7 @@ def read(path: Path) -> dict[str, Any]:
         entries = found.get(name)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             has = ", ".join(map(str, list(found)[:6])) or "nothing"
-            raise UserError(f"{path}: has no list of {name}, which COCO's format asks for; it has: {has}")
+            raise UserError(f"{path}: has no list of {name}, which COCO's format needs; it has: {has}")
     for name in ("images", "categories"):
         if not found[name]:
             raise UserError(f"{path}: its list of {name} is empty")

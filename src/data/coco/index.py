@@ -1,8 +1,8 @@
-"""An index of a COCO-format data set: which images there are, and what is known of each.
+"""Index a COCO-format data set: list its images and keep the annotations of each.
 
 Categories become contiguous labels in ascending order of their ids, or in the order of data.classes. Images without
 objects are kept, also where data.classes leaves them without any. A crowd region (iscrowd=1) is an annotation like
-any other here: its category is present in the image, though its objects are not told apart.
+any other here: its category is present in the image, though its objects are not separated.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,13 +25,17 @@ from tqdm import tqdm
 
 from ...config.data import Coco
 from ...errors import UserError
-from ..cut import cut, limited
-from .check import drawable, preflight
-from .files import Files, locate, read
+from ...files import Json
+from ..cut import hold_out, limit_samples
+from .check import refuse_broken, select_segmentation
+from .files import Files, locate_files, read_annotations
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
 
 
 class ImageRecord(NamedTuple):
-    """An image as its annotations tell of it."""
+    """Hold the facts of an image that its annotation file states."""
 
     id: int
     path: Path
@@ -40,11 +44,11 @@ class ImageRecord(NamedTuple):
 
 
 class CocoIndex:
-    """One split of a COCO-format set.
+    """Index one split of a COCO-format set.
 
-    ``classes[k]`` and ``category_ids[k]`` belong to label k; ``presence`` [N, C] tells which labels an image has.
-    The annotations lie pickled in one tensor, which the worker processes share; as Python objects, each would have
-    its own copy of them sooner or later.
+    ``classes[k]`` and ``category_ids[k]`` belong to label k; ``presence`` [N, C] says which labels an image has.
+    The annotations lie pickled in one tensor, which the worker processes share; of Python objects, each process would
+    have its own copy sooner or later.
     """
 
     def __init__(
@@ -54,9 +58,9 @@ class CocoIndex:
         classes: tuple[str, ...],
         category_ids: tuple[int, ...],
         images: list[ImageRecord],
-        annotations: Sequence[list[dict[str, Any]]],
+        annotations: Sequence[list[Json]],
     ) -> None:
-        """``annotations``: of each image, as in the file, with ``label`` added."""
+        """``annotations`` lists those of each image, as in the file, with ``label`` added."""
         self.source, self.classes, self.category_ids, self.images = source, classes, category_ids, images
         self.presence = torch.zeros(len(images), len(classes), dtype=torch.bool)
         self._drawable = torch.zeros(len(images), 2, dtype=torch.int64)  # objects, and those with a mask
@@ -65,7 +69,7 @@ class CocoIndex:
         for i, objects in enumerate(annotations):
             self.presence[i, [a["label"] for a in objects]] = True
             self._drawable[i, 0] = len(objects)
-            self._drawable[i, 1] = sum(drawable(a) is not None for a in objects)
+            self._drawable[i, 1] = sum(select_segmentation(a) is not None for a in objects)
             self._boxed &= all("bbox" in a for a in objects)
             parts.append(pickle.dumps(objects, protocol=pickle.HIGHEST_PROTOCOL))
         ends = np.cumsum([len(part) for part in parts])
@@ -75,17 +79,17 @@ class CocoIndex:
     def __len__(self) -> int:
         return len(self.images)
 
-    def annotations(self, i: int) -> list[dict[str, Any]]:
-        """The annotations of image ``i`` as in the file, in its order, each with its contiguous ``label`` added.
+    def annotations(self, i: int) -> list[Json]:
+        """Return the annotations of image ``i`` as in the file, in its order, each with its contiguous ``label`` added.
 
-        A box without an area is still there, and one may reach out of its image (src/data/coco/check.py).
+        Boxes without an area are still among them, and boxes may reach out of their image (src/data/coco/check.py).
         """
         first, last = self._spans[i].tolist()
-        objects: list[dict[str, Any]] = pickle.loads(self._packed[first:last].numpy().tobytes())
+        objects: list[Json] = pickle.loads(self._packed[first:last].numpy().tobytes())
         return objects
 
     def load(self, i: int) -> Tensor:
-        """Image ``i`` as uint8 [3, H, W] of the size that its annotations are drawn on; see ``load_image``.
+        """Load image ``i`` as uint8 [3, H, W] of the size that its annotations are drawn on; see ``load_image``.
 
         Raises UserError where it cannot be read, or has another size.
         """
@@ -99,7 +103,7 @@ class CocoIndex:
         return image
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "CocoIndex":
-        """The index of these images only, in this order; it shares the annotations' memory."""
+        """Return the index of these images only, in this order; it shares the annotations' memory."""
         part = object.__new__(type(self))
         rows = torch.as_tensor(chosen, dtype=torch.int64)
         part.__dict__ |= self.__dict__
@@ -122,8 +126,8 @@ class CocoIndex:
                 f"{self.source}: its {objects:,} annotations have boxes only, no segmentation; use task=detection"
             )
 
-    def to_coco(self) -> Any:
-        """The same as pycocotools.COCO, for its evaluator: with the file's own image and category ids."""
+    def to_coco(self) -> "COCO":
+        """Return the same as pycocotools.COCO, for its evaluator, with the file's own image and category ids."""
         from pycocotools.coco import COCO
 
         objects = [a for i in range(len(self)) for a in self.annotations(i)]
@@ -142,38 +146,41 @@ class CocoIndex:
 
 
 def load_image(path: Path) -> Tensor:
-    """An image file as RGB, uint8 [3, H, W]; grey and CMYK are converted, EXIF's orientation is ignored as COCO does.
+    """Load an image file as RGB, uint8 [3, H, W]; convert grey and CMYK, and ignore EXIF's orientation as COCO does.
 
-    Pillow decodes as fast as torchvision, whose decoders are deprecated, and reads more formats. Raises UserError.
+    Pillow decodes as fast as torchvision, whose decoders are deprecated, and reads more formats.
+    Raises UserError where the file cannot be read.
     """
     try:
         with Image.open(path) as file:
             pixels = np.array(file.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
-        raise unreadable(path, error) from error
+        raise make_error(path, error) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
-    """The sentence for an image file that is missing or damaged."""
+def make_error(path: Path, error: Exception) -> UserError:
+    """Make the error for an image file that is missing or damaged."""
     reason = (str(error) or type(error).__name__).replace(f": {str(path)!r}", "").replace(f" {str(path)!r}", "")
-    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true goes on without such images")
+    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true leaves such images out")
 
 
 def load_splits(config: Coco) -> dict[str, CocoIndex]:
-    """The index of "train", "test" and, unless data.val_fraction is 0, "val", as the configuration chooses them.
+    """Load the indices of "train", "test" and, unless data.val_fraction is 0, "val", as the configuration chooses them.
 
-    Validation, where the set has none of its own beside a test set, is cut from train, and data.limit_train takes a
-    part of the rest; both are stratified by each image's rarest category. Raises UserError for all that is wrong.
+    Validation, where the set has none of its own beside a test set, is held out from train, and data.limit_train takes
+    a part of the rest; both are stratified by each image's rarest category. Raises UserError for all that is wrong.
     """
     indices = {
         split: read_index(files, wanted=config.classes, skip_unreadable=config.skip_unreadable)
-        for split, files in locate(config).items()
+        for split, files in locate_files(config).items()
     }
     train = indices["train"]
     for index in indices.values():
         if (index.category_ids, index.classes) != (train.category_ids, train.classes):
-            raise UserError(f"{index.source}: its categories are not those of {train.source}{differing(index, train)}")
+            raise UserError(
+                f"{index.source}: its categories are not those of {train.source}{describe_difference(index, train)}"
+            )
     for split in ("train", "test"):
         if not indices[split].presence.any():
             raise UserError(
@@ -183,12 +190,12 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     if config.val_fraction == 0:
         indices.pop("val", None)
     elif "val" not in indices:
-        kept, off = cut(strata(train.presence), config.val_fraction, config.split_seed)
-        indices |= {"train": train.take(kept), "val": train.take(off)}
+        kept, held_out = hold_out(find_rarest_labels(train.presence), config.val_fraction, config.split_seed)
+        indices |= {"train": train.take(kept), "val": train.take(held_out)}
     if config.limit_train is not None:
         train = indices["train"]
         indices["train"] = train.take(
-            limited(strata(train.presence), config.limit_train, config.split_seed, proportional=True)
+            limit_samples(find_rarest_labels(train.presence), config.limit_train, config.split_seed, proportional=True)
         )
     for split, index in indices.items():
         if not len(index):
@@ -196,10 +203,10 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     return indices
 
 
-def differing(index: CocoIndex, other: CocoIndex) -> str:
-    """The first categories (id and name) that only one of two indices has, in brackets."""
-    own, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
-    extra, lacking = [c for c in own if c not in others], [c for c in others if c not in own]
+def describe_difference(index: CocoIndex, other: CocoIndex) -> str:
+    """Return the first categories (id and name) that only one of two indices has, in brackets."""
+    mine, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
+    extra, lacking = [c for c in mine if c not in others], [c for c in others if c not in mine]
     parts = [
         f"{word} {', '.join(f'{name} (id {k})' for k, name in found[:3])}{', …' if len(found) > 3 else ''}"
         for word, found in (("it lacks", lacking), ("only it has", extra))
@@ -208,8 +215,8 @@ def differing(index: CocoIndex, other: CocoIndex) -> str:
     return f" ({'; '.join(parts)})"
 
 
-def strata(presence: Tensor) -> NDArray[np.int64]:
-    """Each image's rarest label int64 [N] (C for an image without any), from presence bool [N, C]."""
+def find_rarest_labels(presence: Tensor) -> NDArray[np.int64]:
+    """Return each image's rarest label int64 [N] (C for an image without any), from presence bool [N, C]."""
     counts = presence.sum(dim=0).expand_as(presence).masked_fill(~presence, len(presence) + 1)
     rarest = torch.where(presence.any(dim=1), counts.argmin(dim=1), presence.shape[1])
     result: NDArray[np.int64] = rarest.numpy()
@@ -217,27 +224,27 @@ def strata(presence: Tensor) -> NDArray[np.int64]:
 
 
 def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable: bool = False) -> CocoIndex:
-    """The index of one split after its preflight.
+    """Read the annotations of one split, check them, and index them.
 
     ``wanted`` selects categories by name or id. With ``skip_unreadable`` every image is decoded once, and those that
-    are missing or damaged are left out. Raises UserError.
+    are missing or damaged are left out. Raises UserError for annotations that cannot be used.
     """
     try:
-        content = read(files.json)
-        missing = preflight(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
+        content = read_annotations(files.json)
+        missing = refuse_broken(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
     except OSError as error:  # a folder that may not be entered
         raise UserError(f"{error.filename}: {error.strerror}") from error
     names = {category["id"]: category["name"] for category in content["categories"]}
-    ids = choose(names, wanted) if wanted else sorted(names)
+    ids = choose_categories(names, wanted) if wanted else sorted(names)
     images = [
         ImageRecord(image["id"], files.images / image["file_name"], image["width"], image["height"])
         for image in content["images"]
         if image["id"] not in missing
     ]
     if skip_unreadable:
-        images = without_unreadable(images, left_out=len(missing), source=files.json)
+        images = drop_unreadable(images, left_out=len(missing), source=files.json)
     label = {category: k for k, category in enumerate(ids)}
-    objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    objects: dict[int, list[Json]] = defaultdict(list)
     for annotation in content["annotations"]:
         if annotation["category_id"] in label:
             objects[annotation["image_id"]].append(annotation | {"label": label[annotation["category_id"]]})
@@ -251,10 +258,10 @@ def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable
     )
 
 
-def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
-    """The ids of the wanted categories, named by name or id, in this order.
+def choose_categories(names: dict[int, str], wanted: list[str]) -> list[int]:
+    """Return the ids of the wanted categories, given by name or id, in this order.
 
-    Raises UserError for a category that is unknown or named twice.
+    Raises UserError for a category that is unknown or is named twice.
     """
     by_name = {name: k for k, name in names.items()}
     chosen = []
@@ -272,8 +279,8 @@ def choose(names: dict[int, str], wanted: list[str]) -> list[int]:
     return chosen
 
 
-def without_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
-    """The images that can be decoded; a warning tells how many cannot, with the ``left_out`` ones before."""
+def drop_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
+    """Return the images that can be decoded; warn of the others, counted with the ``left_out`` ones."""
 
     def readable(image: ImageRecord) -> bool:
         try:

@@ -1,60 +1,56 @@
-"""Photos in COCO's format for multi-label classification: a label for each category that an annotation names.
+"""Load photos in COCO's format for multi-label classification: a label for each category that an annotation names.
 
 Photos without any, and crowd regions, count as in src/data/coco/index.py. A photo is squeezed into a square, so that
-what is to be named stays in sight (the presets "square…" of src/data/transforms.py).
+everything that is to be named stays in sight (the presets "square…" of src/data/transforms.py).
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config.data import Coco
 from ...errors import UserError
-from ..base import check_parts
-from ..info import DatasetInfo
-from ..normalization import IMAGENET_MEAN, IMAGENET_STD, scaling
+from ..base import CommonSettings, check_batch_size, check_parts
+from ..info import DatasetInfo, Normalization
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..photos.module import StreamedImages
-from ..photos.sizes import sides
+from ..photos.sizes import choose_sides
 from ..raw import Split
-from ..transforms import PHOTOS, photos
+from ..transforms import PHOTOS, Photos, find_photo_preset
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def build(
-    config: Coco, *, seed: int, accumulate: int, devices: int, normalization: dict[str, Any] | None
+
+def build_multilabel_data(
+    config: Coco, *, seed: int, accumulate: int, devices: int, normalization: Normalization | None
 ) -> "MultilabelData":
-    """``src.data.build.build_data`` for task=multilabel: the index and its splits; nothing is decoded yet.
+    """Build the data module of task=multilabel: index the photos and split them; nothing is decoded yet.
 
     Raises UserError for everything that is wrong with the files or these settings.
     """
-    check(config)
+    check_settings(config)
     check_parts(config.batch_size, devices, accumulate)
     indices = load_splits(config)
     train = indices["train"]
-    if config.batch_size > len(train):
-        raise UserError(
-            f"data.batch_size={config.batch_size} is larger than the {len(train)} training images; "
-            "lower it, for no batch would be full"
-        )
-    preset = photos(config.augment)
-    train_sizes, test_size = sides(config, preset)
+    check_batch_size(config.batch_size, len(train))
+    preset = find_photo_preset(config.augment)
+    train_sizes, test_size = choose_sides(config, preset)
     info = DatasetInfo(config.name, train.classes, 3, test_size, IMAGENET_MEAN, IMAGENET_STD)
     return MultilabelData(
         info,
-        {name: split_of(index) for name, index in indices.items()},
+        {name: make_split(index) for name, index in indices.items()},
         image_ids={name: np.array([image.id for image in index.images]) for name, index in indices.items()},
-        root=Path(),  # the paths are whole
-        normalization=scaling(config, info, normalization),
+        normalization=choose_normalization(config, info, normalization),
         preset=preset,
-        mixup=0.0,
-        cutmix=0.0,
         train_sizes=train_sizes,
         ramp=config.train_sizes_ramp,
-        resize=None,
         seed=seed,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
@@ -63,23 +59,46 @@ def build(
     )
 
 
-def check(config: Coco) -> None:
-    """Raise UserError for settings that multi-label photos have not."""
-    if not photos(config.augment).square:
+def check_settings(config: Coco) -> None:
+    """Raise UserError for settings that do not suit multi-label photos."""
+    if not find_photo_preset(config.augment).square:
         known = ", ".join(name for name, preset in PHOTOS.items() if preset.square)
         raise UserError(f"data.augment={config.augment}: may cut off what is to be named; for multilabel: {known}")
     if config.channels == 1:
         raise UserError("data.channels=1: data=coco are photos in colour")
 
 
-def split_of(index: CocoIndex) -> Split:
-    """The paths of an index' photos, and their targets (0 or 1) float32 [N, C]."""
+def make_split(index: CocoIndex) -> Split:
+    """Make a split of the paths of an index' photos and their targets (0 or 1) float32 [N, C]."""
     return Split(np.array([os.fsencode(image.path) for image in index.images]), index.presence.float().numpy())
 
 
 class MultilabelData(StreamedImages):
-    """Streamed photos that have an id in their annotation file: ``image_ids``, by split int64 [N]."""
+    """Hold streamed photos with their ids in the annotation file: ``image_ids``, by split int64 [N]."""
 
-    def __init__(self, *arguments: Any, image_ids: dict[str, NDArray[np.int64]], **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(
+        self,
+        info: DatasetInfo,
+        splits: dict[str, Split],
+        *,
+        image_ids: dict[str, NDArray[np.int64]],
+        preset: Photos,
+        train_sizes: Sequence[int],
+        ramp: Sequence[float],
+        workers: int,
+        **common: "Unpack[CommonSettings]",
+    ) -> None:
+        super().__init__(
+            info,
+            splits,
+            root=Path(),  # the paths are whole
+            preset=preset,
+            mixup=0.0,
+            cutmix=0.0,
+            train_sizes=train_sizes,
+            ramp=ramp,
+            resize=None,  # squeezed, not cropped
+            workers=workers,
+            **common,
+        )
         self.image_ids = image_ids

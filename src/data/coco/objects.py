@@ -1,32 +1,45 @@
-"""Photos with boxes and masks in COCO's format: what a detector learns from, and in which batches.
+"""Load photos with boxes and masks in COCO's format, in the batches that a detector learns from.
 
 Photos travel as bytes in their own size; the network resizes them on its device (src/models/detection.py). The order
 of an epoch, the flips and the sizes are a pure function of (seed, epoch, image).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..order import SAMPLE, Resumable, epoch_order, sequence, shares
-from ..workers import stream
-from .check import drawable
+from ...files import Json
+from ..order import SAMPLE, Resumable, derive_seed, draw_order, slice_batches
+from ..workers import read_batches
+from .check import select_segmentation
 from .index import CocoIndex
-from .masks import decode
+from .masks import decode_masks
 
 THINNEST = 0.1  # boxes that are thinner inside their image are left out [pixels]
 
 
-Target = dict[str, Any]
+class Target(TypedDict, total=False):
+    """Hold the objects of an image as torchvision's detectors learn from them, N of them."""
+
+    boxes: Tensor  # float32 [N, 4], corners [pixels]
+    labels: Tensor  # int64 [N], from 1
+    area: Tensor  # float32 [N]
+    iscrowd: Tensor  # int64 [N]
+    image_id: int
+    masks: Tensor  # uint8 [N, H, W], where masks are learned
+    side: int  # the shorter side that the network resizes the photo to [pixels]
 
 
-def learned(index: CocoIndex, i: int, masks: bool) -> list[dict[str, Any]]:
-    """The annotations of image ``i`` that a detector learns from: no crowds, no boxes without an area, no objects
-    without a mask where ``masks`` are learned; each with its ``corners`` [x1, y1, x2, y2] inside of the image."""
+def select_learnable(index: CocoIndex, i: int, masks: bool) -> list[Json]:
+    """Select the annotations of image ``i`` that a detector learns from.
+
+    Crowds and boxes without an area are left out, and objects without a mask where ``masks`` are learned. Each
+    annotation has its ``corners`` [x1, y1, x2, y2] inside of the image added.
+    """
     record, kept = index.images[i], []
     for annotation in index.annotations(i):
         x, y, width, height = annotation["bbox"]
@@ -34,15 +47,14 @@ def learned(index: CocoIndex, i: int, masks: bool) -> list[dict[str, Any]]:
         right, bottom = min(x + width, record.width), min(y + height, record.height)
         if annotation.get("iscrowd") or right - left < THINNEST or bottom - top < THINNEST:
             continue
-        if not masks or drawable(annotation) is not None:
+        if not masks or select_segmentation(annotation) is not None:
             kept.append(annotation | {"corners": [left, top, right, bottom]})
     return kept
 
 
-def target_of(index: CocoIndex, i: int, masks: bool) -> Target:
-    """What torchvision's detectors learn from: boxes float32 [N, 4] as corners, labels int64 [N] from 1, and masks
-    uint8 [N, H, W], besides the image's id and its objects' areas."""
-    objects, record = learned(index, i, masks), index.images[i]
+def make_target(index: CocoIndex, i: int, masks: bool) -> Target:
+    """Make the target of image ``i``, with ``masks`` where they are learned."""
+    objects, record = select_learnable(index, i, masks), index.images[i]
     target: Target = {
         "boxes": torch.tensor([a["corners"] for a in objects], dtype=torch.float32).view(-1, 4),
         "labels": torch.tensor([a["label"] + 1 for a in objects], dtype=torch.int64),
@@ -51,12 +63,13 @@ def target_of(index: CocoIndex, i: int, masks: bool) -> Target:
         "image_id": record.id,
     }
     if masks:
-        target["masks"] = decode([drawable(a) for a in objects], record.height, record.width)
+        drawn = [mask for a in objects if (mask := select_segmentation(a)) is not None]
+        target["masks"] = decode_masks(drawn, record.height, record.width)
     return target
 
 
-def mirrored(image: Tensor, target: Target) -> tuple[Tensor, Target]:
-    """The image [C, H, W] and its target, left and right exchanged."""
+def mirror(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """Mirror the image [C, H, W] and its target, left to right."""
     boxes = target["boxes"].clone()
     boxes[:, [0, 2]] = image.shape[-1] - boxes[:, [2, 0]]
     flipped = target | {"boxes": boxes}
@@ -65,9 +78,11 @@ def mirrored(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     return image.flip(-1), flipped
 
 
-def grouped(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
-    """The samples in this order as batches of ``size``: wide images together and tall ones together, so that little
-    is padded. What is left of both makes mixed batches, so that there are exactly len(order) // size."""
+def group_by_shape(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
+    """Group the samples, in this order, into len(order) // size batches of wide images or of tall ones.
+
+    Images of one shape need little padding. What is left of both shapes makes mixed batches.
+    """
     waiting: dict[bool, list[int]] = {True: [], False: []}
     batches = []
     for i in order.tolist():
@@ -81,7 +96,7 @@ def grouped(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int) -> lis
 
 
 class TrainReader:
-    """Reads the training photos of an epoch and their targets, mirrored and with their ``side`` as drawn."""
+    """Read the training photos of an epoch and their targets, mirrored and with their ``side`` as drawn."""
 
     def __init__(
         self, index: CocoIndex, *, masks: bool, flip: bool, sides: Sequence[int], seed: int, epoch: int
@@ -94,14 +109,14 @@ class TrainReader:
         return list(images), list(targets)
 
     def sample(self, i: int) -> tuple[Tensor, Target]:
-        coin, die = sequence(self.seed, self.epoch, SAMPLE, i).generate_state(2).tolist()
-        image, target = self.index.load(i), target_of(self.index, i, self.masks)
+        coin, die = derive_seed(self.seed, self.epoch, SAMPLE, i).generate_state(2).tolist()
+        image, target = self.index.load(i), make_target(self.index, i, self.masks)
         target["side"] = self.sides[die % len(self.sides)]
-        return mirrored(image, target) if self.flip and coin % 2 else (image, target)
+        return mirror(image, target) if self.flip and coin % 2 else (image, target)
 
 
 class TrainLoader(Resumable):
-    """An epoch of micro-batches: photos uint8 [3, H, W] and their targets, as lists.
+    """Yield an epoch of micro-batches: photos uint8 [3, H, W] and their targets, as lists.
 
     The union of the ranks' and accumulated parts' micro-batches of a step is the global batch, whatever their number;
     the last incomplete batch is dropped.
@@ -129,19 +144,21 @@ class TrainLoader(Resumable):
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[Target]]]:
         numbers, images = self.remaining(), self.read.index.images
         wide = np.array([image.width >= image.height for image in images])
-        batches = grouped(epoch_order(self.read.seed, self.read.epoch, len(images)), wide, self.batch_size)
+        batches = group_by_shape(draw_order(self.read.seed, self.read.epoch, len(images)), wide, self.batch_size)
         part = self.batch_size // (self.accumulate * self.world)
-        mine = []
+        slices = []
         for k in numbers:
             first = (k % self.accumulate * self.world + self.rank) * part
-            mine.append(batches[k // self.accumulate][first : first + part])
-        for k, batch in zip(numbers, stream(self.read, mine, workers=self.workers, device=self.device), strict=True):
+            slices.append(batches[k // self.accumulate][first : first + part])
+        for k, batch in zip(
+            numbers, read_batches(self.read, slices, workers=self.workers, device=self.device), strict=True
+        ):
             self._yielded = k + 1
             yield batch
 
 
 class EvalReader:
-    """Reads photos of a split as they are, with their numbers in it."""
+    """Read photos of a split as they are, with their numbers in it."""
 
     def __init__(self, index: CocoIndex) -> None:
         self.index = index
@@ -151,8 +168,10 @@ class EvalReader:
 
 
 class EvalLoader:
-    """A split in its own order: photos uint8 [3, H, W] and their numbers in ``index``, as lists; none twice over the
-    ranks. What is to be found in them, ``index`` knows."""
+    """Yield a split in its own order: photos uint8 [3, H, W] and their numbers in ``index``, as lists.
+
+    No photo is seen by two ranks. ``index`` has the objects that are to be found.
+    """
 
     def __init__(
         self,
@@ -165,11 +184,11 @@ class EvalLoader:
         device: torch.device | str = "cpu",
     ) -> None:
         self.index, self.workers, self.device = index, workers, torch.device(device)
-        self.slices = shares(len(index), batch_size, rank=rank, world=world)
+        self.slices = slice_batches(len(index), batch_size, rank=rank, world=world)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[int]]]:
         batches = [np.arange(first, stop) for first, stop in self.slices]
-        return stream(EvalReader(self.index), batches, workers=self.workers, device=self.device)
+        return read_batches(EvalReader(self.index), batches, workers=self.workers, device=self.device)

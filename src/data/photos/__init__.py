@@ -1,1 +1,1 @@
-"""Photos that are decoded while training."""
+"""Load photos that are decoded while training."""

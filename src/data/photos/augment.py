@@ -1,4 +1,4 @@
-"""Photos to training and test images: torchvision's transforms a sample, erasing and mixing a batch on its device."""
+"""Transform photos one by one with torchvision, and erase and mix whole batches on their device."""
 
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ NOWHERE = torch.zeros(4, dtype=torch.int64)
 
 
 class TrainTransform:
-    """A photo uint8 [C, H, W] as a training image uint8 [C, S, S], and the rectangle to be erased.
+    """Turn a photo uint8 [C, H, W] into a training image uint8 [C, S, S] and the rectangle to be erased.
 
     The draws are those of torchvision's references, in their order, from torch's CPU generator. Erasing comes after
     the normalisation, hence on the device: (top, left, bottom, right) int64 [4], zeros for none.
@@ -47,10 +47,10 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """A photo uint8 [C, H, W] as its centre uint8 [C, S, S] after resizing its shorter side, or all of it, squeezed
-    into the square, where ``resize`` is None.
+    """Turn a photo uint8 [C, H, W] into a test image uint8 [C, S, S]: its centre, after resizing the shorter side.
 
-    With ``ten_crop``: uint8 [10, C, S, S], the four corners and the centre and their mirror images.
+    Where ``resize`` is None, the whole photo is squeezed into the square. With ``ten_crop`` the result is
+    uint8 [10, C, S, S]: the four corners and the centre and their mirror images.
     """
 
     def __init__(self, *, resize: int | None, size: int, ten_crop: bool = False) -> None:
@@ -63,7 +63,7 @@ class EvalTransform:
 
 
 def erase(images: Tensor, boxes: Tensor) -> Tensor:
-    """Normalised images float [B, C, H, W], in place, with zeros (the mean colour) in their boxes int64 [B, 4].
+    """Fill the boxes int64 [B, 4] of normalised images float [B, C, H, W] with zeros (the mean colour), in place.
 
     The boxes lie on the CPU; few images have one, so filling these beats a mask over all.
     """
@@ -74,38 +74,44 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 class Mixing(NamedTuple):
-    """How each image of a batch is mixed with the one before it.
+    """Say how each image of a batch is mixed with the one before it.
 
-    ``share`` stays its own; the rest comes as the rectangle ``box`` (top, left, bottom, right), or blended everywhere.
+    An image keeps ``fraction`` of its own; the rest comes from the other image, as the rectangle ``box`` (top, left,
+    bottom, right) or blended everywhere.
     """
 
-    share: float
+    fraction: float
     box: tuple[int, int, int, int] | None = None
 
 
 def draw_mixing(entropy: np.random.SeedSequence, *, mixup: float, cutmix: float, size: int) -> Mixing:
-    """One batch's mixing; where both are wanted (above 0, the parameters of their Beta laws), each half of the time."""
-    random = np.random.RandomState(np.random.MT19937(entropy))  # its stream is frozen across NumPy's versions
+    """Draw the mixing of one batch; mixup and cutmix are parameters of Beta distributions, each used half of the time.
+
+    Where one of them is 0, the other is always used.
+    """
+    random = np.random.RandomState(np.random.MT19937(entropy))  # its numbers are frozen across NumPy's versions
     cuts = cutmix > 0 and (mixup == 0 or random.random_sample() < 0.5)
     alpha = cutmix if cuts else mixup
-    share = float(random.beta(alpha, alpha))
+    fraction = float(random.beta(alpha, alpha))
     if not cuts:
-        return Mixing(share)
-    half = int(0.5 * math.sqrt(1 - share) * size)
+        return Mixing(fraction)
+    half = int(0.5 * math.sqrt(1 - fraction) * size)
     x, y = (int(at) for at in random.randint(size, size=2))
     top, left, bottom, right = max(y - half, 0), max(x - half, 0), min(y + half, size), min(x + half, size)
     return Mixing(1 - (bottom - top) * (right - left) / size**2, (top, left, bottom, right))
 
 
-def mixed(images: Tensor, labels: Tensor, mixing: Mixing, *, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images float [B, C, H, W] from [B + 1, …], each mixed with the one before it, and the shares of the classes
-    float32 [B, num_classes] from labels int64 [B + 1]."""
+def mix_images(images: Tensor, labels: Tensor, mixing: Mixing, *, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Mix images float [B + 1, C, H, W], each with the one before it, and their labels int64 [B + 1] alike.
+
+    Returns images [B, C, H, W] and the fraction of each class, float32 [B, num_classes].
+    """
     own, other = images[1:], images[:-1]
     if mixing.box is None:
-        own = own.mul(mixing.share).add_(other.mul(1 - mixing.share))
+        own = own.mul(mixing.fraction).add_(other.mul(1 - mixing.fraction))
     else:
         top, left, bottom, right = mixing.box
         own = own.clone()
         own[..., top:bottom, left:right] = other[..., top:bottom, left:right]
-    shares = one_hot(labels, num_classes).to(torch.float32)
-    return own, shares[1:] * mixing.share + shares[:-1] * (1 - mixing.share)
+    targets = one_hot(labels, num_classes).to(torch.float32)
+    return own, targets[1:] * mixing.fraction + targets[:-1] * (1 - mixing.fraction)

@@ -1,4 +1,4 @@
-"""Image files in class folders: finding them and naming their content."""
+"""Find image files in class folders, and hash the listing of them."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files found: per split (train, test, perhaps val) and class, in sorted order, relative to ``root``.
+    """List the image files by split (train, test, perhaps val) and class, in sorted order, relative to ``root``.
 
     Text rather than Path objects, for there may be millions.
     """
@@ -26,19 +26,19 @@ class Listing:
     splits: dict[str, dict[str, list[str]]]
 
     def files(self, split: str) -> list[tuple[str, int]]:
-        """Each image of a split with its class number."""
+        """Return each image of a split with its class number."""
         found = self.splits[split]
         return [(path, k) for k, name in enumerate(self.classes) for path in found.get(name, ())]
 
     def content(self) -> str:
-        """sha256 of the sorted (relative path, size) of all images; where the folder lies does not matter."""
+        """Return the sha256 of the sorted (relative path, size) of all images; the folder may lie anywhere."""
         paths = [path for split in self.splits.values() for images in split.values() for path in images]
         lines = sorted(f"{path}\t{os.lstat(self.root / path).st_size}\n" for path in paths)
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
-    """Find the images under ``root``, in those of the splits that are there.
+    """List the images under ``root``, in those of the splits that have a folder.
 
     Raises UserError where the folder or its ``train`` is missing, where a class has no images, where val or
     test have a class that train has not, and where there is nothing to test on.
@@ -47,8 +47,8 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
     if not top.is_dir():
         raise UserError(f"data.root={root}: no such folder; it should hold images as train/<class>/<image>")
     if not (top / "train").is_dir():
-        raise UserError(f"data.root={root}: has no folder train; images belong into train/<class>/")
-    found = {split: _classes(top, split) for split in splits if (top / split).is_dir()}
+        raise UserError(f"data.root={root}: has no folder train; put the images into train/<class>/")
+    found = {split: _find_images(top, split) for split in splits if (top / split).is_dir()}
     classes = tuple(found["train"])
     if len(classes) < 2:
         raise UserError(f"{top / 'train'}: holds {len(classes)} class folders; at least two are needed")
@@ -58,48 +58,51 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
             raise UserError(f"{top / split / strange[0]}: no class of {top / 'train'} has this name")
     if "test" not in found:
         if "val" not in found:
-            raise UserError(f"data.root={root}: has no folder test (nor val) to test on")
+            raise UserError(f"data.root={root}: has no folder test (nor val); put images to test on into test/<class>/")
         found["test"] = found.pop("val")
     return Listing(top, classes, found)
 
 
-def class_folders(folder: Path) -> list[str]:
-    """The names of the class folders, sorted."""
+def list_class_folders(folder: Path) -> list[str]:
+    """Return the names of the class folders, sorted."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
 
 
-def _classes(top: Path, split: str) -> dict[str, list[str]]:
-    folder, names = top / split, class_folders(top / split)
+def _find_images(top: Path, split: str) -> dict[str, list[str]]:
+    folder, names = top / split, list_class_folders(top / split)
     if not names:
-        raise UserError(f"{folder}: holds no class folders; images belong into {split}/<class>/")
-    found = {name: sorted(_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
+        raise UserError(f"{folder}: holds no class folders; put the images into {split}/<class>/")
+    found = {name: sorted(_walk_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
     for name, images in found.items():
         if not images:
             raise UserError(f"{folder / name}: this class has no images ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
-def _images(top: Path, folder: str) -> Iterator[str]:
+def _walk_images(top: Path, folder: str) -> Iterator[str]:
     with os.scandir(top / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}"
             if entry.is_dir():
                 if not entry.is_symlink():
-                    yield from _images(top, path)
+                    yield from _walk_images(top, path)
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.name.startswith("."):
                 yield path
 
 
-def listing(root: str) -> Listing:
-    """The photos under ``root``; UserError for another layout, with advice where it is ImageNet's as downloaded."""
+def find_photos(root: str) -> Listing:
+    """List the photos under ``root``, in ImageNet's layout.
+
+    Raises UserError for another layout, with advice where it is ImageNet's as downloaded.
+    """
     top = Path(root).expanduser()
     if not (top / "train").is_dir() and (nested := top / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         raise UserError(f"data.root={root}: the photos lie deeper: data.root={nested}")
-    if (top / "train").is_dir() and (top / "val").is_dir() and not class_folders(top / "val"):
+    if (top / "train").is_dir() and (top / "val").is_dir() and not list_class_folders(top / "val"):
         raise UserError(
             f"{top / 'val'}: holds no class folders; move its photos into val/<wnid>/ (as LOC_val_solution.csv says)"
         )
     # ImageNet's own test photos have no labels, and lie in no class folders
-    unlabelled = (top / "test").is_dir() and not class_folders(top / "test")
+    unlabelled = (top / "test").is_dir() and not list_class_folders(top / "test")
     return scan(root, tuple(split for split in SPLITS if not (unlabelled and split == "test")))

@@ -1,4 +1,4 @@
-"""The loaders of photos that are decoded while training.
+"""Load photos that are decoded while training.
 
 A worker process decodes, crops and augments each sample, with its own random numbers from (seed, epoch, sample); the
 batch is normalised, erased and mixed on the device, with numbers from (seed, epoch, batch). Bytes travel, not floats.
@@ -7,26 +7,27 @@ batch is normalised, erased and mixed on the device, with numbers from (seed, ep
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..normalization import affine, normalized
-from ..order import BATCH, SAMPLE, Resumable, chance, epoch_order, sequence, shares
+from ..info import Normalization
+from ..normalization import apply_affine, compute_affine
+from ..order import BATCH, SAMPLE, Resumable, derive_seed, draw_order, fix_random_state, slice_batches
 from ..raw import Split
 from ..transforms import Photos
-from ..workers import onto, stream
-from .augment import EvalTransform, TrainTransform, draw_mixing, erase, mixed
+from ..workers import read_batches
+from .augment import EvalTransform, TrainTransform, draw_mixing, erase, mix_images
 from .reader import read_photo
 
 CROPS = 10  # of a ten-crop test
 
 
 class Decoded(NamedTuple):
-    """A batch as a worker hands it over."""
+    """Hold a batch as a worker hands it over."""
 
     images: Tensor  # uint8 [B, (crops,) H, W, C]
     boxes: Tensor  # int64 [B, 4], to be erased
@@ -35,7 +36,7 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Reads the samples of a split; with ``epoch``, each with its random numbers of that epoch."""
+    """Read and transform the samples of a split; with ``epoch``, each with its random numbers of that epoch."""
 
     def __init__(
         self,
@@ -51,22 +52,23 @@ class Decoder:
         self.channels, self.seed, self.epoch = channels, seed, epoch
 
     def __call__(self, numbers: NDArray[np.int64]) -> Decoded:
-        images, boxes = zip(*map(self._sample, numbers.tolist()), strict=True)
+        images, boxes = zip(*map(self._read_sample, numbers.tolist()), strict=True)
         together = torch.stack([image.movedim(-3, -1) for image in images])
         labels = torch.from_numpy(self.split.labels[numbers])
         return Decoded(together, torch.stack(boxes), labels, torch.from_numpy(numbers))
 
-    def _sample(self, number: int) -> tuple[Tensor, Tensor]:
+    def _read_sample(self, number: int) -> tuple[Tensor, Tensor]:
         photo = read_photo(self.root / os.fsdecode(self.split.images[number]), self.channels)
         if self.epoch is None:
             return self.transform(photo)
-        with chance(sequence(self.seed, self.epoch, SAMPLE, number)):
+        with fix_random_state(derive_seed(self.seed, self.epoch, SAMPLE, number)):
             return self.transform(photo)
 
 
 class TrainStream(Resumable):
-    """An epoch of augmented micro-batches: images float32 [B, C, S, S] channels_last and labels int64 [B], or, where
-    images are mixed, the shares of the classes float32 [B, classes].
+    """Yield an epoch of augmented micro-batches: images float32 [B, C, S, S] channels_last and labels int64 [B].
+
+    Where images are mixed, the fraction of each class, float32 [B, classes], stands in for the labels.
 
     The union of the ranks' and accumulated parts' micro-batches of a step is the global batch, whatever their number;
     the last incomplete batch is dropped. Each image is mixed with the one before it in the global batch (the first with
@@ -77,7 +79,7 @@ class TrainStream(Resumable):
         self,
         root: Path,
         split: Split,
-        normalization: dict[str, Any],
+        normalization: Normalization,
         *,
         preset: Photos,
         mixup: float = 0.0,
@@ -107,24 +109,24 @@ class TrainStream(Resumable):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         numbers = self.remaining()
-        order = epoch_order(self.seed, self.epoch, self.n)
-        batches = [order[self._positions(k)] for k in numbers]
-        scale, shift = affine(self.normalization, self.size, self.device)
-        decoded = stream(self.read, batches, workers=self.workers, device=self.device)
+        order = draw_order(self.seed, self.epoch, self.n)
+        batches = [order[self._find_positions(k)] for k in numbers]
+        scale, shift = compute_affine(self.normalization, self.size, self.device)
+        decoded = read_batches(self.read, batches, workers=self.workers, device=self.device)
         for k, batch in zip(numbers, decoded, strict=True):
-            images = normalized(onto(batch.images, self.device), scale, shift)
-            labels = onto(batch.labels, self.device)
+            images = apply_affine(batch.images.to(self.device, non_blocking=True), scale, shift)
+            labels = batch.labels.to(self.device, non_blocking=True)
             if self.erases:
                 images = erase(images, batch.boxes)
             self._yielded = k + 1
-            yield self._mixed(images, labels, k // self.accumulate) if self.mixes else (images, labels)
+            yield self._mix(images, labels, k // self.accumulate) if self.mixes else (images, labels)
 
     @property
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
 
-    def _positions(self, k: int) -> NDArray[np.int64] | slice:
-        """Where in the epoch's order the micro-batch's samples stand, and before them the one to mix with."""
+    def _find_positions(self, k: int) -> NDArray[np.int64] | slice:
+        """Find the micro-batch's samples in the epoch's order, preceded by the one that the first is mixed with."""
         part = self.batch_size // (self.accumulate * self.world)
         first = (k * self.world + self.rank) * part
         if not self.mixes or part == self.batch_size:
@@ -133,26 +135,26 @@ class TrainStream(Resumable):
         before = start + (first - start - 1) % self.batch_size
         return np.concatenate([[before], np.arange(first, first + part)])
 
-    def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def _mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         if len(images) == self.batch_size:  # whole: the last comes before the first
             images, labels = torch.cat([images[-1:], images]), torch.cat([labels[-1:], labels])
-        entropy = sequence(self.seed, self.epoch, BATCH, step)
+        entropy = derive_seed(self.seed, self.epoch, BATCH, step)
         mixing = draw_mixing(entropy, mixup=self.mixup, cutmix=self.cutmix, size=self.size)
-        return mixed(images, labels, mixing, num_classes=self.num_classes)
+        return mix_images(images, labels, mixing, num_classes=self.num_classes)
 
 
 class EvalStream:
-    """A split in its own order: images float32 [B, C, S, S] channels_last, or [B, 10, C, S, S] where ten crops are
-    taken, labels and indices int64 [B].
+    """Yield a split in its own order: images float32 [B, C, S, S] channels_last, labels and indices int64 [B].
 
-    Each global batch is divided among the ranks without padding: no sample is seen twice.
+    With ``ten_crop`` images are [B, 10, C, S, S]. Each global batch is divided among the ranks without padding: no
+    sample is seen twice.
     """
 
     def __init__(
         self,
         root: Path,
         split: Split,
-        normalization: dict[str, Any],
+        normalization: Normalization,
         *,
         resize: int | None,
         size: int,
@@ -167,16 +169,18 @@ class EvalStream:
         transform = EvalTransform(resize=resize, size=size, ten_crop=ten_crop)
         self.read = Decoder(root, split, transform, channels=channels)
         self.normalization, self.size = normalization, size
-        self.slices = shares(len(split), max(1, batch_size // (CROPS if ten_crop else 1)), rank=rank, world=world)
+        self.slices = slice_batches(
+            len(split), max(1, batch_size // (CROPS if ten_crop else 1)), rank=rank, world=world
+        )
         self.workers, self.device = workers, torch.device(device)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        scale, shift = affine(self.normalization, self.size, self.device)
+        scale, shift = compute_affine(self.normalization, self.size, self.device)
         batches = [np.arange(first, stop) for first, stop in self.slices]
-        for batch in stream(self.read, batches, workers=self.workers, device=self.device):
-            crops, _, labels, indices = onto(batch, self.device)
-            images = normalized(crops.flatten(0, -4), scale, shift)
+        for batch in read_batches(self.read, batches, workers=self.workers, device=self.device):
+            crops, _, labels, indices = (part.to(self.device, non_blocking=True) for part in batch)
+            images = apply_affine(crops.flatten(0, -4), scale, shift)
             yield images.unflatten(0, crops.shape[:-3]), labels, indices

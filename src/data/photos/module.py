@@ -1,24 +1,28 @@
-"""The data module of photos that are decoded while training (src/data/photos/loader.py has its loaders)."""
+"""Hold the data module of photos that are decoded while training (src/data/photos/loader.py has its loaders)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from ..base import DataModule, check_parts
+from ..base import CommonSettings, DataModule, Loader, check_parts
 from ..info import DatasetInfo
 from ..raw import Split
 from ..transforms import Photos
 from .loader import EvalStream, TrainStream
-from .sizes import side_at
+from .sizes import compute_side
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class StreamedImages(DataModule):
-    """Splits of photos in files; ``Split.images`` are their paths below ``root``.
+    """Hold splits of photos in files; ``Split.images`` are their paths below ``root``.
 
-    ``train_sizes`` and ``ramp`` tell the side of the training images by the epoch (``side_at``); validation and test
-    images are resized to ``resize`` (see ``EvalTransform``) and cropped to ``info.image_size``. common: see DataModule.
+    ``train_sizes`` and ``ramp`` decide the side of the training images in an epoch (``compute_side``); validation and
+    test images are resized to ``resize`` (see ``EvalTransform``) and cropped to ``info.image_size``. ``common``: see
+    DataModule.
     """
 
     def __init__(
@@ -35,7 +39,7 @@ class StreamedImages(DataModule):
         resize: int | None,
         ten_crop: bool = False,
         workers: int = 0,
-        **common: Any,
+        **common: "Unpack[CommonSettings]",
     ) -> None:
         super().__init__(info, splits, **common)
         self.splits, self.root, self.workers = splits, root, workers
@@ -64,7 +68,7 @@ class StreamedImages(DataModule):
             preset=self.preset,
             mixup=self.mixup,
             cutmix=self.cutmix,
-            size=side_at(epoch, epochs, self.train_sizes, self.ramp),
+            size=compute_side(epoch, epochs, self.train_sizes, self.ramp),
             channels=self.info.channels,
             num_classes=self.info.num_classes,
             seed=self.seed,
@@ -102,10 +106,9 @@ class StreamedImages(DataModule):
             device=device,
         )
 
-    def val_dataloader(self) -> list[EvalStream]:
-        """One crop an image, for ten are the test's."""
+    def val_dataloader(self) -> list[Loader]:
+        """Return the validation loaders; ten crops are for the test only."""
         return [self.eval_loader(split, **self._place, ten_crop=False) for split in self.monitored]
 
-    @property
-    def _time(self) -> dict[str, Any]:
-        return {**super()._time, "epochs": self._trainer.max_epochs or 1}
+    def _load_epoch(self, epoch: int, epochs: int, trained: Callable[[], int]) -> TrainStream:
+        return self.train_loader(**self._place, epoch=epoch, epochs=epochs, trained=trained)

@@ -1,4 +1,4 @@
-"""The side of training and test photos, epoch by epoch."""
+"""Choose the side of training and test photos, epoch by epoch."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from ...config.data import Photos as PhotosConfig
 from ..transforms import Photos
 
 
-def sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
-    """The sides of the training images, in the order of the epochs, and of the test images [pixels]."""
+def choose_sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
+    """Return the sides of the training images, in the order of the epochs, and that of the test images [pixels]."""
     if config.train_sizes:
         return config.train_sizes, config.test_size or preset.test_size
     if config.image_size:
@@ -15,11 +15,11 @@ def sides(config: PhotosConfig, preset: Photos) -> tuple[list[int], int]:
     return [preset.train_size], config.test_size or preset.test_size
 
 
-def side_at(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:
-    """The side of the training images in this epoch (from 0) of ``epochs`` [pixels].
+def compute_side(epoch: int, epochs: int, sizes: Sequence[int], ramp: Sequence[float] = ()) -> int:
+    """Return the side of the training images in this epoch (from 0) of ``epochs`` [pixels].
 
-    Each of ``sizes`` holds for an equal part of them. With ``ramp`` = (from, to), shares of the epochs, the side stays
-    at the first, then rises in multiples of 32 to the last, and stays there.
+    Each of ``sizes`` holds for an equal part of the epochs. With ``ramp`` = (from, to), fractions of the epochs, the
+    side stays at the first size, then rises in multiples of 32 to the last, and stays there.
     """
     if not ramp:
         return sizes[min(epoch * len(sizes) // epochs, len(sizes) - 1)]

@@ -1,1 +1,1 @@
-"""Sets that lie in memory on the training device."""
+"""Load sets that lie in memory on the training device."""

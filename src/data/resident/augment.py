@@ -1,4 +1,4 @@
-"""Crops, flips, warps and holes of whole batches on the device, and an epoch's random draws."""
+"""Crop, flip, warp and cut out whole batches on the device, and draw an epoch's random numbers."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch.nn.functional import grid_sample, pad
 
 
 class Draws(NamedTuple):
-    """An epoch's chance, by position in the epoch, each [N]."""
+    """Hold an epoch's random draws, by position in the epoch, each [N]."""
 
     order: Tensor  # int64, which sample
     rows: Tensor  # int64, 0 .. 2 * padding
@@ -39,18 +39,18 @@ def draw_epoch(
     scale: float = 0.0,
     places: int = 1,
 ) -> Draws:
-    """All random choices of an epoch over n samples; the order does not depend on the augmentation.
+    """Draw all random choices of an epoch over n samples; the order does not depend on the augmentation.
 
-    With ``alternate`` chance decides of a sample's flip in the first epoch alone, and then every second one flips it.
-    Angles are uniform in ±rotate [degrees], zooms in 1 ± scale; a hole's corner has so many ``places`` along each axis.
+    With ``alternate`` a sample's flip is random in the first epoch only, and then every second epoch flips it. Angles
+    are uniform in ±rotate [degrees], zooms in 1 ± scale; a hole's corner has ``places`` positions along each axis.
     """
-    generator = generator_of(np.random.SeedSequence([seed, epoch]))
+    generator = make_generator(np.random.SeedSequence([seed, epoch]))
     order = torch.randperm(n, generator=generator)
     rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flips = torch.randint(2, (n,), generator=generator).bool() & flip
     if flip and alternate:
-        own = generator_of(np.random.SeedSequence(seed, spawn_key=(0,)))  # of the run, not of an epoch
-        first = torch.randint(2, (n,), generator=own).bool()
+        of_run = make_generator(np.random.SeedSequence(seed, spawn_key=(0,)))  # not of an epoch
+        first = torch.randint(2, (n,), generator=of_run).bool()
         flips = first[order] ^ bool(epoch % 2)
     # a new kind of draw comes last, so that it leaves those of the older presets, and so their runs, as they were
     angles, zooms = torch.rand((2, n), generator=generator) * 2 - 1
@@ -58,13 +58,13 @@ def draw_epoch(
     return Draws(order, rows, columns, flips, rotate * angles, 1 + scale * zooms, tops, lefts)
 
 
-def generator_of(entropy: np.random.SeedSequence) -> torch.Generator:
-    """A generator on the CPU whose random numbers follow from this."""
+def make_generator(entropy: np.random.SeedSequence) -> torch.Generator:
+    """Make a generator on the CPU, seeded from ``entropy``."""
     return torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
 
 
-def padded(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
-    """Images [N, H, W, C] with a border of zeros, or of their own pixels, mirrored at the outermost ones."""
+def pad_images(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
+    """Pad images [N, H, W, C] with zeros, or with their own pixels, mirrored at the outermost ones."""
     p = padding
     if not p:
         return images
@@ -75,7 +75,7 @@ def padded(images: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
 
 
 def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
-    """The drawn windows [B, size, size, C] of contiguous images [N, H, W, C], mirrored where drawn.
+    """Return the drawn windows [B, size, size, C] of contiguous images [N, H, W, C], mirrored where drawn.
 
     A line of a window is a run of size * C numbers in memory, so that one index_select copies all lines
     of all windows; that is three times as fast as indexing single pixels.
@@ -92,7 +92,7 @@ def crop_flip(images: Tensor, draws: Draws, size: int) -> Tensor:
 
 
 def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
-    """Square images [B, S, S, C], bytes or floats, turned and zoomed about their centres: float32 [B, S, S, C].
+    """Rotate and zoom square images [B, S, S, C], bytes or floats, about their centres; return float32 [B, S, S, C].
 
     Angles [B] are clockwise, in degrees; zooms [B] above 1 enlarge. Bilinear; the border's pixels are repeated.
     """
@@ -109,7 +109,7 @@ def warp(images: Tensor, angles: Tensor, zooms: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, tops: Tensor, lefts: Tensor, side: int) -> None:
-    """Set a square hole in each of the images [B, C, S, S] to zero, in place; its corner is at tops, lefts [B]."""
+    """Set a square in each of the images [B, C, S, S] to zero, in place; its corner is at tops, lefts [B]."""
     axis = torch.arange(images.shape[-1], device=images.device)
     rows, columns = ((axis >= first[:, None]) & (axis < first[:, None] + side) for first in (tops, lefts))
     images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""The resident loader: padded uint8 images lie on the training device, a whole batch is cropped or warped at once.
+"""Load from padded uint8 images that lie on the training device, and crop or warp a whole batch at once.
 
 Order, crops, flips, angles, zooms and holes of an epoch are a pure function of (seed, epoch), drawn on the CPU for
 the whole set; a rank takes its slice of each global batch. Nothing else is sampler state, so a resumed run and
@@ -6,22 +6,22 @@ a run on another number of devices see the same global batches.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..normalization import affine, normalized
-from ..order import Resumable, shares
-from .augment import Draws, crop_flip, cut_out, draw_epoch, padded, warp
+from ..info import Normalization
+from ..normalization import apply_affine, compute_affine
+from ..order import Resumable, slice_batches
+from .augment import Draws, crop_flip, cut_out, draw_epoch, pad_images, warp
 
 
 class TrainLoader(Resumable):
-    """An epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
+    """Yield an epoch of augmented micro-batches: (images float32 [B, C, H, W] channels_last, labels int64 [B]).
 
     ``images`` are padded uint8 [N, H + 2p, W + 2p, C] and lie with ``labels`` on the training device. The
     union of the ranks' and accumulated parts' micro-batches of a step is the global batch, whatever their
-    number; the last incomplete batch is dropped. Speaks Lightning's protocol for stateful loaders, so that a
+    number; the last incomplete batch is dropped. Implements Lightning's protocol for stateful loaders, so that a
     checkpoint inside an epoch resumes at the right micro-batch.
     """
 
@@ -29,7 +29,7 @@ class TrainLoader(Resumable):
         self,
         images: Tensor,
         labels: Tensor,
-        normalization: dict[str, Any],
+        normalization: Normalization,
         *,
         padding: int,
         reflect: bool = False,
@@ -70,62 +70,64 @@ class TrainLoader(Resumable):
             scale=self.scale,
             places=self.size - self.hole + 1,
         ).to(self.images.device)  # once an epoch
-        scale, shift = affine(self.normalization, self.size, self.images.device)
-        mean_image = self._padded_mean_image()
+        scale, shift = compute_affine(self.normalization, self.size, self.images.device)
+        mean_image = self._pad_mean_image()
         part = self.batch_size // (self.accumulate * self.world)
         for k in numbers:
             drawn = draws.part((k * self.world + self.rank) * part, part)
-            images = self._augmented(self.images, drawn)
+            images = self._augment(self.images, drawn)
             if mean_image is not None:
                 same = drawn._replace(order=torch.zeros_like(drawn.order))
-                shift = -self._augmented(mean_image, same).flatten(1)
+                shift = -self._augment(mean_image, same).flatten(1)
             self._yielded = k + 1
-            images = normalized(images, scale, shift)
+            images = apply_affine(images, scale, shift)
             if self.hole:
                 cut_out(images, drawn.tops, drawn.lefts, self.hole)
             yield images, self.labels[drawn.order]
 
-    def _augmented(self, images: Tensor, draws: Draws) -> Tensor:
-        """The drawn images [B, H, W, C]: in their own type, or float32 where they are warped."""
+    def _augment(self, images: Tensor, draws: Draws) -> Tensor:
+        """Return the drawn images [B, H, W, C], in their own type, or float32 where they are warped."""
         images = crop_flip(images, draws, self.size)
         return warp(images, draws.angles, draws.zooms) if self.rotate or self.scale else images
 
-    def _padded_mean_image(self) -> Tensor | None:
-        """[1, H + 2p, W + 2p, C] for per_pixel_mean: subtracted before padding, so a border of zeros stays one.
+    def _pad_mean_image(self) -> Tensor | None:
+        """Pad the mean image of per_pixel_mean to [1, H + 2p, W + 2p, C]; return None for another normalisation.
 
-        It is cropped, flipped and warped like each sample; all of that is linear, so the subtraction commutes.
+        Images are padded first and the mean is subtracted later, so this border keeps a border of zeros at zero. It is
+        cropped, flipped and warped like each sample; all of that is linear, so the subtraction commutes.
         """
         if self.normalization["name"] != "per_pixel_mean":
             return None
-        mean_image = self.normalization["mean_image"].to(self.images.device)
-        return padded(mean_image[None], self.padding, reflect=self.reflect).contiguous()
+        mean_image = self.normalization["mean_image"]
+        assert mean_image is not None
+        return pad_images(mean_image.to(self.images.device)[None], self.padding, reflect=self.reflect).contiguous()
 
 
 class EvalLoader:
-    """A split in its own order: (images float32 [B, C, H, W] channels_last, labels, indices int64 [B]).
+    """Yield a split in its own order: (images float32 [B, C, H, W] channels_last, labels, indices int64 [B]).
 
-    Each global batch is divided among the ranks without padding: no sample is seen twice, and a rank skips
-    the batches of which it gets nothing. ``images`` are uint8 [N, H, W, C], views of padded ones too.
+    Each global batch is divided among the ranks without padding: no sample is seen twice, and a rank skips the batches
+    of which it gets nothing. ``images`` are uint8 [N, H, W, C] and may be a view of padded ones.
     """
 
     def __init__(
         self,
         images: Tensor,
         labels: Tensor,
-        normalization: dict[str, Any],
+        normalization: Normalization,
         *,
         batch_size: int,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.images, self.labels, self.normalization = images, labels, normalization
-        self.slices = shares(len(labels), batch_size, rank=rank, world=world)
+        self.slices = slice_batches(len(labels), batch_size, rank=rank, world=world)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        scale, shift = affine(self.normalization, self.images.shape[1], self.images.device)
+        scale, shift = compute_affine(self.normalization, self.images.shape[1], self.images.device)
         for a, b in self.slices:
-            images = normalized(self.images[a:b], scale, shift)
+            images = apply_affine(self.images[a:b], scale, shift)
             yield images, self.labels[a:b], torch.arange(a, b, device=self.labels.device)

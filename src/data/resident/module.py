@@ -1,36 +1,42 @@
-"""The data module: the splits of one run, and their loaders on any device."""
+"""Build the data module of small images, and make its loaders on any device."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...config.data import DataConfig
 from ...errors import UserError
-from ..adapt import resized, with_channels, with_classes
-from ..base import DataModule, check_parts
-from ..cut import cut_splits
-from ..info import DatasetInfo
-from ..normalization import check_fits, normalization_of, statistics
+from ..adapt import convert_channels, resize_images, select_classes
+from ..base import CommonSettings, DataModule, check_batch_size, check_parts
+from ..cut import make_splits
+from ..info import DatasetInfo, Normalization
+from ..normalization import check_fits, make_normalization, measure_statistics
 from ..raw import Raw, Split
-from ..transforms import Preset, preset
-from .augment import padded
+from ..transforms import Preset, find_preset
+from .augment import pad_images
 from .loader import EvalLoader, TrainLoader
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def build(
+
+def build_resident_data(
     config: DataConfig,
     load: Callable[[], Raw],
     *,
     seed: int,
     accumulate: int,
     devices: int,
-    normalization: dict[str, Any] | None,
+    normalization: Normalization | None,
 ) -> "ImageData":
-    """``src.data.build.build_data``: load, choose classes, cut, limit, resize, measure."""
-    augment = preset(config.augment)
+    """Build the data module of a set that ``load`` reads into memory: choose classes, split, resize and measure.
+
+    Raises UserError for everything that is wrong with the data or these settings.
+    """
+    augment = find_preset(config.augment)
     check_parts(config.batch_size, devices, accumulate)
     if config.normalize == "weights" and normalization is None:
         raise UserError(
@@ -42,27 +48,19 @@ def build(
         raise UserError(f"data={config.name}: {error}") from error
     facts = raw.info
     if config.classes:
-        raw = with_classes(raw, config.classes)
-    splits, info = cut_splits(raw, config), raw.info
+        raw = select_classes(raw, config.classes)
+    splits, info = make_splits(raw, config), raw.info
     del raw  # a large folder would otherwise lie in memory twice
-    if config.batch_size > len(splits["train"]):
-        raise UserError(
-            f"data.batch_size={config.batch_size} is larger than the {len(splits['train'])} training images; "
-            "lower it, for no batch would be full"
-        )
+    check_batch_size(config.batch_size, len(splits["train"]))
     size, channels = config.image_size or facts.image_size, config.channels or facts.channels
-    splits = {name: with_channels(resized(split, size), channels) for name, split in splits.items()}
-    info = replace(info, image_size=size, channels=channels)
+    splits = {name: convert_channels(resize_images(split, size), channels) for name, split in splits.items()}
     train = torch.from_numpy(splits["train"].images)
-    if config.classes or size != facts.image_size or channels < facts.channels or not facts.mean:
-        mean, std = statistics(train)
-        info = replace(info, mean=mean, std=std)
-    elif channels > facts.channels:
-        info = replace(info, mean=facts.mean * channels, std=facts.std * channels)
+    info = replace(info, image_size=size, channels=channels)
+    info = _update_statistics(info, facts, train, selected=bool(config.classes))
     if config.normalize == "weights" and normalization is not None:
         check_fits(normalization, info)
     else:  # auto, where nobody has chosen before, is the set's own
-        normalization = normalization_of("dataset" if config.normalize == "auto" else config.normalize, info, train)
+        normalization = make_normalization("dataset" if config.normalize == "auto" else config.normalize, info, train)
     return ImageData(
         info,
         splits,
@@ -75,8 +73,22 @@ def build(
     )
 
 
+def _update_statistics(info: DatasetInfo, facts: DatasetInfo, train: Tensor, *, selected: bool) -> DatasetInfo:
+    """Return ``info`` with the mean and deviation of ``train`` where those of the set's ``facts`` no longer hold.
+
+    ``selected``: whether classes were selected.
+    """
+    changed = selected or info.image_size != facts.image_size or info.channels < facts.channels
+    if changed or not facts.mean:
+        mean, std = measure_statistics(train)
+        return replace(info, mean=mean, std=std)
+    if info.channels > facts.channels:
+        return replace(info, mean=facts.mean * info.channels, std=facts.std * info.channels)
+    return info
+
+
 class ImageData(DataModule):
-    """Splits that lie, as bytes, on the device that uses them; common: see DataModule."""
+    """Hold splits that lie, as bytes, on the device that uses them; ``common``: see DataModule."""
 
     def __init__(
         self,
@@ -84,7 +96,7 @@ class ImageData(DataModule):
         splits: dict[str, Split],
         *,
         augment: Preset,
-        **common: Any,
+        **common: "Unpack[CommonSettings]",
     ) -> None:
         super().__init__(info, splits, **common)
         self.augment = augment
@@ -95,11 +107,11 @@ class ImageData(DataModule):
         images, labels = self._splits["train"]
         self.padding = p = augment.padding(info.image_size)
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
-        self._splits["train"] = (padded(images, p, reflect=augment.reflect), labels)
+        self._splits["train"] = (pad_images(images, p, reflect=augment.reflect), labels)
         self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
-        """Images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; moved there once."""
+        """Return images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; move them there once."""
         key = split, torch.device(device)
         if key not in self._resident:
             images, labels = self._splits[split]

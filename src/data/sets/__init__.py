@@ -1,1 +1,1 @@
-"""One file a set, or kind of set."""
+"""Load the data sets: one file for each set, or kind of set."""

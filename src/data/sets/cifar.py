@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, in colour."""
+"""Describe CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, in colour."""
 
 from ..info import DatasetInfo
 from .official import Archive, PublishedSet

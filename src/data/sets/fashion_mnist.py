@@ -1,10 +1,10 @@
-"""Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images, 28x28, grey."""
+"""Describe Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images, 28x28, grey."""
 
 from ..info import DatasetInfo
 from .official import Archive, PublishedSet
 
 
-def _fashion(name: str, packed: str, unpacked: str) -> Archive:
+def _describe_archive(name: str, packed: str, unpacked: str) -> Archive:
     mirrors = (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -23,7 +23,7 @@ FASHION_MNIST = PublishedSet(
     ),
     reader="FashionMNIST",
     archives=tuple(
-        _fashion(*row.split())
+        _describe_archive(*row.split())
         for row in (
             "train-images-idx3-ubyte 8d4fb7e6c68d591d4c3dfef9ec88bf0d f4a8712d7a061bf5bd6d2ca38dc4d50a",
             "train-labels-idx1-ubyte 25c81989df183df01b3e8a0aad5dffbe 9018921c3c673c538a1fc5bad174d6f9",

@@ -1,8 +1,8 @@
-"""Your own images in folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
+"""Load your own images from folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
 
-The classes are the folders of ``train``. Without a ``val`` folder, validation is cut from train. Without a
-``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is cut from train.
-With ``data.val_fraction=0`` there is no validation at all.
+The classes are the folders of ``train``. Without a ``val`` folder, validation is held out from train.
+Without a ``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is held out from
+train. With ``data.val_fraction=0`` there is no validation at all.
 """
 
 from multiprocessing.pool import ThreadPool
@@ -14,17 +14,17 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ...errors import UserError
-from ...machine.memory import free_bytes
+from ...machine.memory import measure_free_memory
 from ..info import DatasetInfo
 from ..photos.listing import scan
-from ..photos.reader import opened, reason, report
+from ..photos.reader import describe_error, open_image, report_problems
 from ..raw import Raw, Split
 
 IMAGE_SIZE = 64  # where data.image_size names none [pixels]
 
 
-def load(root: str, size: int | None, channels: int | None, skip_unreadable: bool) -> Raw:
-    """Decode all images to squares of ``size`` pixels; their mean and deviation are still to be measured.
+def load_folder(root: str, size: int | None, channels: int | None, skip_unreadable: bool) -> Raw:
+    """Decode all images to squares of ``size`` pixels; their mean and deviation are measured later.
 
     Raises UserError for a wrong folder (see ``scan``), for unreadable files, and for too little memory.
     """
@@ -37,15 +37,15 @@ def load(root: str, size: int | None, channels: int | None, skip_unreadable: boo
     def decode_into(k: int) -> str | None:
         path = listing.root / files[k][1]
         try:
-            images[k] = decode(path, size, channels)
+            images[k] = decode_image(path, size, channels)
         except Exception as error:
-            return f"{files[k][1]}: {reason(error, path)}"
+            return f"{files[k][1]}: {describe_error(error, path)}"
         return None
 
     with ThreadPool() as pool:  # Pillow decodes outside of the interpreter's lock
         read = pool.imap(decode_into, range(len(files)), chunksize=8)
         problems = list(tqdm(read, "reading images", len(files), disable=None, delay=2, leave=False))
-    report([problem for problem in problems if problem], listing.root, skip_unreadable)
+    report_problems([problem for problem in problems if problem], listing.root, skip_unreadable)
 
     def split(name: str) -> Split:
         kept = [k for k, file in enumerate(files) if file[0] == name and not problems[k]]
@@ -57,17 +57,17 @@ def load(root: str, size: int | None, channels: int | None, skip_unreadable: boo
     return Raw(info, split("train"), split("test"), split("val") if "val" in listing.splits else None)
 
 
-def decode(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """An image file as uint8 [size, size, channels]: resized by its shorter side, then centre cropped.
+def decode_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    """Decode an image file as uint8 [size, size, channels]: resize by its shorter side, then crop the centre.
 
-    Antialiased bicubic; see ``opened`` for turned, transparent and 16-bit images.
+    Antialiased bicubic; see ``open_image`` for turned, transparent and 16-bit images.
     """
-    image = ImageOps.fit(opened(path, "L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BICUBIC)
+    image = ImageOps.fit(open_image(path, "L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(size, size, channels)
 
 
 def _check_memory(n: int, size: int, channels: int) -> None:
-    need, have = n * size * size * channels, free_bytes("cpu")
+    need, have = n * size * size * channels, measure_free_memory("cpu")
     if need > have / 2:
         raise UserError(
             f"{n} images of {size}x{size} pixels need {need / 2**30:.1f} GiB, more than half of the "

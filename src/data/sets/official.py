@@ -1,4 +1,4 @@
-"""The sets that are published as archives: fetched, unpacked, verified by md5, and read by torchvision."""
+"""Fetch the sets that are published as archives, unpack them, verify their md5, and read them by torchvision."""
 
 import gzip
 import hashlib
@@ -7,9 +7,10 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import UserError
 from ...machine.download import DownloadError, fetch, md5_of
@@ -19,6 +20,8 @@ from ..raw import Raw, Split
 
 @dataclass(frozen=True)
 class Archive:
+    """Describe an archive to download, and the files in it."""
+
     name: str
     md5: str
     files: dict[str, str]  # what it unpacks to: path -> md5
@@ -27,7 +30,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A published set. Its archives lie in data.root/folder and are unpacked there."""
+    """Describe a published set, whose archives lie in data.root/folder and are unpacked there."""
 
     info: DatasetInfo
     reader: str  # the class of torchvision.datasets
@@ -36,7 +39,7 @@ class PublishedSet:
 
     @property
     def content(self) -> str:
-        """What names the set's content: the md5 of its archive, or of the list of its archives' md5s."""
+        """Return the md5 of the set's archive, or of the list of its archives' md5s."""
         if len(self.archives) == 1:
             return self.archives[0].md5
         listed = " ".join(archive.md5 for archive in self.archives)
@@ -59,13 +62,13 @@ class PublishedSet:
 
         reader = getattr(torchvision.datasets, self.reader)
         train, test = (reader(Path(root).expanduser(), train=train) for train in (True, False))
-        return Raw(self.info, _split(train), _split(test))
+        return Raw(self.info, _convert_split(train), _convert_split(test))
 
     def _missing(self, place: Path) -> list[Archive]:
         return [a for a in self.archives if not all((place / name).is_file() for name in a.files)]
 
     def _bring(self, archive: Archive, place: Path, download: bool) -> None:
-        """Have the archive in ``place``, downloaded where it is not."""
+        """Make sure that the archive is in ``place``; download it where it is not."""
         path = place / archive.name
         if path.is_file():
             return _verify(path, archive.md5)
@@ -78,7 +81,7 @@ class PublishedSet:
         needed = ", ".join(f"{a.name} (md5 {a.md5})" for a in self._missing(place))
         raise UserError(
             f"{self.info.name} is not in {place.resolve()}, and {reason}.\n"
-            f"Put there {needed}, or say where the set lies: data.root=…"
+            f"Put {needed} there, or set data.root=… to the folder that has it."
         )
 
 
@@ -87,7 +90,11 @@ def _unpack(archive: Archive, place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=place, prefix=".unpack-") as folder:
         if archive.name.endswith(".tar.gz"):
             with tarfile.open(place / archive.name) as packed:
-                packed.extractall(folder, [packed.getmember(name) for name in archive.files], **_SAFE)
+                members = [packed.getmember(name) for name in archive.files]
+                if hasattr(tarfile, "data_filter"):  # Python 3.12 asks for it; the first 3.10 and 3.11 lack it
+                    packed.extractall(folder, members, filter="data")
+                else:  # the md5 has vouched for the archive already
+                    packed.extractall(folder, members)
         else:
             (name,) = archive.files
             with gzip.open(place / archive.name) as source, open(Path(folder) / name, "wb") as file:
@@ -106,10 +113,13 @@ def _verify(path: Path, md5: str) -> None:
         )
 
 
-def _split(dataset: Any) -> Split:
-    images = np.asarray(dataset.data)  # [N, H, W, C], or [N, H, W] where grey
+class PublishedSplit(Protocol):
+    """Hold a split as torchvision's data sets do."""
+
+    data: ArrayLike  # uint8 [N, H, W, C], or [N, H, W] where grey
+    targets: ArrayLike  # [N]
+
+
+def _convert_split(dataset: PublishedSplit) -> Split:
+    images = np.asarray(dataset.data)
     return Split(images.reshape(*images.shape[:3], -1), np.asarray(dataset.targets, dtype=np.int64))
-
-
-# Python 3.12 asks for a filter that the first 3.10 and 3.11 lack; the md5 has vouched for the archive already
-_SAFE: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}

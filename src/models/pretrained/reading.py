@@ -5,10 +5,12 @@ import warnings
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from ...data.info import Normalization
 from ...errors import UserError
 from .files import refuse_weights
 from .naming import KERAS_RESNET_V2, OURS, TORCHVISION, read_keras_variables, strip_prefixes, translate_names
@@ -28,7 +30,7 @@ class Pretrained:
 
     state: dict[str, Tensor]
     naming: str  # what the file used: ours, torchvision (timm's is the same) or keras
-    normalization: dict[str, object] | None  # of the pixels, as stored in our checkpoints
+    normalization: Normalization | None  # of the pixels, as stored in our checkpoints
     normalize: str  # the data.normalize that the weights expect: weights, imagenet, half or dataset
     classes: tuple[str, ...] | None  # of the head, as stored in our checkpoints
     network: dict[str, object] | None = None  # its settings, as stored in our checkpoints
@@ -55,7 +57,8 @@ def read_weights(path: Path) -> Pretrained:
         expected, stored = "weights" if normalization else "dataset", info.get("classes")
         classes = tuple(map(str, stored)) if stored and isinstance(stored, list | tuple) else None
         network = get_section(config, "model") or None
-        pretrained = Pretrained(given, "ours", normalization or None, expected, classes, network)
+        stored_normalization = cast(Normalization, normalization) if normalization else None
+        pretrained = Pretrained(given, "ours", stored_normalization, expected, classes, network)
     else:
         pretrained = Pretrained(translate_names(given, TORCHVISION), "torchvision", None, "imagenet", None)
     if not any(OURS.match(name) for name in pretrained.state):

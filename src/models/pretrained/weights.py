@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config.model import ModelConfig
-from ...text import natural
+from ...text import natural_sort_key
 from .files import refuse_weights
 from .reading import Pretrained
 
@@ -34,7 +34,7 @@ def load_weights(model: nn.Module, pretrained: Pretrained, *, path: Path, classe
     report = f"Weights from {path} ({pretrained.naming} naming): {len(taken)} tensors loaded ({values:.1f} M values)"
     if fits:
         return f"{report}, the head among them."
-    parts = sorted((name for name in given if name.startswith("head.") and given[name].ndim), key=natural)
+    parts = sorted((name for name in given if name.startswith("head.") and given[name].ndim), key=natural_sort_key)
     outputs = len(given[parts[-1]]) if parts else 0
     others = "other " if outputs == len(classes) else ""
     skipped = f"skipped: the file's head ({outputs} {others}classes); " if parts else ""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...text import table
+from ...text import format_table
 from ..groups import Group
 from ..views import Entry, Line, View, format_number
 from .plot import shorten
@@ -109,7 +109,7 @@ def flatten_grid(view: View, longest: int = 1000) -> tuple[list[str], list[list[
 def format_text(view: View) -> str:
     """Format the view for a terminal."""
     heads, rows = flatten_grid(view, longest=32)
-    return table([heads, *rows], left=len(view.keys))
+    return format_table([heads, *rows], left=len(view.keys))
 
 
 def format_markdown(view: View) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from ...text import natural
+from ...text import natural_sort_key
 from ..result import make_legible
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def draw_figure(
         axes = canvas.add_subplot()
         paint(axes)
         if labels:
-            entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: natural(entry[1]))
+            entries = sorted(
+                zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: natural_sort_key(entry[1])
+            )
             handles, texts = zip(*entries, strict=True)
             canvas.legend(handles, [shorten(text) for text in texts], loc="outside lower left", frameon=False)
         text = io.StringIO()
