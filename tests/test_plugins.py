@@ -65,6 +65,17 @@ def test_every_process_of_ddp_has_the_plugin(tmp_path: Path) -> None:
     assert results(only(tmp_path))["n_test"] == 32
 
 
+def test_a_network_without_a_backbone_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "bare_plugin.py"
+    builder = "lambda config, in_channels, num_classes: __import__('torch').nn.Linear(8, num_classes)"
+    family = "class Bare(api.Family):\n    family = 'bare'"
+    lines = ("from src import api", family, f"api.register_family(Bare, {builder})", "api.register(Bare(name='bare'))")
+    file.write_text("\n".join(lines))
+    done = command("src.train", f"plugins=[{file}]", "model=bare", "data=digits", f"output_root={tmp_path / 'o'}")
+    assert done.returncode == 1 and "model=bare: this network has no backbone" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "o").exists()
+
+
 def test_its_content_is_part_of_a_runs_identity(tmp_path: Path) -> None:
     words = ("model=tiny_net", "data=stripes", "task=focal", *QUICK, f"output_root={tmp_path / 'o'}")
     for number in (1, 2):

@@ -217,11 +217,17 @@ def build_convnet(config: VGG | AlexNet | SmallCNN, in_channels: int, num_classe
 
 
 def build_plugin(build: Callable[..., object], config: ModelConfig, in_channels: int, num_classes: int) -> "nn.Module":
-    """Build the network of a plug-in's family; raise TypeError where its function returns no torch module."""
+    """Build the network of a plug-in's family: a classifier with a backbone.
+
+    Raises TypeError where its function returns no torch module, and UserError where that has no backbone.
+    """
     from torch import nn
+
+    from .backbone import get_backbone
 
     network = build(config, in_channels=in_channels, num_classes=num_classes)
     if not isinstance(network, nn.Module):
         kind = type(config).__name__
         raise TypeError(f"the builder of {kind} returned {type(network).__name__}, not a torch module")
+    get_backbone(network, config.name)
     return network
