@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli.compose import CONF, complete, store_schema, typed
-from .cli.plugins import load_plugins, named_plugins
+from .cli.compose import CONF, complete_overrides, store_schema, to_train_config
+from .cli.plugins import find_plugin_names, load_plugins
 from .config.choices import BUILDERS, register_choice, register_recipe
 from .config.data import DataConfig
 from .config.fields import setting
@@ -21,7 +21,7 @@ from .errors import UserError
 from .models.build import create_model
 from .tasks.table import TaskRow, register_row
 from .training.run import train
-from .training.settle import Settled, run_of, settle
+from .training.settle import Settled, open_run, settle
 from .zoo.base import Family, dial
 from .zoo.registry import register, register_family
 
@@ -69,10 +69,10 @@ def compose(*overrides: str) -> TrainConfig:
     """
     from hydra import compose, initialize_config_dir
 
-    load_plugins(named_plugins(overrides))
+    load_plugins(find_plugin_names(overrides))
     store_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("train", complete(list(overrides))))
+        return to_train_config(compose("train", complete_overrides(list(overrides))))
 
 
 def assemble(settled: Settled) -> "Assembly":
@@ -90,7 +90,7 @@ def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
     """
     from .training.fit import fit
 
-    run = run_of(assembly.settled, path)
+    run = open_run(assembly.settled, path)
     with run.hold():
         return fit(assembly, run)
 

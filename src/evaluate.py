@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli.compose import changed, typed
+from .cli.compose import apply_overrides, to_train_config
 from .cli.console import say
 from .cli.main import main
 from .config.run import TrainConfig
 from .errors import UserError
-from .runs.stored import find_checkpoint, restored
+from .runs.stored import find_checkpoint, restore_config
 
 if TYPE_CHECKING:
     from .training.assemble import Assembly
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SPLITS = ("test", "val", "train")
 
 
-def story() -> int:
+def run_command() -> int:
     """Evaluate what the command line names and print its table."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
@@ -51,7 +51,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     checkpoint = load_checkpoint(checkpoint_path)
     if "config" not in checkpoint:
         raise UserError(f"{checkpoint_path}: no checkpoint of ours (it carries no configuration)")
-    stored = restored(OmegaConf.create(checkpoint["config"]))
+    stored = restore_config(OmegaConf.create(checkpoint["config"]))
     here = {
         "accelerator": "auto",
         "devices": None,
@@ -61,15 +61,15 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
         "graph": "none",
     }
     over = {"trainer": here, "protocol": "last", "optim": {"schedule": "constant", "ema": 0.0}}
-    config = typed(changed(OmegaConf.merge(stored, over), overrides or []))
-    return measure(config, checkpoint, checkpoint_path, split)
+    config = to_train_config(apply_overrides(OmegaConf.merge(stored, over), overrides or []))
+    return evaluate_checkpoint(config, checkpoint, checkpoint_path, split)
 
 
-def measure(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
+def evaluate_checkpoint(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
     """Run the network of a checkpoint over a split and print the table."""
     from .training.assemble import assemble
-    from .training.checkpoints import network_weights
-    from .training.messages import metrics_table
+    from .training.checkpoints import extract_network_weights
+    from .training.messages import format_metrics
     from .training.settle import settle
     from .training.trainer import build_trainer
 
@@ -79,7 +79,7 @@ def measure(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: 
     check_classes(checkpoint["info"], assembly)
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
-    assembly.network.load_state_dict(network_weights(checkpoint))
+    assembly.network.load_state_dict(extract_network_weights(checkpoint))
     task.adopt(checkpoint)
     trainer = build_trainer(config)
     try:
@@ -88,7 +88,7 @@ def measure(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: 
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
     say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
-    print(metrics_table(metrics, config.task.name))
+    print(format_metrics(metrics, config.task.name))
     return metrics
 
 
@@ -106,4 +106,4 @@ def check_classes(trained_on: dict[str, Any], assembly: "Assembly") -> None:
 
 
 if __name__ == "__main__":
-    main(story)
+    main(run_command)

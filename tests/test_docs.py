@@ -16,8 +16,8 @@ import pytest
 from helpers import ROOT, command, store_once, train
 from PIL import Image
 
-from src.cli.compose import CONF, check_grids, group_choices, typed, with_task
-from src.cli.help import help_text
+from src.cli.compose import CONF, check_grids, list_group_choices, to_train_config, with_task
+from src.cli.help import format_help
 from src.config.run import TrainConfig
 from src.zoo.registry import rows
 
@@ -88,7 +88,7 @@ def test_every_block_says_what_it_is() -> None:
 @pytest.mark.parametrize("words", words_of("src.train"), ids=" ".join)
 def test_a_training_composes(words: list[str]) -> None:
     if {"--help", "-h"} & set(words):
-        assert "model=resnet56" in help_text()
+        assert "model=resnet56" in format_help()
         return
     known = {f.name for f in fields(TrainConfig)}
     sweeps = "-m" in words
@@ -130,7 +130,7 @@ def compose_point(words: list[str]) -> TrainConfig:
         config = compose("train", with_task(words), return_hydra_config=True)
     with open_dict(config):
         config.pop("hydra")
-    return typed(config)
+    return to_train_config(config)
 
 
 @dataclass(frozen=True)
@@ -265,12 +265,12 @@ def test_the_readme_is_one_page_and_leads_to_all_others() -> None:
 def test_every_name_of_a_group_is_documented() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     for group in ("data", "task", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
-        for name in group_choices(group):
+        for name in list_group_choices(group):
             assert re.search(rf"\b{name}\b", text), f"{group}={name} is in no page"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_exists(page: Path) -> None:
-    known = help_text()
+    known = format_help()
     for name in SETTING.findall(page.read_text()):
         assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"

@@ -23,7 +23,7 @@ from src.optim.averaging import Averaging
 from src.optim.schedule import set_rate
 from src.tasks.base import Task
 from src.tasks.build import build_task
-from src.tasks.classification import step
+from src.tasks.classification import compute_step
 from src.tasks.graph import CapturedStep
 from src.training.progress import Glance
 from src.training.trainer import PRECISION, build_trainer
@@ -165,7 +165,7 @@ def test_validation_judges_the_weights_that_are_saved(words: tuple[str, ...]) ->
     losses = []
     for fold in ("true", "false"):
         task, _ = trained(compose(*WORDS, *words, f"trainer.fold={fold}", "trainer.max_epochs=2"))
-        assert task.judge is None and not [key for key in task.state_dict() if "judge" in key]
+        assert task.evaluation_copy is None and not [key for key in task.state_dict() if "evaluation_copy" in key]
         losses.append(task.epoch_metrics["val/loss"])
     split = made()["val"]
     mean, std = torch.tensor(INFO.mean), torch.tensor(INFO.std)
@@ -229,7 +229,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
     def losses(capture: bool) -> Tensor:
         model = network(stochastic_depth=0.2).to(device, memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
-        run = CapturedStep(lambda *batch: step(model, *batch), optimizer, capture=True)
+        run = CapturedStep(lambda *batch: compute_step(model, *batch), optimizer, capture=True)
         run.capture = capture
         found = []
         for k, batch in enumerate(batches):

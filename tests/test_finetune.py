@@ -14,7 +14,7 @@ from src.models.pretrained.files import compute_sha256
 from src.optim.build import build_optimizer
 from src.optim.finetune import learning, parts, set_learning
 from src.optim.schedule import plateau, set_rate
-from src.runs.identity import config_hash
+from src.runs.identity import compute_config_hash
 from src.training.settle import settle_weights
 from src.zoo.registry import row, rows
 from zoo import build
@@ -107,11 +107,11 @@ def test_the_content_of_the_weights_names_the_run_not_their_place(pretrained: Pa
         config = settle_weights(config)
         assert config.model.weights_sha256 == compute_sha256(elsewhere)
         assert config.data.normalize == "weights"
-        hashes.add(config_hash(config, ""))
+        hashes.add(compute_config_hash(config, ""))
     bare = compose("data=digits", "model=cifar_resnet")
     bare = settle_weights(bare)
     assert bare.data.normalize == "dataset"
-    assert len(hashes) == 1 and config_hash(bare, "") not in hashes
+    assert len(hashes) == 1 and compute_config_hash(bare, "") not in hashes
 
 
 def test_the_users_choice_of_normalisation_stays(pretrained: Path) -> None:
@@ -200,12 +200,12 @@ def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     config = compose("data=digits", "model=resnet56", "data.batch_size=64", "trainer.precision=fp32", "trainer=cpu")
     config.trainer.devices = 1
     model = build_model(config.model, DIGITS)
-    assert "for a step" in assemble.memory_needed(config, model, DIGITS)
+    assert "for a step" in assemble.describe_memory(config, model, DIGITS)
     monkeypatch.setattr(assemble, "free_bytes", lambda accelerator: 20_000_000)
     with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
-        assemble.memory_needed(config, model, DIGITS)
+        assemble.describe_memory(config, model, DIGITS)
     config.trainer.accumulate, config.optim.ema = 2, 0.9
     with pytest.raises(UserError) as halved:
-        assemble.memory_needed(config, model, DIGITS)
+        assemble.describe_memory(config, model, DIGITS)
     assert str(halved.value) != str(plain.value)
     assert model.backbone.checkpoint_activations is False

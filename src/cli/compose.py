@@ -10,12 +10,12 @@ from typing import Any
 
 from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
-from ..config.task import tasks_for
+from ..config.task import list_tasks_for
 from ..errors import UserError
 from ..text import natural, unknown
 from ..zoo.registry import row, rows
-from .console import FULL_ERROR, variable
-from .plugins import load_plugins, named_plugins
+from .console import FULL_ERROR, set_variable
+from .plugins import find_plugin_names, load_plugins
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
@@ -25,21 +25,21 @@ def compose_and_run(job: Callable[[Any], Any]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
-    load_plugins(named_plugins(sys.argv[1:]))
+    load_plugins(find_plugin_names(sys.argv[1:]))
     store_schema()
 
     def run(config: Any) -> Any:
-        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+        with set_variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
     check_grids(sys.argv[1:])
-    sys.argv[1:] = complete(sys.argv[1:])
+    sys.argv[1:] = complete_overrides(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
-    with variable("HYDRA_FULL_ERROR", "1"):
+    with set_variable("HYDRA_FULL_ERROR", "1"):
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
 
 
-def complete(words: list[str]) -> list[str]:
+def complete_overrides(words: list[str]) -> list[str]:
     """Complete overrides for Hydra: W&B's settings by their whole names, and the task that the data set is for.
 
     The task is added unless one is typed or the experiment's is one of the data set's: Hydra cannot let one group's
@@ -47,23 +47,23 @@ def complete(words: list[str]) -> list[str]:
     """
     words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    chosen = choices_of(typed.get("experiment", "")) | typed
+    chosen = read_experiment_choices(typed.get("experiment", "")) | typed
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
-    tasks = tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
+    tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
     return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
 
 
-def choices_of(experiment: str) -> dict[str, str]:
+def read_experiment_choices(experiment: str) -> dict[str, str]:
     """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
     from omegaconf import DictConfig
 
-    entries = experiment_file(experiment).get("defaults", [])
+    entries = load_experiment(experiment).get("defaults", [])
     choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
-def experiment_file(name: str) -> Any:
+def load_experiment(name: str) -> Any:
     """The content of conf/experiment/<name>.yaml; empty where there is none."""
     from omegaconf import OmegaConf
 
@@ -76,7 +76,7 @@ def check_grids(words: list[str]) -> None:
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
-        if key == "experiment" and len(names) > 1 and any("hydra" in experiment_file(name) for name in names):
+        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(name) for name in names):
             raise UserError(f"{word}: an experiment has a grid of its own; start them one by one")
 
 
@@ -96,15 +96,15 @@ def store_schema() -> None:
                 store.store(group=group, name=name, node=kind, package=f"logger.{name}")
                 continue
             store.store(group=group, name=f"base_{name}", node=kind)
-            if not choice_files(group, name):
+            if not list_choice_files(group, name):
                 store.store(group=group, name=name, node=kind)
 
 
-def typed(config: Any) -> TrainConfig:
+def to_train_config(config: Any) -> TrainConfig:
     """The dataclasses of a composed configuration, after each has checked itself; UserError names what is wrong."""
     from omegaconf import OmegaConf
 
-    strangers = unread(config)
+    strangers = find_unread_keys(config)
     if strangers:
         raise UserError(f"{', '.join(strangers)}: no such setting; nothing reads it (python -m src.train --help)")
     result = OmegaConf.to_object(config)
@@ -112,7 +112,7 @@ def typed(config: Any) -> TrainConfig:
     return result
 
 
-def choice_files(group: str, kind: str) -> list[str]:
+def list_choice_files(group: str, kind: str) -> list[str]:
     """Return the names of a group that are files of conf/, built on the choice of this kind."""
     found = (CONF / group).glob("*.yaml")
     return sorted(path.stem for path in found if f"base_{kind}," in path.read_text())
@@ -131,7 +131,7 @@ def load_choice(group: str, name: str) -> Any:
     return OmegaConf.merge(*map(OmegaConf.structured, kinds), content)
 
 
-def changed(config: Any, overrides: list[str]) -> Any:
+def apply_overrides(config: Any, overrides: list[str]) -> Any:
     """A stored configuration with overrides typed on the command line: `group=name` first, then `key=value`.
 
     A named data set or model replaces the stored one; of other groups, what the name says is laid over what was stored.
@@ -149,8 +149,8 @@ def changed(config: Any, overrides: list[str]) -> Any:
             values.append(override)
         elif key == "model":
             config.model = OmegaConf.structured(row(value))
-        elif value not in group_choices(key):
-            raise UserError(unknown(key, value, group_choices(key)))
+        elif value not in list_group_choices(key):
+            raise UserError(unknown(key, value, list_group_choices(key)))
         else:
             named = load_choice(key, value)
             alike = OmegaConf.get_type(named) in (dict, OmegaConf.get_type(config[key])) and key != "data"
@@ -161,7 +161,7 @@ def changed(config: Any, overrides: list[str]) -> Any:
     return config
 
 
-def unread(config: Any, prefix: str = "") -> list[str]:
+def find_unread_keys(config: Any, prefix: str = "") -> list[str]:
     """The keys of a configuration that its dataclasses lack: a `+typo=3` is accepted by Hydra, but read by nobody."""
     from omegaconf import DictConfig, OmegaConf
 
@@ -171,11 +171,11 @@ def unread(config: Any, prefix: str = "") -> list[str]:
     for key in known & set(config):
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
-            names += unread(node, f"{prefix}{key}.")
+            names += find_unread_keys(node, f"{prefix}{key}.")
     return names
 
 
-def group_choices(group: str) -> list[str]:
+def list_group_choices(group: str) -> list[str]:
     """The names that a config group offers: its files in conf/ and, for models, the registry."""
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
     if group == "model":
@@ -183,5 +183,5 @@ def group_choices(group: str) -> list[str]:
     elif group == "recipe":
         names |= set(RECIPES)
     elif group in CHOICES:
-        names |= {name for name in CHOICES[group] if not choice_files(group, name)}
+        names |= {name for name in CHOICES[group] if not list_choice_files(group, name)}
     return sorted(names, key=natural)

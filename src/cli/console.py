@@ -17,7 +17,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def variable(name: str, value: str | None) -> Iterator[None]:
+def set_variable(name: str, value: str | None) -> Iterator[None]:
     """Give an environment variable this value for a while; None means unset."""
     before = os.environ.pop(name, None)
     if value is not None:

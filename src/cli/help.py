@@ -3,15 +3,15 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ..config.choices import CHOICES, group_fields
-from ..config.fields import default_of
+from ..config.choices import CHOICES, list_group_fields
+from ..config.fields import get_default
 from ..config.run import TrainConfig
 from ..config.search import HpoConfig
 from ..zoo.registry import rows
-from .compose import group_choices
+from .compose import list_group_choices
 
 
-def help_text() -> str:
+def format_help() -> str:
     """The page of `python -m src.train --help`: groups, models by family, and the settings with their defaults."""
     import textwrap
 
@@ -30,7 +30,7 @@ def help_text() -> str:
         "Groups (group=name):",
     ]
     for group in ("data", "task", "recipe", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
-        out.append(_entry(group, ", ".join(group_choices(group))))
+        out.append(_entry(group, ", ".join(list_group_choices(group))))
     out += ["", "Models by family (model=name; python -m src.models shows parameters and multiply-adds):"]
     out += [_entry(family, ", ".join(names)) for family, names in families.items()]
     out += ["", "Settings (name=value):"]
@@ -39,10 +39,10 @@ def help_text() -> str:
             own = {inner.name: inner for row in rows().values() for inner in fields(row) if inner.name != "name"}
             out += [_setting("model.", inner) for inner in own.values()]
         elif is_dataclass(f.type):
-            found = group_fields(f.name) if f.name in CHOICES else {inner.name: inner for inner in fields(f.type)}
+            found = list_group_fields(f.name) if f.name in CHOICES else {inner.name: inner for inner in fields(f.type)}
             out += [_setting(f"{f.name}.", inner) for name, inner in found.items() if name != "name"]
         elif f.name == "logger":
-            out += [_setting("logger.", inner) for inner in group_fields("logger").values()]
+            out += [_setting("logger.", inner) for inner in list_group_fields("logger").values()]
         elif f.name == "hpo":
             out += [_setting("hpo.", inner) for inner in fields(HpoConfig)]
         else:
@@ -81,4 +81,4 @@ def _entry(head: str, body: str) -> str:
 def _setting(prefix: str, f: Any) -> str:
     choices = f.metadata.get("choices")
     text = f.metadata["help"] + (f" ({' | '.join(choices)})" if choices else "")
-    return f"  {f'{prefix}{f.name}={default_of(f)}':<34} {text}"
+    return f"  {f'{prefix}{f.name}={get_default(f)}':<34} {text}"

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable
 
 from .console import TRACEBACKS, say
-from .messages import sentence
+from .messages import explain_error
 
 
-def main(story: Callable[[], int]) -> None:
+def main(command: Callable[[], int]) -> None:
     """Run a command and exit with its code; whatever goes wrong becomes one sentence and a code that is not 0."""
     try:
-        sys.exit(story())
+        sys.exit(command())
     except KeyboardInterrupt as interrupt:
         say(str(interrupt) or "Interrupted.")
         sys.exit(130)
@@ -21,5 +21,5 @@ def main(story: Callable[[], int]) -> None:
     except Exception as error:
         if TRACEBACKS:
             raise
-        say(sentence(error))
+        say(explain_error(error))
         sys.exit(1)

@@ -9,7 +9,7 @@ from typing import Any
 from ..config.choices import CHOICES
 from ..errors import UserError
 from ..text import clipped, first_line, unknown
-from .compose import CONF, group_choices
+from .compose import CONF, list_group_choices
 
 WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
     "to Float": "a number is needed",
@@ -19,20 +19,20 @@ WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
 }
 
 
-def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
+def explain_error(error: BaseException, words: Sequence[str] | None = None) -> str:
     """What to tell a person about this error of these words (the command line's), in at most twelve lines."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    if wrong := next((e for e in chain(error) if isinstance(e, UserError)), None):
+    if wrong := next((e for e in list_causes(error) if isinstance(e, UserError)), None):
         return str(wrong)
     if isinstance(error, MissingConfigException):
-        return missing_choice(error.missing_cfg_file or "")
+        return explain_missing_choice(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({first_line(error.message)})"
-    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    cause = next((e for e in list_causes(error) if isinstance(e, OmegaConfBaseException)), None)
     if cause is not None:
-        return wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
+        return explain_wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
     if isinstance(error, HydraException):
         return clipped(str(error))
     if isinstance(error, OSError) and error.errno == 28:
@@ -44,7 +44,7 @@ def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
     return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
 
 
-def chain(error: BaseException) -> list[BaseException]:
+def list_causes(error: BaseException) -> list[BaseException]:
     """The error, its cause, the cause's cause, and so on."""
     found = [error]
     while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
@@ -52,26 +52,26 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def missing_choice(path: str) -> str:
+def explain_missing_choice(path: str) -> str:
     """The sentence for `group=name` where the group has no such name."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     group = group.lstrip("/")
     if not (CONF / group).is_dir() or not group:
         return f"{path}: no such configuration"
     if group == "recipe":
-        known = group_choices("recipe")
-        task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
+        known = list_group_choices("recipe")
+        task = next((task for task in list_group_choices("task") if name.endswith(f"_{task}")), "")
         data = name.removesuffix(f"_{task}")
-        if data not in group_choices("data"):
-            return unknown("data", data, group_choices("data"))
+        if data not in list_group_choices("data"):
+            return unknown("data", data, list_group_choices("data"))
         if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
             return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
         return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
     hint = " (python -m src.models lists them all)" if group == "model" else ""
-    return unknown(group, name, group_choices(group)) + hint
+    return unknown(group, name, list_group_choices(group)) + hint
 
 
-def other_choices(key: str, kind: Any, leaf: str) -> str:
+def explain_other_choice(key: str, kind: Any, leaf: str) -> str:
     """Return the sentence for a setting that only other choices of its group have; "" where none has it."""
     if key == "logger.wandb":
         typed_words = [word.partition("=")[0] for word in sys.argv[1:] if ".wandb." in word]
@@ -81,7 +81,7 @@ def other_choices(key: str, kind: Any, leaf: str) -> str:
     return f"{key}: a setting of {group}={' or '.join(owners)}; {group}={kind.choice} has none" if owners else ""
 
 
-def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
+def explain_wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     """The sentence for a key that does not exist or a value of the wrong type."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
@@ -98,7 +98,7 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, leaf = key.rpartition(".")
         kind = cause.object_type if is_dataclass(cause.object_type) else None
-        if elsewhere := other_choices(key, kind, leaf):
+        if elsewhere := explain_other_choice(key, kind, leaf):
             return elsewhere
         known = [f.name for f in fields(kind)] if kind else []
         stem = f"{parent}." if parent else ""

@@ -10,7 +10,7 @@ from types import ModuleType
 from ..errors import UserError
 
 
-def named_plugins(words: Sequence[str]) -> list[str]:
+def find_plugin_names(words: Sequence[str]) -> list[str]:
     """Return what ``plugins=[…]`` on a command line names."""
     values = [word.split("=", 1)[1] for word in words if word.startswith("plugins=")]
     names = values[-1].strip("[]").split(",") if values else []

@@ -40,7 +40,7 @@ def register_recipe(data: str, task: str, /, *, optim: str, **settings: dict[str
     RECIPES[f"{data}_{task}"] = {"defaults": [{"/optim": optim}], **settings}
 
 
-def builder_of(choice: Choice) -> Any:
+def find_builder(choice: Choice) -> Any:
     """Return how a plug-in builds this choice; UserError where nothing does."""
     if type(choice) not in BUILDERS:
         group = choice.config_group
@@ -55,7 +55,7 @@ def find_choice(group: str, name: str) -> type[Choice]:
     return CHOICES[group][name]
 
 
-def group_fields(group: str) -> dict[str, "Field[Any]"]:
+def list_group_fields(group: str) -> dict[str, "Field[Any]"]:
     """Return the settings that any choice of the group has, by name."""
     kinds: Any = CHOICES[group].values()
     return {f.name: f for kind in kinds for f in fields(kind)}

@@ -24,14 +24,14 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def default_of(f: "Field[Any]") -> Any:
+def get_default(f: "Field[Any]") -> Any:
     """Return the default of a dataclass field."""
     return f.default_factory() if f.default_factory is not MISSING else f.default
 
 
-def neutral_of(f: "Field[Any]") -> Any:
+def get_neutral(f: "Field[Any]") -> Any:
     """Return the value of a dataclass field that leaves no trace in a run's identity."""
-    return f.metadata.get("neutral", default_of(f))
+    return f.metadata.get("neutral", get_default(f))
 
 
 def check_choices(config: Any, group: str) -> None:

@@ -1,6 +1,6 @@
 """The typed schema of a run: names, types and neutral defaults. Recipes live in ``conf/``.
 
-Each leaf says in its metadata whether it is part of a run's identity (``src.runs.identity.config_hash``); only identity
+Each leaf says in its metadata whether it is part of a run's identity (``src.runs.identity.compute_config_hash``); only identity
 leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
 Importing this module imports no torch: ``--help`` and configuration errors must not wait for it.
 """
@@ -13,7 +13,7 @@ from .logger import LoggerConfig
 from .model import ModelConfig
 from .optim import FinetuneConfig, OptimConfig
 from .search import HpoConfig
-from .task import FindsObjects, TaskConfig, tasks_for
+from .task import FindsObjects, TaskConfig, list_tasks_for
 from .trainer import TrainerConfig
 
 
@@ -78,7 +78,7 @@ class TrainConfig:
         )
         require(
             self.task.target in self.data.targets,
-            f"task={self.task.name}: data={self.data.name} is for task={', '.join(tasks_for(self.data.targets))}",
+            f"task={self.task.name}: data={self.data.name} is for task={', '.join(list_tasks_for(self.data.targets))}",
         )
         if isinstance(self.task, FindsObjects):
             self._check_detection(self.task)

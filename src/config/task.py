@@ -121,7 +121,7 @@ class InstanceSegmentation(FindsObjects):
     target: ClassVar[str] = "masks"
 
 
-def tasks_for(targets: tuple[str, ...]) -> list[str]:
+def list_tasks_for(targets: tuple[str, ...]) -> list[str]:
     """Return the names of the tasks that learn from these targets of a data set, in the targets' order."""
     kinds = CHOICES["task"].items()
     return [name for target in targets for name, kind in kinds if getattr(kind, "target", "") == target]

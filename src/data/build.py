@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..config.choices import builder_of
+from ..config.choices import find_builder
 from ..config.data import Cifar10, Cifar100, Coco, DataConfig, Digits, FashionMNIST, Folder, ImageNet
 from ..errors import UserError
 
@@ -94,7 +94,7 @@ def load_raw(config: DataConfig) -> "Raw":
 
 def source_of(config: DataConfig) -> Source:
     """Return the source that a plug-in has registered for this choice; UserError where there is none."""
-    source: Source = builder_of(config)
+    source: Source = find_builder(config)
     return source
 
 

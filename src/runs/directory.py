@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..files import missing, read_json, remove_empty, write_atomic, write_json
-from .identity import code_hash, plain
+from .identity import compute_code_hash, to_plain
 
 FILES = (  # of a run directory; fresh=true deletes these and no others
     ".lock",
@@ -56,7 +56,7 @@ class Run:
         self.adopt = adopt
         self.test = test
         self.config_hash = config_hash
-        self.code_hash = code_hash()
+        self.code_hash = compute_code_hash()
         self._wandb_id: str | None = None
 
     @property
@@ -67,7 +67,7 @@ class Run:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.ckpt"
 
-    def results(self) -> dict[str, Any] | None:
+    def find_results(self) -> dict[str, Any] | None:
         """results.json of the finished run, or None; a directory of another config raises UserError."""
         results = read_json(self.path / "results.json")
         self._refuse_other(results)
@@ -75,7 +75,7 @@ class Run:
             return None
         return results if results.get("status") in (ENDED[:1] if self.test else ENDED) else None
 
-    def record(self) -> dict[str, Any]:
+    def read_record(self) -> dict[str, Any]:
         """What was written when the run started (run.json): hashes, command, W&B id; {} before that."""
         record = read_json(self.path / "run.json")
         self._refuse_other(record)
@@ -164,14 +164,14 @@ class Run:
                 found[folder] = {entry for entry in folder.iterdir() if known.fullmatch(entry.name)}
         return found
 
-    def wandb_id(self) -> str:
+    def get_wandb_id(self) -> str:
         """The id of this run at W&B; made once and kept, so that a resumed run continues there too."""
-        self._wandb_id = self._wandb_id or self.record().get("wandb_id") or uuid.uuid4().hex[:12]
+        self._wandb_id = self._wandb_id or self.read_record().get("wandb_id") or uuid.uuid4().hex[:12]
         return self._wandb_id
 
-    def command(self, typed: str) -> str:
+    def choose_command(self, typed: str) -> str:
         """The command that made this configuration: the first one, or the `resume=…` that changed it."""
-        return typed if self.adopt else self.record().get("command", typed)
+        return typed if self.adopt else self.read_record().get("command", typed)
 
     def start(self, config: TrainConfig, command: str) -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
@@ -182,19 +182,19 @@ class Run:
         scratch = [file for file in self.path.glob(".*.tmp") if SCRATCH.fullmatch(file.name)]
         for file in chain(scratch, checkpoints.glob(".*.ckpt.*.tmp")):
             file.unlink()
-        facts = {"command": self.command(command), "wandb_id": self.wandb_id()}
+        facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
         write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
-        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
+        text = OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
         write_atomic(self.path / "config.yaml", text.encode())
         # of an attempt that failed, or of fewer epochs: last, for a full disk may leave no more than that
         (self.path / "results.json").unlink(missing_ok=True)
 
-    def checkpoint_to_resume(self, anyway: bool) -> Path | None:
+    def find_checkpoint_to_resume(self, anyway: bool) -> Path | None:
         """last.ckpt where there is one; written by other code, it is refused unless asked for (resume_anyway=true)."""
         if not self.last.exists():
             return None
-        written_by = self.record().get("code_hash")
+        written_by = self.read_record().get("code_hash")
         if written_by != self.code_hash and not anyway:
             raise UserError(
                 f"{self.path}: was started by other code ({written_by}, now {self.code_hash}), so its end would belong "

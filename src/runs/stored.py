@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..cli.plugins import load_plugins
-from ..config.choices import Choice, find_choice, group_fields
-from ..config.fields import neutral_of
+from ..config.choices import Choice, find_choice, list_group_fields
+from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..zoo.registry import row
 
 
-def load_config(path: Path) -> Any:
+def load_stored_config(path: Path) -> Any:
     """The stored configuration of a run directory, type-checked again; UserError where there is none."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -22,12 +22,12 @@ def load_config(path: Path) -> Any:
     if not file.exists():
         raise UserError(f"{path}: no run directory (it holds no config.yaml)")
     try:
-        return restored(OmegaConf.load(file))
+        return restore_config(OmegaConf.load(file))
     except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
 
 
-def restored(stored: Any) -> Any:
+def restore_config(stored: Any) -> Any:
     """A stored configuration on its schema: the model's family checks it again, as at its first reading.
 
     What was said about one start (fresh, resume …) is not part of what is restored.
@@ -41,31 +41,31 @@ def restored(stored: Any) -> Any:
     for group in ("data", "task", "optim"):
         kind = find_choice(group, content[group]["name"])
         schema[group] = OmegaConf.structured(kind)
-        content[group] = own_settings(kind, content[group])
-    content["logger"] = loggers_of(content["logger"])
+        content[group] = keep_own_settings(kind, content[group])
+    content["logger"] = upgrade_loggers(content["logger"])
     schema.logger = {name: OmegaConf.structured(find_choice("logger", name)) for name in content["logger"]}
     once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
     once |= {"preflight": "check", "preflight_memory": None, "test": True}
     return OmegaConf.merge(schema, content, once)
 
 
-def own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
+def keep_own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a choice without those of other choices, which runs of earlier versions stored too.
 
     Raises UserError where such a setting would have made a difference.
     """
     own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    others = group_fields(kind.config_group)
+    others = list_group_fields(kind.config_group)
     for name in stored.keys() - own:
         other = others.get(name)
-        if other is None or (other.metadata["identity"] and stored[name] != neutral_of(other)):
+        if other is None or (other.metadata["identity"] and stored[name] != get_neutral(other)):
             raise UserError(
                 f"{kind.config_group}.{name}={stored[name]}: {kind.config_group}={kind.choice} has no such setting"
             )
     return {name: value for name, value in stored.items() if name in own}
 
 
-def loggers_of(stored: dict[str, Any]) -> dict[str, Any]:
+def upgrade_loggers(stored: dict[str, Any]) -> dict[str, Any]:
     """Return a run's loggers by name; earlier versions had one, with the settings of W&B beside its name."""
     if "name" not in stored:
         return stored
@@ -77,16 +77,16 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
     if path.is_file():
         return path
-    name = "best" if load_config(path).protocol == "best_val" else "last"
+    name = "best" if load_stored_config(path).protocol == "best_val" else "last"
     return path / "checkpoints" / f"{name}.ckpt"
 
 
-def same_command(*, fresh: bool) -> str:
+def describe_same_command(*, fresh: bool) -> str:
     """What to type to go on with what was stopped: fresh=true would start over once more."""
     return "the same command without fresh=true" if fresh else "the same command"
 
 
-def command_line() -> str:
+def read_command_line() -> str:
     """The command as it was typed, to be pasted again."""
     import shlex
 

@@ -18,18 +18,18 @@ from ..data.info import DatasetInfo
 from ..models.fold import fold_batchnorm
 from ..optim.schedule import set_rate
 from .graph import CapturedStep
-from .table import row_of
+from .table import find_task_row
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def use_full_precision(device: torch.device) -> Iterator[None]:
     """Arithmetic in true fp32, whatever the training used: a reported number is fp32's (no autocast, no TF32)."""
     cudnn = {"enabled": True, "deterministic": True, "allow_tf32": False}
     with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(**cudnn):
         yield
 
 
-def evaluator(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+def copy_for_evaluation(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
     """The network as it is now, for fast evaluation: folded, in the arithmetic of Lightning's `precision`.
 
     A copy in bfloat16 is faster than autocast, which would cast the weights anew with every batch.
@@ -45,7 +45,7 @@ def evaluator(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
     return logits
 
 
-def gathered(parts: list[Tensor], rows: int) -> Tensor:
+def gather_columns(parts: list[Tensor], rows: int) -> Tensor:
     """The columns that all processes collected, float64 [rows, N] on the CPU."""
     own = torch.cat([torch.zeros(rows, 0, dtype=torch.float64), *(part.cpu() for part in parts)], dim=1)
     if not dist.is_initialized():
@@ -77,7 +77,7 @@ class Task(LightningModule):
         *,
         model: nn.Module,
         optimizer: Callable[[nn.Module], Optimizer],
-        rate: Callable[[float], float] | None,
+        learning_rate: Callable[[float], float] | None,
         plateau: Callable[[Optimizer], ReduceLROnPlateau] | None = None,
         monitored: tuple[str, ...] = ("val",),
         seed: int = 0,
@@ -88,7 +88,7 @@ class Task(LightningModule):
         super().__init__()
         self.model = model
         self.build_optimizer = optimizer
-        self.rate = rate
+        self.learning_rate = learning_rate
         self.build_plateau = plateau
         self.plateau: ReduceLROnPlateau | None = None
         self.monitored = monitored
@@ -97,7 +97,7 @@ class Task(LightningModule):
         self.fold = fold
         self.graph = graph
         self.captured: CapturedStep | None = None
-        self.judge: Callable[[Tensor], Tensor] | None = None  # the folded copy, while validation lasts
+        self.evaluation_copy: Callable[[Tensor], Tensor] | None = None  # the folded copy, while validation lasts
         if learn is not None:
             learn(model, 1.0)  # what ever learns is what the optimizer gets
         self.epoch_metrics: dict[str, float] = {}
@@ -106,13 +106,13 @@ class Task(LightningModule):
     @property
     def headline(self) -> str:
         """The metric of the validation that chooses the best epoch; higher is better."""
-        return row_of(self.name).headline
+        return find_task_row(self.name).headline
 
     def compute(self, *batch: Any) -> tuple[Tensor, Any]:
         """The task's pure step: the loss [] of a batch, and what the metrics are counted from."""
         raise NotImplementedError
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         """Figures [] of the running epoch, where it runs: "loss", its mean so far, and whatever is telling."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class Task(LightningModule):
     def adopt(self, checkpoint: dict[str, Any]) -> None:
         """Take from a checkpoint what belongs to its weights, beside them."""
 
-    def confusion(self) -> Tensor | None:
+    def get_confusion(self) -> Tensor | None:
         """The final test's confusion matrix, int64 [C, C], where the task has one."""
         return None
 
@@ -146,8 +146,8 @@ class Task(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the step a pure function of its number: its rate, and the random numbers that dropout draws."""
         done = self.trainer.global_step
-        if self.rate is not None:
-            set_rate(self.optimizer, self.rate(done / self.total_steps))
+        if self.learning_rate is not None:
+            set_rate(self.optimizer, self.learning_rate(done / self.total_steps))
         entropy = (self.seed, done, batch_idx, self.global_rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         # torch.manual_seed would write down the stack for each kind of device that is not here: 2 ms, and never freed
@@ -167,11 +167,11 @@ class Task(LightningModule):
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         if self.fold:
-            self.judge = evaluator(self.model, self.trainer.precision)
+            self.evaluation_copy = copy_for_evaluation(self.model, self.trainer.precision)
 
     def on_validation_epoch_end(self) -> None:
         """To be called in a task's own."""
-        self.judge = None
+        self.evaluation_copy = None
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if self.captured is None:  # else it is part of the step

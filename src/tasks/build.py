@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.choices import builder_of
+from ..config.choices import find_builder
 from ..config.run import TrainConfig
 from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multilabel
 
@@ -69,7 +69,7 @@ def load_initial_weights(
 
 def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
     """Build the LightningModule that trains this network on this data as the configuration says."""
-    task, common = config.task, common_settings(config, model)
+    task, common = config.task, collect_common_settings(config, model)
     if isinstance(task, FindsObjects):
         from .detection import DetectionTask
 
@@ -92,11 +92,11 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
                 margin=task.margin,
             )
             return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
-    built: Task = builder_of(task)(task, num_classes=info.num_classes, **common)
+    built: Task = find_builder(task)(task, num_classes=info.num_classes, **common)
     return built
 
 
-def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
+def collect_common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     """Return the settings that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
@@ -109,7 +109,7 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     return {
         "model": model,
         "optimizer": partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=fused),
-        "rate": None if follows_validation else partial(rate_at, optim),
+        "learning_rate": None if follows_validation else partial(rate_at, optim),
         "plateau": partial(plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,

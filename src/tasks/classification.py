@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.confusion import ClassificationMetrics, cells_of, count_top_k
-from .base import Task, full_precision, gathered
+from .base import Task, gather_columns, use_full_precision
 
 
 def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str], predictions: "Tensor") -> None:
@@ -56,7 +56,9 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def compute_step(
+    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The mean cross-entropy [] and the cells int64 [B] in the confusion matrix of images [B, C, H, W] and labels
     int64 [B].
 
@@ -70,7 +72,7 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     return loss, cells_of(logits, hard)
 
 
-def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Logits float32 [B, C] of images [B, C, H, W]; of several crops each, [B, K, C, H, W], the logarithms of the mean
     probabilities, as Krizhevsky et al. (2012) average ten crops."""
     if images.ndim == 4:
@@ -109,9 +111,9 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+        return compute_step(self.model, *batch, label_smoothing=self.label_smoothing)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
         metrics.count()
         confusion = metrics.confusion
@@ -137,7 +139,7 @@ class ClassificationTask(Task):
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         images, labels, indices = batch
-        with full_precision(self.device):
+        with use_full_precision(self.device):
             logits = self._evaluate(self.test_metrics, images, labels)
             if self.flip_metrics is not None:
                 self._evaluate_flipped(self.flip_metrics, logits, images, labels)
@@ -151,13 +153,13 @@ class ClassificationTask(Task):
         if self.flip_metrics is not None:
             self.epoch_metrics["test/accuracy_flip"] = float(self.flip_metrics.compute()["accuracy"])
             self.flip_metrics.reset()
-        self.tested = gathered(self.predictions, 4)
+        self.tested = gather_columns(self.predictions, 4)
         self.seen = self.tested.shape[1]
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         write_test_files(path, confusion=self.test_confusion, classes=info.classes, predictions=self.tested)
 
-    def confusion(self) -> Tensor | None:
+    def get_confusion(self) -> Tensor | None:
         return self.test_confusion
 
     def _monitor(self, split: str) -> ClassificationMetrics:
@@ -165,14 +167,14 @@ class ClassificationTask(Task):
 
     def _evaluate(self, metrics: ClassificationMetrics, images: Tensor, labels: Tensor) -> Tensor:
         """Count a batch; returns its logits [B, C]."""
-        logits = scores(self.judge or self.model, images)
+        logits = compute_scores(self.evaluation_copy or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
         metrics.update(cells_of(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
-        mirrored = scores(self.model, images.flip(-1))
+        mirrored = compute_scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
         metrics.update(cells_of(mean, labels), F.nll_loss(mean, labels))
 

@@ -15,11 +15,13 @@ from ..data.coco.index import CocoIndex
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.coco import Scores, evaluate, results_of
-from .base import Task, full_precision
-from .sheets import contact_sheet, shown
+from .base import Task, use_full_precision
+from .sheets import choose_images, draw_contact_sheet
 
 
-def step(model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
+def compute_step(
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum [] of a detector's losses, and each of them by its name."""
     losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
     return torch.stack(list(losses.values())).sum(), losses
@@ -56,7 +58,7 @@ LOSSES = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """A split's results in COCO's format, of all processes, and what the evaluator says of them."""
 
     index: CocoIndex
@@ -68,7 +70,7 @@ class Judged:
 class DetectionTask(Task):
     """Trains a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
 
-    Photos are judged one by one: in a batch, the padding to the largest would change the numbers a little.
+    Photos are evaluated one by one: in a batch, the padding to the largest would change the numbers a little.
     """
 
     name = "detection"
@@ -77,14 +79,14 @@ class DetectionTask(Task):
     def __init__(
         self, *, detector: str, masks: bool = False, evaluator: str = "faster_coco_eval", **common: Any
     ) -> None:
-        """`masks`: the detector finds masks too, and is judged by them. `common`: see Task."""
+        """`masks`: the detector finds masks too, and is evaluated by them. `common`: see Task."""
         super().__init__(**common)
         self.name = "instance_segmentation" if masks else "detection"
         self.masks = masks
         self.evaluator = evaluator
         self.train_metrics = Losses(LOSSES[detector])
         self.collected: dict[str, list[tuple[int, list[dict[str, Any]]]]] = {}
-        self.judged: dict[str, Judged] = {}
+        self.evaluated: dict[str, Evaluated] = {}
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Boxes (corners), labels from 1, scores and, where masks are learned, masks float [N, 1, H, W] of images."""
@@ -96,9 +98,9 @@ class DetectionTask(Task):
         return loss
 
     def compute(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return step(self.model, *batch)
+        return compute_step(self.model, *batch)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         return {"loss": self.train_metrics.sums.sum() / self.train_metrics.steps.clamp(min=1)}
 
     def on_train_epoch_end(self) -> None:
@@ -116,38 +118,41 @@ class DetectionTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         for k, split in enumerate(self.monitored):
-            self._judge(split, self._validated(k))
+            self._evaluate(split, self._validated(k))
 
     def on_test_epoch_start(self) -> None:
         self.collected = {"test": []}
         self.epoch_metrics = {}
 
     def test_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int) -> None:
-        with full_precision(self.device):
+        with use_full_precision(self.device):
             self._find("test", self._tested, *batch)
 
     def on_test_epoch_end(self) -> None:
-        self.seen = self._judge("test", self._tested)
+        self.seen = self._evaluate("test", self._tested)
 
-    def contact_sheet(self) -> Tensor | None:
+    def draw_contact_sheet(self) -> Tensor | None:
         """Photos of the last validation with what is to be found and what was found, uint8 [3, H, W]."""
-        if "val" not in self.judged:
+        if "val" not in self.evaluated:
             return None
-        judged = self.judged["val"]
-        images = shown(judged.index.presence)
-        return contact_sheet(judged.index, judged.results, images, masks=self.masks) if images else None
+        evaluated = self.evaluated["val"]
+        images = choose_images(evaluated.index.presence)
+        return draw_contact_sheet(evaluated.index, evaluated.results, images, masks=self.masks) if images else None
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         """detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
-        judged = self.judged["test"]
-        write_atomic(path / "detections.json", json.dumps(judged.results).encode())
-        index = judged.index
+        evaluated = self.evaluated["test"]
+        write_atomic(path / "detections.json", json.dumps(evaluated.results).encode())
+        index = evaluated.index
         objects = Counter(a["label"] for i in range(len(index)) for a in index.annotations(i) if not a.get("iscrowd"))
         rows: list[list[Any]] = [
             ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
         ]
         for label, (name, number) in enumerate(zip(info.classes, index.category_ids, strict=True)):
-            scores = [*judged.boxes.by_category[number], *(judged.masks.by_category[number] if judged.masks else ())]
+            scores = [
+                *evaluated.boxes.by_category[number],
+                *(evaluated.masks.by_category[number] if evaluated.masks else ()),
+            ]
             rows.append([name, objects[label], *(f"{score:.6f}" for score in scores)])
         write_rows(path / "per_class.csv", rows)
 
@@ -165,24 +170,26 @@ class DetectionTask(Task):
             found = results_of(output, image_id=index.images[i].id, category_ids=index.category_ids)
             self.collected[split].append((i, found))
 
-    def _judge(self, split: str, index: CocoIndex) -> int:
+    def _evaluate(self, split: str, index: CocoIndex) -> int:
         """Evaluate a split on one process and tell all of them; returns the number of images."""
-        found = in_order(self.collected.pop(split))
-        judged: list[Any] = [None]
+        found = gather_found(self.collected.pop(split))
+        evaluated: list[Any] = [None]
         if self.global_rank == 0:
             results = [result for _, of_image in found for result in of_image]
             truth, images = index.to_coco().dataset, [index.images[i].id for i, _ in found]
             kinds = (False, True) if self.masks else (False,)
-            judged = [[evaluate(truth, results, masks=kind, images=images, evaluator=self.evaluator) for kind in kinds]]
-            self.judged[split] = Judged(index, results, judged[0][0], judged[0][1] if self.masks else None)
+            evaluated = [
+                [evaluate(truth, results, masks=kind, images=images, evaluator=self.evaluator) for kind in kinds]
+            ]
+            self.evaluated[split] = Evaluated(index, results, evaluated[0][0], evaluated[0][1] if self.masks else None)
         if dist.is_initialized():
-            dist.broadcast_object_list(judged, src=0)
-        for prefix, scores in zip(("", "mask_"), judged[0], strict=False):
+            dist.broadcast_object_list(evaluated, src=0)
+        for prefix, scores in zip(("", "mask_"), evaluated[0], strict=False):
             self.epoch_metrics |= {f"{split}/{prefix}{name}": value for name, value in scores.numbers.items()}
         return len(found)
 
 
-def in_order(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
+def gather_found(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
     """What all processes found, by the number of the image."""
     if dist.is_initialized():
         parts: list[Any] = [None] * dist.get_world_size()

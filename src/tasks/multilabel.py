@@ -15,9 +15,9 @@ from ..cli.console import say
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.multilabel import RunningCounts, average_precisions, best_threshold, class_scores, count_labels, measure
-from .base import Task, full_precision, gathered
+from .base import Task, gather_columns, use_full_precision
 from .losses import asymmetric_loss, binary_cross_entropy
-from .sheets import label_sheet, shown
+from .sheets import choose_images, draw_label_sheet
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,7 +32,7 @@ def build_loss(name: str, *, gamma_negative: float, gamma_positive: float, margi
     return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
 
 
-def step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
+def compute_step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
     """The mean loss [] and the logits float32 [B, C] of images [B, C, H, W] and targets (0 or 1) float32 [B, C]."""
     logits = model(images).float()
     return loss(logits, targets), logits.detach()
@@ -66,9 +66,9 @@ class MultilabelTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, loss=self.loss)
+        return compute_step(self.model, *batch, loss=self.loss)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
         hits, predicted, positive = metrics.counts.sum(dim=1)
         return {
@@ -104,7 +104,7 @@ class MultilabelTask(Task):
             say("The threshold is 0.5: no validation set has chosen one.")
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        with full_precision(self.device):
+        with use_full_precision(self.device):
             self._collect("test", *batch)
 
     def on_test_epoch_end(self) -> None:
@@ -112,10 +112,10 @@ class MultilabelTask(Task):
         self.seen = len(indices)
         self._measure("test", logits, present)
 
-    def contact_sheet(self) -> Tensor | None:
+    def draw_contact_sheet(self) -> Tensor | None:
         """Photos of the last validation above their labels and those that were found, uint8 [3, H, W]."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if "val" not in self.monitored or not (rows := shown(self.validated[2])):
+        if "val" not in self.monitored or not (rows := choose_images(self.validated[2])):
             return None
         indices, scores, present = (part[rows] for part in self.validated)
         paths = [data.root / os.fsdecode(data.splits["val"].images[i]) for i in indices.tolist()]
@@ -124,7 +124,7 @@ class MultilabelTask(Task):
             likely = [k for k in row.argsort(descending=True).tolist() if row[k] >= (self.threshold or 0.0)]
             found.append([f"{names[k]} {row[k]:.2f}" for k in likely])
         true = [[names[k] for k in torch.nonzero(row).flatten().tolist()] for row in present]
-        return label_sheet(paths, true, found)
+        return draw_label_sheet(paths, true, found)
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
@@ -160,13 +160,13 @@ class MultilabelTask(Task):
         self.adopt(checkpoint)
 
     def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
-        logits = (self.judge or self.model)(images).float()
+        logits = (self.evaluation_copy or self.model)(images).float()
         columns = [indices.double()[None], logits.double().T, targets.double().T]
         self.collected[split].append(torch.cat(columns))
 
     def _of_all(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """Indices int64 [N] in ascending order, logits float32 and presence bool [N, C] of all processes' samples."""
-        columns = gathered(self.collected.pop(split), 1 + 2 * self.num_classes)
+        columns = gather_columns(self.collected.pop(split), 1 + 2 * self.num_classes)
         columns = columns[:, columns[0].argsort()]
         index, logits, present = columns.split([1, self.num_classes, self.num_classes])
         return index[0].long(), logits.T.float().contiguous(), present.T.bool().contiguous()

@@ -102,7 +102,7 @@ register_row(TaskRow("detection", "map", COCO | DETECTOR_LOSSES, **DETECTOR))
 register_row(TaskRow("instance_segmentation", "mask_map", COCO | COCO_MASKS | DETECTOR_LOSSES, **DETECTOR))
 
 
-def row_of(task: str) -> TaskRow:
+def find_task_row(task: str) -> TaskRow:
     """Return the row of this task; an unknown one raises UserError with the list."""
     if task not in ROWS:
         find_choice("task", task)
@@ -120,19 +120,19 @@ def find_headline(task: str) -> str:
     return "test/error" if has_single_class(task) else f"test/{ROWS[task].headline}"
 
 
-def headlines(tasks: list[str]) -> list[str]:
+def list_headlines(tasks: list[str]) -> list[str]:
     """Return the headline metrics of some tasks, each once, in the order of the table."""
     return list(dict.fromkeys(row.headline for row in ROWS.values() if row.name in tasks))
 
 
-def title_of(metric: str) -> str:
+def find_title(metric: str) -> str:
     """Return what a metric is called, whatever its task; its own name where no task has it."""
     return next((row.titles[metric] for row in ROWS.values() if metric in row.titles), metric)
 
 
-def objective(results: dict[str, Any]) -> float | None:
+def find_objective(results: dict[str, Any]) -> float | None:
     """Return what a search looks at: the headline metric of the validation, never the test's; None without one."""
     if "metrics" not in results:  # it failed, or nothing was trained
         return None
-    value: float | None = results["metrics"].get(f"val/{row_of(results['task']).headline}")
+    value: float | None = results["metrics"].get(f"val/{find_task_row(results['task']).headline}")
     return value

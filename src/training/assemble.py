@@ -19,7 +19,7 @@ from ..models.pretrained.reading import Pretrained, read_weights
 from ..models.speednet import fit_to_data
 from ..tasks.base import Task
 from ..tasks.build import build_network, build_task, load_initial_weights
-from ..tasks.table import row_of
+from ..tasks.table import find_task_row
 from .settle import Settled
 
 THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
@@ -58,7 +58,7 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
     data = data or load_data(config, normalization)
     network = build_network(config, data.info, data.normalization)
     notes = [] if checkpoint else initialize(network, config, pretrained, data)
-    macs = count(config, network, data)
+    macs = count_network_macs(config, network, data)
     task = build_task(config, network, data.info)
     data.monitored = task.monitored
     sizes = {f"n_{split}": data.sizes.get(split, 0) for split in ("train", "val", "test")}
@@ -101,7 +101,7 @@ def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained |
     return [told, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
 
 
-def arrange(config: TrainConfig, model: nn.Module) -> None:
+def prepare_network(config: TrainConfig, model: nn.Module) -> None:
     """Arrange the memory format and the compilation that are asked for, in place: the names of the weights stay."""
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -111,11 +111,11 @@ def arrange(config: TrainConfig, model: nn.Module) -> None:
         model.compile()
 
 
-def count(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
+def count_network_macs(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
     """Count the multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
     sizes = data.sides
     try:
-        return [count_macs(counted_part(config, model), data.info.channels, size) for size in sizes][-1]
+        return [count_macs(find_counted_part(config, model), data.info.channels, size) for size in sizes][-1]
     except RuntimeError:
         name, native = config.model.name, config.model.native_size
         raise UserError(
@@ -124,14 +124,14 @@ def count(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
         ) from None
 
 
-def counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
+def find_counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
     """Return the part of a network whose multiply-adds and memory are counted."""
-    return model.get_submodule(row_of(config.task.name).counted)
+    return model.get_submodule(find_task_row(config.task.name).counted)
 
 
-def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
+def describe_memory(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
     """Say what a step will take and what is free; UserError where it does not fit."""
-    return in_words(*estimate_memory(config, model, info)) + row_of(config.task.name).counted_in_words
+    return in_words(*estimate_memory(config, model, info)) + find_task_row(config.task.name).counted_in_words
 
 
 def estimate_memory(
@@ -143,7 +143,7 @@ def estimate_memory(
     """
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // trainer.world
-    network = counted_part(config, model)
+    network = find_counted_part(config, model)
     settings: dict[str, Any] = {
         "images": (batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
         "precision": trainer.precision,

@@ -31,7 +31,7 @@ class AtomicCheckpointIO(CheckpointIO):
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's tensors and plain values; UserError where it is missing, damaged, or holds code."""
     try:
-        return upgrade(torch.load(path, map_location="cpu", weights_only=True))
+        return upgrade_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged or no checkpoint of ours ({reason}). Start over with fresh=true.") from None
 
 
-def upgrade(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Give the state of the one callback of version 0.1 to those that have its duties now."""
     states = checkpoint.get("callbacks", {})
     if (old := states.pop("RunKeeper", None)) is not None:
@@ -48,7 +48,7 @@ def upgrade(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint
 
 
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+def extract_network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The network's state from a checkpoint of ours: the averaged weights where there are any."""
     state = checkpoint["state_dict"]
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}

@@ -33,7 +33,7 @@ class Finite(Checkpoint):
 
 def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
     """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
-    figure = float(task.running()["loss"]) if loss is None else loss
+    figure = float(task.read_running_figures()["loss"]) if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if math.isfinite(figure) and torch.isfinite(weights):
         return

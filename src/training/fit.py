@@ -12,27 +12,27 @@ import torch
 from lightning import Trainer
 
 from ..cli.console import say
-from ..cli.messages import sentence
+from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
 from ..machine.hardware import environment, out_of_memory, peak_memory_bytes
 from ..runs.directory import Run
-from ..runs.identity import config_hash, plain
+from ..runs.identity import compute_config_hash, to_plain
 from ..runs.results import read_metrics
-from ..runs.stored import command_line
-from ..tasks.table import row_of
-from .assemble import Assembly, arrange, memory_needed
-from .checkpoints import load_checkpoint, network_weights
+from ..runs.stored import read_command_line
+from ..tasks.table import find_task_row
+from .assemble import Assembly, describe_memory, prepare_network
+from .checkpoints import extract_network_weights, load_checkpoint
 from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
-from .loggers.build import build_loggers, readable_name, tags
-from .messages import farewell, opening, summary
+from .loggers.build import build_loggers, list_tags, make_readable_name
+from .messages import describe_start, describe_stop, summarize_run
 from .pictures import Pictures
 from .progress import Progress, Snapshots
 from .saving import Saving
-from .settle import run_of
+from .settle import open_run
 from .stopping import Interrupted, InterruptedAtOnce, Stopping
 from .trainer import build_trainer
 
@@ -55,14 +55,14 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
     once all is saved.
     """
     config, data, task = assembly.config, assembly.data, assembly.task
-    run = run or run_of(assembly.settled)
+    run = run or open_run(assembly.settled)
     session = prepare(assembly, run, resume)
     trainer = session.trainer
 
-    with told_failures(session, run, assembly):
+    with report_failures(session, run, assembly):
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
-        assembly.network.load_state_dict(network_weights(tested))
+        assembly.network.load_state_dict(extract_network_weights(tested))
         task.adopt(tested)
         if config.test:
             trainer.test(task, data, verbose=False)
@@ -72,10 +72,10 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
         if config.test:
             write_test(assembly, run, results)
         for logger in session.loggers:
-            logger.summary(results, confusion=task.confusion() if config.test else None, classes=data.info.classes)
+            logger.summary(results, confusion=task.get_confusion() if config.test else None, classes=data.info.classes)
             logger.finish(failed=False)
         write_json(run.path / "results.json", results)  # last: it is what makes the run finished
-        say(f"{summary(results)}\n{run.path}")
+        say(f"{summarize_run(results)}\n{run.path}")
     return results
 
 
@@ -84,17 +84,17 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     config, network = assembly.config, assembly.network
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    memory = f"Memory: {memory_needed(config, network, assembly.data.info)}"
+    memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
     if config.fresh:
         run.clear()  # only now, when the data, the network and their size are known to be right
-    arrange(config, network)
+    prepare_network(config, network)
     session = begin_session(assembly, run)
     if session.trainer.is_global_zero:
-        run.start(config, command_line())
+        run.start(config, read_command_line())
         notes = [*assembly.notes, memory]
-        say(opening(config, run, session.facts, network, notes, resumed=resume is not None))
+        say(describe_start(config, run, session.facts, network, notes, resumed=resume is not None))
     ranks.tell("train")
     return session
 
@@ -102,7 +102,7 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
 def begin_session(assembly: Assembly, run: Run) -> Session:
     """Build the Trainer, with a callback a concern and the loggers."""
     config, data = assembly.config, assembly.data
-    facts = describe(assembly, run)
+    facts = collect_facts(assembly, run)
     loggers = build_loggers(config.logger.values())
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
@@ -112,7 +112,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
         snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
     )
     carried = {
-        "config": plain(config),
+        "config": to_plain(config),
         "info": asdict(data.info),
         "normalization": data.normalization,
         "config_hash": run.config_hash,
@@ -122,18 +122,18 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
     # in this order: each uses what those before it have found
     callbacks = [snapshots, Finite(run, snapshots), history, progress, saving, stopping]
-    pictures = [Pictures(run.path / "pictures", loggers)] if row_of(config.task.name).draws else []
+    pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
     trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
     return Session(trainer, history, loggers, facts)
 
 
-def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
+def collect_facts(assembly: Assembly, run: Run) -> dict[str, Any]:
     """Return the part of results.json that is known before training."""
     config = assembly.config
     return {
         "run": str(run.path),
-        "command": run.command(command_line()),
+        "command": run.choose_command(read_command_line()),
         "config_hash": run.config_hash,
         "code_hash": run.code_hash,
         "model": config.model.name,
@@ -152,20 +152,20 @@ def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
 def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
     """Return what the run is called at its loggers."""
     config, settled = assembly.config, assembly.settled
-    pool = config_hash(replace(config, seed=0), settled.content)[:6]  # of runs that differ only in their seed
-    logged = plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    pool = compute_config_hash(replace(config, seed=0), settled.content)[:6]  # of runs that differ only in their seed
+    logged = to_plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
     return Identity(
         path=run.path,
-        name=readable_name(config),
+        name=make_readable_name(config),
         group=config.experiment_name or None,
-        tags=tags(config),
-        run_id=run.wandb_id(),
-        facts=logged | {"pool": f"{readable_name(config, seed=False)}-{pool}"},
+        tags=list_tags(config),
+        run_id=run.get_wandb_id(),
+        facts=logged | {"pool": f"{make_readable_name(config, seed=False)}-{pool}"},
     )
 
 
 @contextmanager
-def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
+def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
     """Turn the end of a training into what a person reads: after a signal, and after an error, which is recorded."""
     trainer, config = session.trainer, assembly.config
     try:
@@ -173,9 +173,9 @@ def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[No
     except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
-        raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
+        raise KeyboardInterrupt(describe_stop(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
     except Exception as error:
-        reason = out_of_memory(error) or sentence(error)
+        reason = out_of_memory(error) or explain_error(error)
         for logger in session.loggers:
             logger.finish(failed=True)
         if trainer.is_global_zero:
@@ -201,7 +201,7 @@ def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str,
             "images_per_second": statistics.median(row["images_per_second"] for row in rows),
         },
         "peak_memory_bytes": peak_memory_bytes(config.trainer.accelerator),
-        "wandb_id": run.wandb_id() if "wandb" in config.logger else None,
+        "wandb_id": run.get_wandb_id() if "wandb" in config.logger else None,
     }
 
 

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.run import TrainConfig
 from ..runs.directory import ENDED, Run
-from ..runs.stored import same_command
-from ..tasks.table import headlines, row_of, title_of
+from ..runs.stored import describe_same_command
+from ..tasks.table import find_task_row, find_title, list_headlines
 from ..text import duration, table
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
+def describe_stop(config: TrainConfig, run: Run, *, at_once: bool) -> str:
     """What a person reads after Ctrl-C; `at_once` where it was pressed again, so that nothing was saved any more."""
-    same = same_command(fresh=config.fresh).capitalize()
+    same = describe_same_command(fresh=config.fresh).capitalize()
     if not at_once:
         return f"\nStopped; all is saved in {run.path}. {same} continues."
     if not run.last.exists():
@@ -23,7 +23,7 @@ def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
     return f"\nStopped at once; {run.path} holds what was saved before. {same} continues from there."
 
 
-def opening(
+def describe_start(
     config: TrainConfig, run: Run, facts: dict[str, Any], model: "nn.Module", notes: list[str], *, resumed: bool
 ) -> str:
     """What a person reads when training begins; `notes` are on the initial weights."""
@@ -45,45 +45,45 @@ def opening(
 WIDEST = 8  # more metrics than these stand below each other
 
 
-def metrics_table(metrics: dict[str, float], task: str) -> str:
+def format_metrics(metrics: dict[str, float], task: str) -> str:
     """A table with a row a split and a column a metric, from names such as "test/accuracy"; many metrics are rows."""
-    titles = row_of(task).titles
+    titles = find_task_row(task).titles
     columns = [name for name in titles if any(key.endswith(f"/{name}") for key in metrics)]
     rows = [["", *(titles[name] for name in columns)]]
     for split in ("train", "val", "test"):
         if any(key.startswith(f"{split}/") for key in metrics):
-            rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
+            rows.append([split, *(format_cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
     return table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
 
 
-def cell(name: str, value: float | None) -> str:
+def format_cell(name: str, value: float | None) -> str:
     """A metric as a table shows it; COCO's -1 says that there was nothing of this kind to find."""
     if value is None or value == -1:
         return "" if value is None else "none"
     return f"{value:.0f}" if name == "classes_with_positives" else f"{value:.4f}"
 
 
-def summary(results: dict[str, Any]) -> str:
+def summarize_run(results: dict[str, Any]) -> str:
     """A finished run on one screen: what ran, its metrics, and the protocol behind them."""
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {duration(results['time']['fit_seconds'])}"
     memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
-    return f"\n{head}\n{metrics_table(results['metrics'], results['task'])}\n{tail}{memory}"
+    return f"\n{head}\n{format_metrics(results['metrics'], results['task'])}\n{tail}{memory}"
 
 
-def already(path: Path, results: dict[str, Any], code: str) -> str:
+def describe_finished_run(path: Path, results: dict[str, Any], code: str) -> str:
     """What to say of a run that is finished: where it is and its numbers, and whether the code has changed since."""
 
     stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
-    return f"Finished before: {path}{stale}{summary(results)}"
+    return f"Finished before: {path}{stale}{summarize_run(results)}"
 
 
-def sweep_table(jobs: list[dict[str, Any]]) -> str:
+def format_sweep(jobs: list[dict[str, Any]]) -> str:
     """One table of all jobs, and the reasons of those that failed."""
-    names = headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
-    rows = [["job", "", *(f"test {title_of(name)}" for name in names), "time"]]
+    names = list_headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
+    rows = [["job", "", *(f"test {find_title(name)}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
         if entry["status"] in ENDED:

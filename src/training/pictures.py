@@ -20,7 +20,7 @@ class Pictures(Callback):
         self.folder, self.loggers = folder, loggers
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        make: Callable[[], Tensor | None] = pl_module.contact_sheet  # type: ignore[assignment]
+        make: Callable[[], Tensor | None] = pl_module.draw_contact_sheet  # type: ignore[assignment]
         sheet = make() if trainer.is_global_zero else None
         if sheet is None:
             return

@@ -52,7 +52,7 @@ class Snapshots(Checkpoint):
         if now - self.taken_at >= 1.0:
             self.taken_at = now
             self.arrived = self.under_way.read() if self.under_way is not None else None
-            self.under_way = Snapshot(pl_module.running())  # type: ignore[operator]
+            self.under_way = Snapshot(pl_module.read_running_figures())  # type: ignore[operator]
 
 
 class Progress(Checkpoint):
@@ -84,13 +84,13 @@ class Progress(Checkpoint):
         if shown is not None and not self.bar.disable:
             batches = self.bar.format_dict["rate"] or 0.0
             figures = [f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()]
-            figures += [per_second(batches * self.part)] * bool(batches)
+            figures += [format_throughput(batches * self.part)] * bool(batches)
             head = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
             self.bar.set_description_str(f"{head} {' '.join(figures)}", refresh=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            line = epoch_line(self.history.row, epochs=self.epochs, headline=str(pl_module.headline))
+            line = format_epoch(self.history.row, epochs=self.epochs, headline=str(pl_module.headline))
             tqdm.write(line, file=sys.stderr)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -98,7 +98,7 @@ class Progress(Checkpoint):
             self.bar.close()
 
 
-def epoch_line(row: dict[str, float], *, epochs: int, headline: str) -> str:
+def format_epoch(row: dict[str, float], *, epochs: int, headline: str) -> str:
     """Return an epoch's figures as a line, which stays above the bar."""
     parts = [f"epoch {row['epoch']:>3}/{epochs}", f"lr {row['lr']:.2g}"]
     for split in ("train", "val", "test"):
@@ -106,9 +106,9 @@ def epoch_line(row: dict[str, float], *, epochs: int, headline: str) -> str:
         told = {name: row[f"{split}/{name}"] for name in names if f"{split}/{name}" in row}
         if told:
             parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in told.items()))
-    return "  ".join([*parts, per_second(row["images_per_second"]), f"{row['seconds']:.1f} s"])
+    return "  ".join([*parts, format_throughput(row["images_per_second"]), f"{row['seconds']:.1f} s"])
 
 
-def per_second(images: float) -> str:
+def format_throughput(images: float) -> str:
     """Return a throughput such as "967 img/s"; detectors on a CPU do less than one."""
     return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"

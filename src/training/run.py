@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..cli.console import say, variable
+from ..cli.console import say, set_variable
 from ..config.run import TrainConfig
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
-from .messages import already
+from .messages import describe_finished_run
 from .settle import Settled, find_run
 
 
@@ -26,24 +26,24 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
     with ranks.leading():
         settled, run = find_run(config, exact, overrides or [])
         if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
-            return work(Settled(replace(settled.config, fresh=False), settled.content), run)
+            return train_held_run(Settled(replace(settled.config, fresh=False), settled.content), run)
         fresh = settled.config.fresh
-        if not fresh and (results := run.results()):
-            say(already(run.path, results, run.code_hash))
+        if not fresh and (results := run.find_results()):
+            say(describe_finished_run(run.path, results, run.code_hash))
             return results
         with run.hold():
-            if not fresh and (results := run.results()):  # another process finished it meanwhile
+            if not fresh and (results := run.find_results()):  # another process finished it meanwhile
                 return results
-            with variable(RANK_ZERO_DECIDED, str(run.path)):
-                return work(settled, run)
+            with set_variable(RANK_ZERO_DECIDED, str(run.path)):
+                return train_held_run(settled, run)
 
 
-def work(settled: Settled, run: Run) -> dict[str, Any]:
+def train_held_run(settled: Settled, run: Run) -> dict[str, Any]:
     """Train the run that this process holds, from its last checkpoint where it has one."""
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import load_checkpoint
     from .fit import fit
 
-    resume = None if settled.config.fresh else run.checkpoint_to_resume(settled.config.resume_anyway)
+    resume = None if settled.config.fresh else run.find_checkpoint_to_resume(settled.config.resume_anyway)
     assembly = assemble(settled, checkpoint=load_checkpoint(resume) if resume else None)
     return fit(assembly, run, resume=resume)

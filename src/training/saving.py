@@ -11,7 +11,7 @@ from ..files import write_atomic
 from ..runs.directory import Run
 from .finite import require_finite
 from .history import History
-from .stopping import Stopping, any_process, may_stop
+from .stopping import Stopping, ask_any_process, may_stop
 
 
 class Saving(Checkpoint):
@@ -42,7 +42,7 @@ class Saving(Checkpoint):
         if not may_stop(trainer, batch_idx):
             return
         due = self.stopping.requested or time.monotonic() - self.saved > self.seconds_between
-        if any_process(trainer, due):
+        if ask_any_process(trainer, due):
             self.save(trainer, pl_module, self.run.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..cli.compose import changed, typed
+from ..cli.compose import apply_overrides, to_train_config
 from ..cli.console import say
 from ..cli.plugins import hash_plugins
 from ..config.run import TrainConfig
@@ -12,9 +12,9 @@ from ..data.build import fingerprint
 from ..errors import UserError
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
-from ..runs.identity import config_hash, default_path, identity
-from ..runs.stored import load_config
-from ..tasks.table import row_of
+from ..runs.identity import build_default_path, collect_identity, compute_config_hash
+from ..runs.stored import load_stored_config
+from ..tasks.table import find_task_row
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -36,7 +36,7 @@ class Settled:
 
     @property
     def hash(self) -> str:
-        return config_hash(self.config, self.content)
+        return compute_config_hash(self.config, self.content)
 
 
 def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
@@ -79,7 +79,7 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
     accelerator, devices, precision = hardware.resolve(config.trainer)
     trainer = replace(config.trainer, accelerator=accelerator, devices=devices, precision=precision)
     config = replace(config, optim=optim, trainer=trainer)
-    if trainer.graph != "none" and (reason := refuse_graph(config)):
+    if trainer.graph != "none" and (reason := explain_no_graph(config)):
         if RANK_ZERO_DECIDED not in os.environ:
             say(f"trainer.graph={trainer.graph} is left out: {reason}.")
         config = replace(config, trainer=replace(trainer, graph="none"))
@@ -94,7 +94,7 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def refuse_graph(config: TrainConfig) -> str | None:
+def explain_no_graph(config: TrainConfig) -> str | None:
     """Return why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
     trainer, optim, data = config.trainer, config.optim, config.data
     recomputes = getattr(config.model, "checkpoint_activations", False)
@@ -102,7 +102,7 @@ def refuse_graph(config: TrainConfig) -> str | None:
         "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
-        f"images of task={config.task.name} differ in size": not row_of(config.task.name).alike,
+        f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,
         "model.checkpoint_activations=true asks the generator for its state in each step": recomputes,
         "data.train_sizes changes the images' size": bool(getattr(data, "train_sizes", [])),
     }
@@ -118,7 +118,7 @@ def refuse_graph(config: TrainConfig) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def place(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
+def choose_directory(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
     """Return the configuration and the run directory, where the user chose one.
 
     A sweep's directory without one for each job is an output root.
@@ -139,12 +139,12 @@ def find_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> t
     else:
         exact = Path(config.resume)
         settled = settle(continue_run(exact, overrides), continued=True)
-    return settled, run_of(settled, exact, adopt=bool(config.resume) or config.fresh)
+    return settled, open_run(settled, exact, adopt=bool(config.resume) or config.fresh)
 
 
-def run_of(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:
+def open_run(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:
     """Return the run directory of a settled configuration: its own, or `exact`."""
-    path = exact or default_path(settled.config, settled.hash)
+    path = exact or build_default_path(settled.config, settled.hash)
     return Run(path, settled.hash, adopt=adopt, test=settled.config.test)
 
 
@@ -153,9 +153,9 @@ def continue_run(path: Path, overrides: list[str]) -> TrainConfig:
 
     Raises UserError where something is changed that would make it another experiment.
     """
-    stored = typed(load_config(path))
-    config = typed(changed(load_config(path), overrides))
-    before, after = (identity(c) | {"model.weights": c.model.weights} for c in (stored, config))
+    stored = to_train_config(load_stored_config(path))
+    config = to_train_config(apply_overrides(load_stored_config(path), overrides))
+    before, after = (collect_identity(c) | {"model.weights": c.model.weights} for c in (stored, config))
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if refused := [name for name in differing if name not in RESUME_MAY_CHANGE]:
         raise UserError(

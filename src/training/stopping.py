@@ -35,7 +35,7 @@ def may_stop(trainer: Trainer, batch_idx: int) -> bool:
     return trainer.world_size == 1 or done % AGREE_EVERY == 0
 
 
-def any_process(trainer: Trainer, wish: bool) -> bool:
+def ask_any_process(trainer: Trainer, wish: bool) -> bool:
     """Return whether any of the processes that train together wishes this."""
     return trainer.strategy.reduce_boolean_decision(wish, all=False) if trainer.world_size > 1 else wish
 
@@ -54,11 +54,11 @@ class Stopping(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if may_stop(trainer, batch_idx) and any_process(trainer, self.requested):
+        if may_stop(trainer, batch_idx) and ask_any_process(trainer, self.requested):
             raise Interrupted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stopping = any_process(trainer, self.requested)
+        stopping = ask_any_process(trainer, self.requested)
         if stopping and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise Interrupted
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ...config.choices import builder_of
+from ...config.choices import find_builder
 from ...config.logger import Csv, LoggerConfig, TensorBoard, Wandb
 from ...config.run import TrainConfig
 from .base import RunLogger
@@ -31,18 +31,18 @@ def build_logger(choice: LoggerConfig) -> RunLogger:
                 tags=choice.tags,
                 mode=choice.mode,
             )
-    built: RunLogger = builder_of(choice)(choice)
+    built: RunLogger = find_builder(choice)(choice)
     return built
 
 
-def readable_name(config: TrainConfig, *, seed: bool = True) -> str:
+def make_readable_name(config: TrainConfig, *, seed: bool = True) -> str:
     """Return what a run is called among its like: network, data set, the part of it where that is limited, seed."""
     limit = config.data.limit_train
     part = [f"train{limit:g}"] if limit is not None else []
     return "-".join([config.model.name, config.data.name, *part, *([f"seed{config.seed}"] if seed else [])])
 
 
-def tags(config: TrainConfig) -> list[str]:
+def list_tags(config: TrainConfig) -> list[str]:
     """Return by what runs are found again: experiment, network, data set and task."""
     named = (config.experiment_name, config.model.name, config.data.name, config.task.name)
     return list(dict.fromkeys(filter(None, named)))

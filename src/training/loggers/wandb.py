@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from ...machine.wandb import has_wandb_key
-from ...tasks.table import row_of
+from ...tasks.table import find_task_row
 from .base import Identity, RunLogger
 
 
@@ -55,12 +55,12 @@ class WandbRun(RunLogger):
         run = self.lightning.experiment
         run.summary.update(
             results["metrics"]
-            | (error_rates(results) if row_of(results["task"]).single else {})
+            | (compute_error_rates(results) if find_task_row(results["task"]).single else {})
             | {name: results[name] for name in ("params", "macs")}
             | {f"time/{name}": value for name, value in results["time"].items()}
         )
         if confusion is not None:
-            run.log({"test/confusion_matrix": confusion_table(confusion, classes)})
+            run.log({"test/confusion_matrix": build_confusion_table(confusion, classes)})
 
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next job of a sweep begins one of its own."""
@@ -72,14 +72,14 @@ class WandbRun(RunLogger):
             self.lightning.experiment.finish()
 
 
-def error_rates(results: dict[str, Any]) -> dict[str, float]:
+def compute_error_rates(results: dict[str, Any]) -> dict[str, float]:
     """Return 1 - accuracy, which the literature prints, where an image has one class."""
     names = {"accuracy": "error", "top5": "top5_error"}
     parted = [(*key.rpartition("/"), value) for key, value in results["metrics"].items()]
     return {f"{split}/{names[name]}": 1 - value for split, _, name, value in parted if name in names}
 
 
-def confusion_table(confusion: Tensor, classes: Sequence[str]) -> Any:
+def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> Any:
     """Return the confusion matrix [C, C] as a table of W&B's with a row a pair of classes."""
     import wandb
 
