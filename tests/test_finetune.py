@@ -152,7 +152,7 @@ def test_only_the_head_learns(pretrained: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "skipped: the file's head (5 other classes); fresh: head (5 classes)." in done.stderr
     assert "Pixels: data.normalize=weights; these weights expect weights." in done.stderr
-    assert "85 of 4,849 parameters learn." in done.stderr
+    assert "85 of 4,849 parameters are trained." in done.stderr
     before, after = weights(pretrained), weights(tmp_path / "run")
     assert_equal(backbone(before), backbone(after))
     assert not torch.equal(before["model.head.linear.weight"], after["model.head.linear.weight"])

@@ -214,7 +214,7 @@ def test_the_last_words_say_what_was_saved(tmp_path: Path) -> None:
     assert "before anything was saved" in describe_stop(compose(), run, at_once=True)
     run.start(compose(), "python …")
     run.last.touch()
-    assert "holds what was saved before" in describe_stop(compose(), run, at_once=True)
+    assert "holds the last checkpoint" in describe_stop(compose(), run, at_once=True)
     stopping = Stopping()
     stopping.request(signal.SIGTERM, None)
     stopping.request(signal.SIGTERM, None)  # a system only repeats itself

@@ -1,7 +1,7 @@
 """The typed schema of a run: names, types and neutral defaults. Recipes live in ``conf/``.
 
-Each leaf says in its metadata whether it is part of a run's identity (``src.runs.identity.compute_config_hash``); only identity
-leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
+The metadata of each leaf says whether it is part of a run's identity (``src.runs.identity.compute_config_hash``). Only
+identity leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
 Importing this module imports no torch: ``--help`` and configuration errors must not wait for it.
 """
 

@@ -1,4 +1,4 @@
-"""What names a run: the identity leaves of its configuration, its data's content, and the code behind it."""
+"""The identity of a run: hashes of its configuration and its data's content, and of the code behind it."""
 
 import ast
 import hashlib
@@ -16,10 +16,10 @@ ROOMS = ("data", "metrics", "models", "optim", "tasks", "training")  # whose cod
 
 
 def collect_identity(config: Any, prefix: str = "") -> dict[str, Any]:
-    """The identity leaves of a dataclass tree that differ from its neutral defaults, by dotted name."""
+    """Return the identity leaves of a dataclass tree that differ from their neutral values, by dotted name."""
     leaves: dict[str, Any] = {}
     if isinstance(config, ModelConfig):
-        leaves[f"{prefix}family"] = config.family  # a user's own name may change its family
+        leaves[f"{prefix}family"] = config.family  # a name of the user's own may belong to another family tomorrow
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):
@@ -30,20 +30,20 @@ def collect_identity(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def compute_config_hash(config: TrainConfig, data_content: str) -> str:
-    """Ten hexadecimal digits that name a run: of its identity leaves and its data's content."""
+    """Return ten hexadecimal digits that name a run, from its identity leaves and its data's content."""
     leaves = collect_identity(config) | {"data.content": data_content}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def to_plain(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as plain values, as it is stored; with the model's family, which says how to read it again."""
+    """Return a configuration as plain values for storing, with the model's family, which reading it again needs."""
     stored = asdict(config)
     stored["model"]["family"] = config.model.family
     return stored
 
 
 def compute_code_hash() -> str:
-    """Return ten hexadecimal digits of the code that a result depends on: the rooms' syntax, whatever their words."""
+    """Return ten hexadecimal digits of the code that a result depends on, without its comments and docstrings."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
@@ -52,7 +52,7 @@ def compute_code_hash() -> str:
 
 
 def dump_syntax(node: Any) -> str:
-    """Return a syntax tree as text: without docstrings, comments and places, and alike in all versions of Python."""
+    """Return a syntax tree as text without docstrings, comments and positions, equal in all versions of Python."""
     if isinstance(node, list):
         return f"[{' '.join(map(dump_syntax, node))}]"
     if not isinstance(node, ast.AST):
@@ -67,5 +67,5 @@ def dump_syntax(node: Any) -> str:
 
 
 def build_default_path(config: TrainConfig, name: str) -> Path:
-    """``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
+    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
     return Path(config.output_root, config.data.name, config.model.name, f"{config.task.name}-seed{config.seed}-{name}")

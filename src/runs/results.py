@@ -18,7 +18,7 @@ def append_metrics(path: Path, row: dict[str, float]) -> None:
 
 
 def cut_metrics(path: Path, epochs: int) -> None:
-    """Keep the rows of the first `epochs` epochs: what a resumed run will write again goes."""
+    """Keep the rows of the first `epochs` epochs; a resumed run writes the others again."""
     rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
     if not rows:
         path.unlink(missing_ok=True)
@@ -28,7 +28,7 @@ def cut_metrics(path: Path, epochs: int) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, an epoch each: [] before there are any, without a last line that is not whole."""
+    """Return the rows of a metrics.csv, one an epoch, without an incomplete last line; [] where there is no file."""
     rows = []
     with contextlib.suppress(FileNotFoundError):
         for row in csv.DictReader(path.read_text().rpartition("\n")[0].splitlines()):
@@ -38,7 +38,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def watch_metrics(path: Path) -> list[dict[str, float]]:
-    """The same while another process writes them, perhaps to a file system that is shared and fails for a moment."""
+    """Return the rows of a metrics.csv of another process, or [] while a shared file system fails."""
     try:
         return read_metrics(path)
     except OSError:

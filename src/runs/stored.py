@@ -1,4 +1,4 @@
-"""What a run directory stores of its configuration, read again."""
+"""Read the configuration of a run directory again, and find its checkpoint."""
 
 import sys
 from dataclasses import fields
@@ -14,7 +14,7 @@ from ..zoo.registry import row
 
 
 def load_stored_config(path: Path) -> Any:
-    """The stored configuration of a run directory, type-checked again; UserError where there is none."""
+    """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -28,9 +28,9 @@ def load_stored_config(path: Path) -> Any:
 
 
 def restore_config(stored: Any) -> Any:
-    """A stored configuration on its schema: the model's family checks it again, as at its first reading.
+    """Return a stored configuration on its schema, so that it is checked again as when it was composed.
 
-    What was said about one start (fresh, resume …) is not part of what is restored.
+    Settings of a single start (fresh, resume …) get their defaults.
     """
     from omegaconf import OmegaConf
 
@@ -50,9 +50,9 @@ def restore_config(stored: Any) -> Any:
 
 
 def keep_own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a choice without those of other choices, which runs of earlier versions stored too.
+    """Return the settings of a choice without those of other choices, which earlier versions stored too.
 
-    Raises UserError where such a setting would have made a difference.
+    Raises UserError where such a setting has a value that would have changed the run.
     """
     own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     others = list_group_fields(kind.config_group)
@@ -66,7 +66,7 @@ def keep_own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, A
 
 
 def upgrade_loggers(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's loggers by name; earlier versions had one, with the settings of W&B beside its name."""
+    """Return a run's loggers by name; earlier versions stored a single one, beside the settings of W&B."""
     if "name" not in stored:
         return stored
     name = stored.pop("name")
@@ -74,7 +74,7 @@ def upgrade_loggers(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
+    """Return the checkpoint of a run directory (best.ckpt with protocol=best_val), or the path of a file itself."""
     if path.is_file():
         return path
     name = "best" if load_stored_config(path).protocol == "best_val" else "last"
@@ -82,12 +82,12 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def describe_same_command(*, fresh: bool) -> str:
-    """What to type to go on with what was stopped: fresh=true would start over once more."""
+    """Describe the command that continues a stopped run; fresh=true would start it over."""
     return "the same command without fresh=true" if fresh else "the same command"
 
 
 def read_command_line() -> str:
-    """The command as it was typed, to be pasted again."""
+    """Return the command as it was typed, quoted so that it can be pasted."""
     import shlex
 
     module = sys.modules["__main__"].__spec__

@@ -1,4 +1,4 @@
-"""Build what a choice of a task stands for: the network, and the LightningModule that trains it."""
+"""Build the network of a task, and the LightningModule that trains it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .base import Task
 
 ALL = 1000  # more parts than any backbone has
-LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
+LONGER = 1333 / 800  # largest longer side of a photo, as a multiple of the shorter one, without data.max_size
 
 
 def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[str, Any]) -> "nn.Module":
@@ -54,9 +54,9 @@ def build_network(config: TrainConfig, info: "DatasetInfo", normalization: dict[
 def load_initial_weights(
     config: TrainConfig, network: "nn.Module", pretrained: "Pretrained", *, path: Path, classes: Sequence[str]
 ) -> str:
-    """Copy initial weights into a network of this task, and return a sentence on which.
+    """Copy initial weights into a network of this task, and return a sentence that says which were copied.
 
-    Raises UserError where they are those of another network.
+    Raises UserError where the weights are those of another network.
     """
     from ..models.pretrained.detection import load_detector
     from ..models.pretrained.weights import check_network, load_weights
@@ -97,7 +97,7 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
 
 
 def collect_common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
-    """Return the settings that every task takes; see Task."""
+    """Return the keyword arguments that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
     from ..optim.schedule import plateau, rate_at

@@ -1,4 +1,4 @@
-"""Detection and instance segmentation: one pure step, and the LightningModule around it."""
+"""Detection and instance segmentation: the losses of a step as a pure function, and the LightningModule around it."""
 
 import json
 from collections import Counter
@@ -22,13 +22,13 @@ from .sheets import choose_images, draw_contact_sheet
 def compute_step(
     model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum [] of a detector's losses, and each of them by its name."""
+    """Return the sum [] of a detector's losses on a batch, and each of them by its name."""
     losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
     return torch.stack(list(losses.values())).sum(), losses
 
 
 class Losses(Metric):
-    """The means of a step's losses over an epoch, exact over processes; nothing is read before ``compute``."""
+    """Average a step's losses over an epoch, exactly over processes; nothing leaves the device before ``compute``."""
 
     full_state_update = False
     sums: Tensor
@@ -45,7 +45,7 @@ class Losses(Metric):
         self.steps += 1
 
     def compute(self) -> dict[str, float]:
-        """Their sum as "loss", and each."""
+        """Return the means of the losses by name, and their sum as "loss"."""
         means = (self.sums / self.steps).tolist()
         return {"loss": sum(means), **dict(zip(self.names, means, strict=True))}
 
@@ -59,7 +59,7 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A split's results in COCO's format, of all processes, and what the evaluator says of them."""
+    """A split's results in COCO's format, of all processes, and their scores."""
 
     index: CocoIndex
     results: list[dict[str, Any]]
@@ -68,7 +68,7 @@ class Evaluated:
 
 
 class DetectionTask(Task):
-    """Trains a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
+    """Train a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
 
     Photos are evaluated one by one: in a batch, the padding to the largest would change the numbers a little.
     """
@@ -79,7 +79,10 @@ class DetectionTask(Task):
     def __init__(
         self, *, detector: str, masks: bool = False, evaluator: str = "faster_coco_eval", **common: Any
     ) -> None:
-        """`masks`: the detector finds masks too, and is evaluated by them. `common`: see Task."""
+        """Set up the losses; `common` are the arguments of Task.
+
+        With `masks` the detector finds masks too, and its headline metric is theirs.
+        """
         super().__init__(**common)
         self.name = "instance_segmentation" if masks else "detection"
         self.masks = masks
@@ -89,7 +92,7 @@ class DetectionTask(Task):
         self.evaluated: dict[str, Evaluated] = {}
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Boxes (corners), labels from 1, scores and, where masks are learned, masks float [N, 1, H, W] of images."""
+        """Return boxes (corners), labels from 1, scores and, from Mask R-CNN, masks float [N, 1, H, W] of images."""
         return self.model(images)
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
@@ -114,11 +117,11 @@ class DetectionTask(Task):
 
     def validation_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int, dataloader_idx: int = 0) -> None:
         split = self.monitored[dataloader_idx]
-        self._find(split, self._validated(dataloader_idx), *batch)
+        self._find(split, self._get_val_index(dataloader_idx), *batch)
 
     def on_validation_epoch_end(self) -> None:
         for k, split in enumerate(self.monitored):
-            self._evaluate(split, self._validated(k))
+            self._evaluate(split, self._get_val_index(k))
 
     def on_test_epoch_start(self) -> None:
         self.collected = {"test": []}
@@ -126,13 +129,13 @@ class DetectionTask(Task):
 
     def test_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int) -> None:
         with use_full_precision(self.device):
-            self._find("test", self._tested, *batch)
+            self._find("test", self._get_test_index(), *batch)
 
     def on_test_epoch_end(self) -> None:
-        self.seen = self._evaluate("test", self._tested)
+        self.seen = self._evaluate("test", self._get_test_index())
 
     def draw_contact_sheet(self) -> Tensor | None:
-        """Photos of the last validation with what is to be found and what was found, uint8 [3, H, W]."""
+        """Draw photos of the last validation with their true and their found objects, uint8 [3, H, W]."""
         if "val" not in self.evaluated:
             return None
         evaluated = self.evaluated["val"]
@@ -140,7 +143,7 @@ class DetectionTask(Task):
         return draw_contact_sheet(evaluated.index, evaluated.results, images, masks=self.masks) if images else None
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
-        """detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
+        """Write detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
         evaluated = self.evaluated["test"]
         write_atomic(path / "detections.json", json.dumps(evaluated.results).encode())
         index = evaluated.index
@@ -156,12 +159,11 @@ class DetectionTask(Task):
             rows.append([name, objects[label], *(f"{score:.6f}" for score in scores)])
         write_rows(path / "per_class.csv", rows)
 
-    def _validated(self, k: int) -> CocoIndex:
-        """What there is behind a validation loader."""
+    def _get_val_index(self, k: int) -> CocoIndex:
+        """Return the annotations behind validation loader `k`."""
         return self.trainer.val_dataloaders[k].index  # type: ignore[index]
 
-    @property
-    def _tested(self) -> CocoIndex:
+    def _get_test_index(self) -> CocoIndex:
         return self.trainer.test_dataloaders.index  # type: ignore[union-attr]
 
     def _find(self, split: str, index: CocoIndex, images: list[Tensor], numbers: list[int]) -> None:
@@ -171,7 +173,7 @@ class DetectionTask(Task):
             self.collected[split].append((i, found))
 
     def _evaluate(self, split: str, index: CocoIndex) -> int:
-        """Evaluate a split on one process and tell all of them; returns the number of images."""
+        """Evaluate a split on rank 0, share the scores with all processes, and return the number of images."""
         found = gather_found(self.collected.pop(split))
         evaluated: list[Any] = [None]
         if self.global_rank == 0:
@@ -190,9 +192,9 @@ class DetectionTask(Task):
 
 
 def gather_found(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
-    """What all processes found, by the number of the image."""
+    """Gather the objects that all processes found, ordered by the number of the image."""
     if dist.is_initialized():
-        parts: list[Any] = [None] * dist.get_world_size()
+        parts = [found] * dist.get_world_size()
         dist.all_gather_object(parts, found)
         found = [image for part in parts for image in part]
     return sorted(found, key=lambda image: image[0])

@@ -1,4 +1,4 @@
-"""Multi-label classification: one pure step, and the LightningModule around it."""
+"""Multi-label classification: the loss of a step as a pure function, and the LightningModule around it."""
 
 import io
 import os
@@ -22,34 +22,37 @@ from .sheets import choose_images, draw_label_sheet
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch itself, before validation has chosen any
+TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch, which come before validation chooses a threshold
 
 
 def build_loss(name: str, *, gamma_negative: float, gamma_positive: float, margin: float) -> Loss:
-    """The loss of this name, "bce" or "asymmetric"; only the latter heeds the numbers."""
+    """Build the loss of this name, "bce" or "asymmetric"; only the latter uses the numbers."""
     if name == "bce":
         return binary_cross_entropy
     return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
 
 
 def compute_step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
-    """The mean loss [] and the logits float32 [B, C] of images [B, C, H, W] and targets (0 or 1) float32 [B, C]."""
+    """Return the mean loss [] and the logits float32 [B, C] of a batch.
+
+    images: [B, C, H, W]; targets: 0 or 1, float32 [B, C].
+    """
     logits = model(images).float()
     return loss(logits, targets), logits.detach()
 
 
 class MultilabelTask(Task):
-    """Trains a network to name every class that an image shows.
+    """Train a network to name every class that an image shows.
 
     Validation chooses the threshold with the best macro F1, anew in each epoch; the test uses the one that belongs to
-    its weights (``adopt``), and 0.5 where there was no validation. mAP needs no threshold, and is the headline.
+    its weights (``adopt``), or 0.5 where there was no validation. mAP, the headline metric, needs no threshold.
     """
 
     name = "multilabel"
     train_metrics: RunningCounts
 
     def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:
-        """`common`: see Task."""
+        """Set up the metrics; `common` are the arguments of Task."""
         super().__init__(**common)
         self.loss = loss
         self.num_classes = num_classes
@@ -91,7 +94,7 @@ class MultilabelTask(Task):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         for split in self.monitored:
-            indices, logits, present = self._of_all(split)
+            indices, logits, present = self._gather(split)
             if split == "val":
                 self.threshold = best_threshold(logits.sigmoid(), present)
                 self.validated = indices, logits.sigmoid(), present
@@ -101,19 +104,19 @@ class MultilabelTask(Task):
         self.collected = {"test": []}
         self.epoch_metrics = {}
         if self.threshold is None and self.global_rank == 0:
-            say("The threshold is 0.5: no validation set has chosen one.")
+            say("The threshold is 0.5, because there was no validation set to choose one.")
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         with use_full_precision(self.device):
             self._collect("test", *batch)
 
     def on_test_epoch_end(self) -> None:
-        self.tested = indices, logits, present = self._of_all("test")
+        self.tested = indices, logits, present = self._gather("test")
         self.seen = len(indices)
         self._measure("test", logits, present)
 
     def draw_contact_sheet(self) -> Tensor | None:
-        """Photos of the last validation above their labels and those that were found, uint8 [3, H, W]."""
+        """Draw photos of the last validation above their true and their found labels, uint8 [3, H, W]."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if "val" not in self.monitored or not (rows := choose_images(self.validated[2])):
             return None
@@ -127,7 +130,7 @@ class MultilabelTask(Task):
         return draw_label_sheet(paths, true, found)
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
-        """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
+        """Write per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
         indices, logits, present = self.tested
         scores = logits.sigmoid()
         precisions = average_precisions(scores, present)
@@ -164,8 +167,8 @@ class MultilabelTask(Task):
         columns = [indices.double()[None], logits.double().T, targets.double().T]
         self.collected[split].append(torch.cat(columns))
 
-    def _of_all(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices int64 [N] in ascending order, logits float32 and presence bool [N, C] of all processes' samples."""
+    def _gather(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices int64 [N], ascending, logits float32 [N, C] and presence bool [N, C] of all processes."""
         columns = gather_columns(self.collected.pop(split), 1 + 2 * self.num_classes)
         columns = columns[:, columns[0].argsort()]
         index, logits, present = columns.split([1, self.num_classes, self.num_classes])

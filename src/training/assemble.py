@@ -1,4 +1,4 @@
-"""Put a run together: data, network, task, and whether they fit this machine."""
+"""Build what a run needs (data, network and task), and check that they fit this machine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +22,14 @@ from ..tasks.build import build_network, build_task, load_initial_weights
 from ..tasks.table import find_task_row
 from .settle import Settled
 
-THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
+THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A run, put together: what is trained on what.
+    """The data, network and task of a run.
 
-    ``facts`` are what results.json says of it, known before training; ``notes`` are for a person.
+    ``facts`` are the part of results.json that is known before training; ``notes`` are sentences for a person.
     """
 
     settled: Settled
@@ -47,8 +47,8 @@ class Assembly:
 def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data: DataModule | None = None) -> Assembly:
     """Build the data, the network with its initial weights, and the task around it; nothing is written.
 
-    With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the weights are left to who loads it.
-    ``data`` spares building the data. Raises UserError for a wrong input.
+    With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the caller loads the weights. ``data``
+    is used in place of building the data. Raises UserError for a wrong input.
     """
     config = settled.config
     torch.set_num_threads(config.trainer.threads or THREADS)
@@ -67,17 +67,23 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
 
 
 def read_initial_weights(config: TrainConfig) -> Pretrained | None:
-    """Return the initial weights, if any; UserError where their file is no longer the one that the run is named by."""
+    """Return the initial weights, or None; raise UserError where their file has changed since the run was named."""
     if not config.model.weights:
         return None
     path = find_weights(config.model.weights, config.model.name)
     if compute_sha256(path) != config.model.weights_sha256:
-        raise UserError(f"model.weights={path}: its content has changed since this run was named by it")
+        raise UserError(
+            f"model.weights={path}: the file has changed since this run began; give back the old file, or start anew "
+            "with fresh=true"
+        )
     return read_weights(path)
 
 
 def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> DataModule:
-    """Load the data that the task learns from; ``normalization`` is the one stored with the weights."""
+    """Load the data that the task learns from; ``normalization`` is the one stored with the weights.
+
+    Raises UserError where a split has fewer images than there are processes.
+    """
     data = build_data(
         config.data,
         target=config.task.target,
@@ -87,22 +93,24 @@ def load_data(config: TrainConfig, normalization: dict[str, Any] | None) -> Data
         normalization=normalization,
     )
     if (few := min(data.sizes.values())) < config.trainer.world:
-        raise UserError(f"a split of {few} images cannot be shared by {config.trainer.world} processes; use fewer")
+        raise UserError(
+            f"a split of {few} images cannot be shared by {config.trainer.world} processes; lower trainer.devices"
+        )
     return data
 
 
 def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained | None, data: DataModule) -> list[str]:
-    """Give a network its first weights: those of a file, or those that it takes from the data; return what to say."""
+    """Give a network its first weights, from a file or from the data, and return notes for a person."""
     if pretrained is None:
         fit_to_data(network, (batch[0] for batch in data.train_loader()))
         return []
     path = find_weights(str(config.model.weights), config.model.name)
-    told = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
-    return [told, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
+    note = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
+    return [note, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
 
 
 def prepare_network(config: TrainConfig, model: nn.Module) -> None:
-    """Arrange the memory format and the compilation that are asked for, in place: the names of the weights stay."""
+    """Set the memory format and compile the network as configured, in place, so that the weights keep their names."""
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.trainer.graph == "reduce-overhead":
@@ -112,7 +120,7 @@ def prepare_network(config: TrainConfig, model: nn.Module) -> None:
 
 
 def count_network_macs(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
-    """Count the multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
+    """Count the multiply-adds for an image; raise UserError where the images are too small for the network."""
     sizes = data.sides
     try:
         return [count_macs(find_counted_part(config, model), data.info.channels, size) for size in sizes][-1]
@@ -130,16 +138,16 @@ def find_counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
 
 
 def describe_memory(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
-    """Say what a step will take and what is free; UserError where it does not fit."""
+    """Describe the memory that a step takes and that is free; raise UserError where it does not fit."""
     return in_words(*estimate_memory(config, model, info)) + find_task_row(config.task.name).counted_in_words
 
 
 def estimate_memory(
     config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int | None = None
 ) -> tuple[Estimate, int]:
-    """Estimate what a step will take, and what of `free` (by default, what is free now) each device has [bytes].
+    """Estimate the memory of a step, and return it with the free memory of each device [bytes].
 
-    Raises UserError where it does not fit.
+    `free` is the memory to share, by default what is free now. Raises UserError where the step does not fit.
     """
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // trainer.world

@@ -13,7 +13,7 @@ from ..files import write_atomic
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Checkpoints that exist completely or not at all, and load without running code (`weights_only`)."""
+    """Write checkpoints completely or not at all, and read them without running code (`weights_only`)."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         buffer = io.BytesIO()
@@ -29,18 +29,18 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; UserError where it is missing, damaged, or holds code."""
+    """Load a checkpoint's tensors and plain values; raise UserError where it is missing, damaged, or holds code."""
     try:
         return upgrade_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: damaged or no checkpoint of ours ({reason}). Start over with fresh=true.") from None
+        raise UserError(f"{path}: damaged, or not written by us ({reason}). Start over with fresh=true.") from None
 
 
 def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Give the state of the one callback of version 0.1 to those that have its duties now."""
+    """Pass the state of version 0.1's single callback on to the callbacks that have its duties now."""
     states = checkpoint.get("callbacks", {})
     if (old := states.pop("RunKeeper", None)) is not None:
         states["Saving"] = {"best": old["best"]}
@@ -49,6 +49,6 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def extract_network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's state from a checkpoint of ours: the averaged weights where there are any."""
+    """Return the network's state from a checkpoint of ours: the averaged weights where there are any."""
     state = checkpoint["state_dict"]
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}

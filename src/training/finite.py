@@ -1,4 +1,4 @@
-"""End a training whose loss or weights are no longer numbers, before anything good is overwritten."""
+"""End a training whose loss or weights are no longer finite, before a good checkpoint is overwritten."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from .progress import Snapshots
 
 
 class Finite(Checkpoint):
-    """Looks at each epoch's loss and, where that is free, at the one on the progress bar."""
+    """Check each epoch's loss and, where that costs nothing, the one on the progress bar."""
 
     def __init__(self, run: Run, snapshots: Snapshots) -> None:
         self.run, self.snapshots = run, snapshots
@@ -21,7 +21,7 @@ class Finite(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # several processes come together at the saves alone; in a single one a look at the bar's loss is free
+        # several processes may only fail together, at a save; a single one may look at the bar's loss for free
         shown = self.snapshots.arrived
         if shown is not None and trainer.world_size == 1 and not math.isfinite(shown["loss"]):
             require_finite(pl_module, trainer, self.run, shown["loss"])
@@ -32,7 +32,7 @@ class Finite(Checkpoint):
 
 
 def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
-    """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
+    """Raise UserError where the loss or a weight is no longer finite; the last good checkpoint stays."""
     figure = float(task.read_running_figures()["loss"]) if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if math.isfinite(figure) and torch.isfinite(weights):

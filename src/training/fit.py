@@ -1,4 +1,7 @@
-"""One run from its assembly to its results.json; imported late, because Lightning takes seconds to import."""
+"""Train and test one run, from its assembly to its results.json.
+
+Import this module late: Lightning takes seconds to import.
+"""
 
 import statistics
 import sys
@@ -39,7 +42,7 @@ from .trainer import build_trainer
 
 @dataclass(frozen=True)
 class Session:
-    """A Trainer and what it works with."""
+    """A Trainer, with the callback, the loggers and the facts that the end of a run reads."""
 
     trainer: Trainer
     history: History
@@ -48,11 +51,11 @@ class Session:
 
 
 def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> dict[str, Any]:
-    """Train, test once (not with test=false), and write what a finished run leaves: results.json, which is returned.
+    """Train, test once (not with test=false), write the files of a finished run, and return its results.json.
 
-    `run` is the run directory, by default its own; who calls this holds it. `resume` is the checkpoint that training
-    goes on from. Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C,
-    once all is saved.
+    `run` is the run directory, by default the run's own; the caller holds its lock. `resume` is the checkpoint to
+    continue from. Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C,
+    once everything is saved.
     """
     config, data, task = assembly.config, assembly.data, assembly.task
     run = run or open_run(assembly.settled)
@@ -74,21 +77,24 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
         for logger in session.loggers:
             logger.summary(results, confusion=task.get_confusion() if config.test else None, classes=data.info.classes)
             logger.finish(failed=False)
-        write_json(run.path / "results.json", results)  # last: it is what makes the run finished
+        write_json(run.path / "results.json", results)  # last: this file is what makes the run finished
         say(f"{summarize_run(results)}\n{run.path}")
     return results
 
 
 def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
-    """Check that the run fits, begin its directory and its loggers, and tell the person and the other processes."""
+    """Check that the run fits, start its directory and loggers, and tell the person and the other processes."""
     config, network = assembly.config, assembly.network
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
-        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
+        raise UserError(
+            f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has trained {done} epochs already; set at "
+            f"least {done}"
+        )
     if config.fresh:
-        run.clear()  # only now, when the data, the network and their size are known to be right
+        run.clear()  # only now, when data and network are known to be right and to fit
     prepare_network(config, network)
     session = begin_session(assembly, run)
     if session.trainer.is_global_zero:
@@ -100,7 +106,7 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
 
 
 def begin_session(assembly: Assembly, run: Run) -> Session:
-    """Build the Trainer, with a callback a concern and the loggers."""
+    """Build the Trainer, with its callbacks and loggers."""
     config, data = assembly.config, assembly.data
     facts = collect_facts(assembly, run)
     loggers = build_loggers(config.logger.values())
@@ -120,7 +126,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     }
     minutes = config.trainer.checkpoint_minutes
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
-    # in this order: each uses what those before it have found
+    # in this order, for each reads what those before it have found
     callbacks = [snapshots, Finite(run, snapshots), history, progress, saving, stopping]
     pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
@@ -150,9 +156,9 @@ def collect_facts(assembly: Assembly, run: Run) -> dict[str, Any]:
 
 
 def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
-    """Return what the run is called at its loggers."""
+    """Return the names, tags and facts of the run for its loggers."""
     config, settled = assembly.config, assembly.settled
-    pool = compute_config_hash(replace(config, seed=0), settled.content)[:6]  # of runs that differ only in their seed
+    pool = compute_config_hash(replace(config, seed=0), settled.content)[:6]  # shared by runs that differ in their seed
     logged = to_plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
     return Identity(
         path=run.path,
@@ -166,7 +172,7 @@ def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
 
 @contextmanager
 def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
-    """Turn the end of a training into what a person reads: after a signal, and after an error, which is recorded."""
+    """Turn a signal into a KeyboardInterrupt with a message, and an error into a recorded UserError."""
     trainer, config = session.trainer, assembly.config
     try:
         yield
@@ -184,7 +190,7 @@ def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[
 
 
 def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str, Any]:
-    """Return the content of results.json of a run that has come to its end."""
+    """Return the content of results.json for a run that has ended."""
     config, task, trainer = assembly.config, assembly.task, session.trainer
     rows = read_metrics(run.path / "metrics.csv")
     headline = f"val/{task.headline}"
@@ -206,9 +212,12 @@ def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str,
 
 
 def write_test(assembly: Assembly, run: Run, results: dict[str, Any]) -> None:
-    """Write what the final test leaves beside results.json, whose n_test becomes what was seen."""
+    """Write the files of the final test, and set n_test to the number of samples seen.
+
+    Raises RuntimeError where samples of the test set are missing or were seen twice.
+    """
     task, expected = assembly.task, assembly.data.sizes["test"]
     if not assembly.config.trainer.limit_test_batches and task.seen != expected:
-        raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
-    results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
+        raise RuntimeError(f"the final test has seen {task.seen} samples, but the test set has {expected}")
+    results["n_test"] = task.seen  # fewer with trainer.limit_test_batches
     task.write_test_files(run.path, assembly.data.info)

@@ -14,7 +14,7 @@ from .loggers.base import RunLogger
 
 
 class Pictures(Callback):
-    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at the loggers."""
+    """Write ``folder``/epoch_0001.png and so on after each validation, and pass it on to the loggers."""
 
     def __init__(self, folder: Path, loggers: Sequence[RunLogger]) -> None:
         self.folder, self.loggers = folder, loggers

@@ -1,4 +1,4 @@
-"""The progress bar over the whole training on a terminal, and a line an epoch everywhere."""
+"""A progress bar over the whole training on a terminal, and a line for each epoch everywhere."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ SHORT = {"accuracy": "acc", "map": "mAP", "mask_map": "mask mAP"}  # on the bar
 
 
 class Snapshot:
-    """Figures on their way from the device to the host; nobody waits for them."""
+    """Copy figures from the device to the host without waiting for them."""
 
     def __init__(self, figures: dict[str, Tensor]) -> None:
         self.names = list(figures)
@@ -27,14 +27,14 @@ class Snapshot:
             self.event.record()
 
     def read(self) -> dict[str, float] | None:
-        """Return the figures, or None while they are not here."""
+        """Return the figures, or None while they have not arrived."""
         if self.event is not None and not self.event.query():
             return None
         return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
 class Snapshots(Checkpoint):
-    """Takes a snapshot of the running figures once a second; ``arrived`` are those of the one before, for a batch."""
+    """Take a snapshot of the running figures once a second; ``arrived`` are the last ones, after one batch only."""
 
     def __init__(self) -> None:
         self.taken_at = 0.0
@@ -56,7 +56,7 @@ class Snapshots(Checkpoint):
 
 
 class Progress(Checkpoint):
-    """Draws the bar and prints the lines. A Checkpoint, so that it follows ``History``."""
+    """Draw the bar and print a line for each epoch. A Checkpoint, so that it follows ``History``."""
 
     def __init__(self, *, snapshots: Snapshots, history: History, batch_size: int, draw: bool) -> None:
         self.snapshots, self.history, self.batch_size, self.draw = snapshots, history, batch_size, draw
@@ -99,16 +99,16 @@ class Progress(Checkpoint):
 
 
 def format_epoch(row: dict[str, float], *, epochs: int, headline: str) -> str:
-    """Return an epoch's figures as a line, which stays above the bar."""
+    """Format an epoch's figures as a line, which stays above the bar."""
     parts = [f"epoch {row['epoch']:>3}/{epochs}", f"lr {row['lr']:.2g}"]
     for split in ("train", "val", "test"):
         names = dict.fromkeys(("loss", "accuracy", "map", headline))
-        told = {name: row[f"{split}/{name}"] for name in names if f"{split}/{name}" in row}
-        if told:
-            parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in told.items()))
+        shown = {name: row[f"{split}/{name}"] for name in names if f"{split}/{name}" in row}
+        if shown:
+            parts.append(f"{split} " + " ".join(f"{SHORT.get(name, name)} {v:.4f}" for name, v in shown.items()))
     return "  ".join([*parts, format_throughput(row["images_per_second"]), f"{row['seconds']:.1f} s"])
 
 
 def format_throughput(images: float) -> str:
-    """Return a throughput such as "967 img/s"; detectors on a CPU do less than one."""
+    """Format a throughput such as "967 img/s", or "0.42 img/s" of a detector on a CPU."""
     return f"{images:,.0f} img/s" if images >= 10 else f"{images:.2g} img/s"

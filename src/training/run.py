@@ -1,4 +1,4 @@
-"""Bring a run to its end, from wherever it stands."""
+"""Find, resume or train a run."""
 
 import os
 from dataclasses import replace
@@ -15,7 +15,7 @@ from .settle import Settled, find_run
 
 
 def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Bring a run to its end, from wherever it stands, and return its results (the content of results.json).
+    """Train a run, resume it or find it finished, and return its results (the content of results.json).
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
     """
@@ -25,7 +25,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
         os.environ[RANK_ZERO_DECIDED] = "told"
     with ranks.leading():
         settled, run = find_run(config, exact, overrides or [])
-        if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
+        if RANK_ZERO_DECIDED in os.environ:  # one of several processes: rank 0 has decided what to do
             return train_held_run(Settled(replace(settled.config, fresh=False), settled.content), run)
         fresh = settled.config.fresh
         if not fresh and (results := run.find_results()):
@@ -39,7 +39,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
 
 def train_held_run(settled: Settled, run: Run) -> dict[str, Any]:
-    """Train the run that this process holds, from its last checkpoint where it has one."""
+    """Train a run whose directory is held, from its last checkpoint where it has one."""
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import load_checkpoint
     from .fit import fit

@@ -15,9 +15,9 @@ from .stopping import Stopping, ask_any_process, may_stop
 
 
 class Saving(Checkpoint):
-    """Keeps the checkpoints of a run directory up to date.
+    """Keep the checkpoints of a run directory up to date.
 
-    ``carried`` is what each checkpoint says of itself: config, info, normalisation, hashes.
+    ``carried`` is added to each checkpoint: config, info, normalisation, hashes.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Saving(Checkpoint):
         self.save(trainer, pl_module, self.run.best)
         if trainer.is_global_zero:
             write_atomic(self.run.last, self.run.best.read_bytes())
-        trainer.strategy.barrier()  # another process may read it next
+        trainer.strategy.barrier()  # another process may read last.ckpt next
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint |= self.carried
 
     def save(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> None:
-        """Save a checkpoint of finite weights only."""
+        """Save a checkpoint; raise UserError where the weights are not finite."""
         require_finite(pl_module, trainer, self.run)
         trainer.save_checkpoint(path)
         self.saved = time.monotonic()

@@ -1,4 +1,4 @@
-"""Settle a configuration: what `auto` means here, which data it names, and which run directory is its own."""
+"""Settle a configuration: resolve each `auto`, name the content of its data, and find its run directory."""
 
 import os
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ RESUME_MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class Settled:
-    """A configuration without any `auto`, and what names the content of its data: all that makes a run's identity."""
+    """A configuration without any `auto`, and a name of its data's content: all that a run's identity is made of."""
 
     config: TrainConfig
     content: str
@@ -40,10 +40,10 @@ class Settled:
 
 
 def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
-    """Replace each `auto` by what it means for this network and this machine; the configuration stays as it is.
+    """Return the configuration with each `auto` replaced by its meaning for this network and machine.
 
-    A run that is `continued` has its weights in its checkpoint, so their file is not looked at. Raises UserError for
-    what this machine lacks, and for weights and data that are not there.
+    A `continued` run has its weights in its checkpoint, so the file of its initial weights is not read. Raises
+    UserError for devices that this machine lacks, and for weights and data that are missing.
     """
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
@@ -51,9 +51,9 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
 
 
 def settle_weights(config: TrainConfig) -> TrainConfig:
-    """Find and hash the initial weights, and scale pixels as they expect unless the user chose.
+    """Find and hash the initial weights, and scale pixels as they expect unless the user chose otherwise.
 
-    Raises UserError where there are none.
+    Raises UserError where the weights are missing or have another hash than the user gave.
     """
     model, expected = config.model, "dataset"
     if model.weights is not None:
@@ -63,7 +63,9 @@ def settle_weights(config: TrainConfig) -> TrainConfig:
         path = find_weights(model.weights, model.name)
         found = compute_sha256(path)
         if model.weights_sha256 not in ("", found):
-            raise UserError(f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256}")
+            raise UserError(
+                f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256} (model.weights_sha256)"
+            )
         model, expected = replace(model, weights_sha256=found), read_weights(path).normalize
     data = replace(config.data, normalize=expected) if config.data.normalize == "auto" else config.data
     return replace(config, model=model, data=data)
@@ -89,13 +91,14 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
         check_parts(config.data.batch_size, trainer.world, trainer.accumulate)
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":
         raise UserError(
-            "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."
+            "finetune=gradual: the processes of trainer=ddp agree only once on what is trained; use one device, "
+            "without trainer=ddp"
         )
     return config
 
 
 def explain_no_graph(config: TrainConfig) -> str | None:
-    """Return why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
+    """Return the reason why this settled configuration cannot have its `trainer.graph`, or None where it can."""
     trainer, optim, data = config.trainer, config.optim, config.data
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
@@ -119,9 +122,9 @@ def explain_no_graph(config: TrainConfig) -> str | None:
 
 
 def choose_directory(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
-    """Return the configuration and the run directory, where the user chose one.
+    """Return the configuration, and the run directory where the user chose one.
 
-    A sweep's directory without one for each job is an output root.
+    A sweep's directory without a subdirectory for each job becomes the output root.
     """
     if directory.resolve() == Path(config.output_root).resolve():
         return config, None
@@ -131,11 +134,11 @@ def choose_directory(config: TrainConfig, directory: Path, subdir: str) -> tuple
 
 
 def find_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tuple[Settled, Run]:
-    """Settle a configuration, or that of the run it continues, and return it with its run directory."""
+    """Settle a configuration, or that of the run that it resumes, and return it with its run directory."""
     if not config.resume:
         settled = settle(config)
     elif config.fresh:
-        raise UserError("resume= continues and fresh=true starts over: choose one of them")
+        raise UserError("resume=… continues a run and fresh=true starts it over: choose one of them")
     else:
         exact = Path(config.resume)
         settled = settle(continue_run(exact, overrides), continued=True)
@@ -149,9 +152,9 @@ def open_run(settled: Settled, exact: Path | None = None, *, adopt: bool = False
 
 
 def continue_run(path: Path, overrides: list[str]) -> TrainConfig:
-    """Return the configuration of a run that `resume=<run directory>` continues, with what was typed beside it.
+    """Return the configuration of the run in `path`, changed by the overrides typed beside `resume=<run directory>`.
 
-    Raises UserError where something is changed that would make it another experiment.
+    Raises UserError where an override would make it another experiment.
     """
     stored = to_train_config(load_stored_config(path))
     config = to_train_config(apply_overrides(load_stored_config(path), overrides))

@@ -10,24 +10,24 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
-# Ctrl-C; the end that a system asks for; and SLURM's warnings of the end of the time or of being preempted
+# Ctrl-C; a system's request to end; and SLURM's warnings before a time limit or a preemption
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-AGREE_EVERY = 50  # steps between the moments at which processes agree to save or stop
+AGREE_EVERY = 50  # steps after which several processes agree whether to save or stop
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, after the state was saved. No Exception: it must end a sweep, not only its job."""
+    """Raised by a signal once the state is saved. No Exception, because it must end a sweep, not only its job."""
 
 
 class InterruptedAtOnce(Interrupted):
-    """Ctrl-C for the second time: nothing was saved after the first."""
+    """Raised by the second Ctrl-C; nothing was saved after the first."""
 
 
 def may_stop(trainer: Trainer, batch_idx: int) -> bool:
-    """Say whether the training may be saved or stopped after this batch.
+    """Return whether the training may be saved or stopped after this batch.
 
-    The epoch's end saves anyway, between accumulated parts there is no state to save, and several processes agree only
-    now and then.
+    It may not at the epoch's end, which saves anyway, between accumulated parts, which have no state to save, nor in
+    the steps in which several processes do not agree.
     """
     done = batch_idx + 1
     if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:
@@ -36,12 +36,12 @@ def may_stop(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def ask_any_process(trainer: Trainer, wish: bool) -> bool:
-    """Return whether any of the processes that train together wishes this."""
+    """Return whether any of the processes that train together has this wish."""
     return trainer.strategy.reduce_boolean_decision(wish, all=False) if trainer.world_size > 1 else wish
 
 
 class Stopping(Checkpoint):
-    """Turns signals into an ``Interrupted``, raised after ``Saving`` has saved. A Checkpoint, so that it comes last."""
+    """Turn signals into an ``Interrupted``, raised after ``Saving`` has saved. A Checkpoint, so that it comes last."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -63,7 +63,7 @@ class Stopping(Checkpoint):
             raise Interrupted
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back, before Lightning does so with its own."""
+        """Restore the earlier signal handlers, before Lightning restores those that it replaced."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
@@ -72,9 +72,9 @@ class Stopping(Checkpoint):
         self.on_train_end(trainer, pl_module)
 
     def request(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Handle a signal: stop after this step, or at once after a second Ctrl-C."""
         if self.requested:
-            if number == signal.SIGINT:  # the second time the user means now; a system only repeats itself
+            if number == signal.SIGINT:  # a user who repeats it means now; a system only repeats itself
                 raise InterruptedAtOnce
             return
         self.requested = True

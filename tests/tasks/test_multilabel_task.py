@@ -121,7 +121,7 @@ def test_without_validation_it_is_a_half_and_says_so(root: Path, capsys: pytest.
     learner, found = task(monitored=()), data(root, val_fraction=0.0)
     trainer().test(learner, found, verbose=False)
     assert learner.epoch_metrics["test/threshold"] == 0.5
-    assert "The threshold is 0.5: no validation set has chosen one." in capsys.readouterr().err
+    assert "The threshold is 0.5, because there was no validation set to choose one." in capsys.readouterr().err
 
 
 def test_a_checkpoint_carries_the_threshold_of_its_weights(root: Path, tmp_path: Path):

@@ -9,12 +9,12 @@ from .base import RunLogger
 
 
 def build_loggers(choices: Iterable[LoggerConfig]) -> list[RunLogger]:
-    """Return the adapters of the chosen loggers, which have not begun yet."""
+    """Return the adapters of the chosen loggers, not yet started."""
     return [build_logger(choice) for choice in choices if not isinstance(choice, Csv)]
 
 
 def build_logger(choice: LoggerConfig) -> RunLogger:
-    """Return the adapter of a logger; UserError where nothing builds it."""
+    """Return the adapter of a logger; raise UserError where nothing builds it."""
     match choice:
         case TensorBoard():
             from .tensorboard import TensorBoardRun
@@ -36,13 +36,13 @@ def build_logger(choice: LoggerConfig) -> RunLogger:
 
 
 def make_readable_name(config: TrainConfig, *, seed: bool = True) -> str:
-    """Return what a run is called among its like: network, data set, the part of it where that is limited, seed."""
+    """Return a readable name of a run: network, data set, the part of it where that is limited, and seed."""
     limit = config.data.limit_train
     part = [f"train{limit:g}"] if limit is not None else []
     return "-".join([config.model.name, config.data.name, *part, *([f"seed{config.seed}"] if seed else [])])
 
 
 def list_tags(config: TrainConfig) -> list[str]:
-    """Return by what runs are found again: experiment, network, data set and task."""
+    """Return the tags of a run: experiment, network, data set and task."""
     named = (config.experiment_name, config.model.name, config.data.name, config.task.name)
     return list(dict.fromkeys(filter(None, named)))

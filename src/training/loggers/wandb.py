@@ -42,8 +42,10 @@ class WandbRun(RunLogger):
         self.lightning.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
     def repeat(self, rows: Iterable[dict[str, float]]) -> None:
-        """Offline, each start has a folder of its own, and what is sent later shall not depend on how W&B joins them:
-        the newest folder holds the whole run."""
+        """Log the earlier epochs again when offline, so that the newest folder holds the whole run.
+
+        Offline, each start has a folder of its own, and what is synced later must not depend on how W&B joins them.
+        """
         if self.lightning.experiment.offline:
             for row in rows:
                 self.epoch(row)
@@ -80,7 +82,7 @@ def compute_error_rates(results: dict[str, Any]) -> dict[str, float]:
 
 
 def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> Any:
-    """Return the confusion matrix [C, C] as a table of W&B's with a row a pair of classes."""
+    """Return the confusion matrix [C, C] as a W&B table with a row for each pair of classes."""
     import wandb
 
     rows = [
