@@ -1,6 +1,6 @@
-"""The Python interface, and what a plug-in needs: ``plugins=[my_net.py]`` imports a file that calls ``register_…``.
+"""The Python interface, for scripts and for plug-ins: ``plugins=[my_net.py]`` imports a file that calls ``register_…``.
 
-From Python, a whole run is compose, settle, assemble, fit; or ``train``, which finds, resumes or trains it.
+A whole run is compose, settle, assemble, fit; or ``train``, which finds, resumes or trains it.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ __all__ = [
 def compose(*overrides: str) -> TrainConfig:
     """Compose the configuration that ``python -m src.train <overrides>`` would run.
 
-    Raises UserError, or an error of Hydra's, for what is wrong with the overrides.
+    Raises UserError, or an error of Hydra, for wrong overrides.
     """
     from hydra import compose, initialize_config_dir
 
@@ -76,7 +76,7 @@ def compose(*overrides: str) -> TrainConfig:
 
 
 def assemble(settled: Settled) -> "Assembly":
-    """Build a run's data, network and task; nothing is written. Raises UserError for a wrong input."""
+    """Build a run's data, network and task without writing anything; raise UserError for a wrong input."""
     from .training.assemble import assemble
 
     return assemble(settled)
@@ -85,8 +85,8 @@ def assemble(settled: Settled) -> "Assembly":
 def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
     """Train and test an assembled run in its run directory, or in ``path``, and return the content of results.json.
 
-    A directory that holds a checkpoint of the run is for ``train``, which resumes. Raises UserError where training
-    fails, or another process has the directory.
+    Use ``train`` to resume from a checkpoint in that directory. Raises UserError where training fails, or where another
+    process has the directory.
     """
     from .training.fit import fit
 
@@ -96,28 +96,28 @@ def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
 
 
 def register_data(kind: type[DataConfig], *, load: "Callable[[Any], Raw]", content: Callable[[Any], str]) -> None:
-    """Add a data set: how a choice is loaded into memory, and what names its content without reading it.
+    """Add a data set: ``load`` reads a choice into memory, and ``content`` names its content without reading it.
 
-    Its recipe is added by ``register_recipe(<name>, "multiclass", optim="sgd_onecycle", trainer={"max_epochs": 20})``.
+    Add its recipe by ``register_recipe(<name>, "multiclass", optim="sgd_onecycle", trainer={"max_epochs": 20})``.
     """
     register_choice(kind)
     BUILDERS[kind] = Source(load, content)
 
 
 def register_task(kind: type[TaskConfig], *, row: TaskRow, build: "Callable[..., Task]") -> None:
-    """Add a task: its row in the table, and ``build(choice, model=…, num_classes=…, **settings of every task)``."""
+    """Add a task with its row in the table; ``build(choice, model=…, num_classes=…, **common)`` returns the Task."""
     register_choice(kind)
     register_row(row)
     BUILDERS[kind] = build
 
 
 def register_optim(kind: type[OptimConfig], *, build: "Callable[[Any, Sequence[dict[str, Any]]], Optimizer]") -> None:
-    """Add an optimizer: from a choice and the parameter groups, each with its learning rate and weight decay."""
+    """Add an optimizer: ``build`` gets a choice and the parameter groups, each with learning rate and weight decay."""
     register_choice(kind)
     BUILDERS[kind] = build
 
 
 def register_logger(kind: type[LoggerConfig], *, build: "Callable[[Any], RunLogger]") -> None:
-    """Add a logger: the adapter of a choice."""
+    """Add a logger: ``build`` returns the adapter of a choice."""
     register_choice(kind)
     BUILDERS[kind] = build

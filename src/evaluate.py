@@ -1,7 +1,7 @@
 """Evaluate a run again: ``python -m src.evaluate run=<directory or checkpoint> [split=test|val|train] [any override]``.
 
-Everything is taken from the checkpoint, so nothing is retyped; `data.root=…` says where the data lies now, and
-`data=<set>` evaluates on another one. The arithmetic is fp32; the pixels are scaled as the weights were trained with.
+All settings come from the checkpoint. `data.root=…` says where the data is now, and `data=<set>` evaluates on another
+data set. The arithmetic is fp32, and pixels are scaled as in training.
 """
 
 import sys
@@ -23,7 +23,7 @@ SPLITS = ("test", "val", "train")
 
 
 def run_command() -> int:
-    """Evaluate what the command line names and print its table."""
+    """Evaluate the run that the command line names, and print its table."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
         print(__doc__)
@@ -31,15 +31,15 @@ def run_command() -> int:
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
     if "run" not in named:
-        raise UserError("run=<directory or checkpoint> is needed: python -m src.evaluate run=outputs/…")
+        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
     return 0
 
 
 def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = None) -> dict[str, float]:
-    """Metrics such as "test/accuracy" of a run's weights on a split; also printed as a table.
+    """Return metrics such as "test/accuracy" of a run's weights on a split, and print them as a table.
 
-    Raises UserError where there is no such run or split, or where the data's classes are not the network's.
+    Raises UserError where there is no such run or split, or where the data has another number of classes.
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
@@ -50,7 +50,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
 
     checkpoint = load_checkpoint(checkpoint_path)
     if "config" not in checkpoint:
-        raise UserError(f"{checkpoint_path}: no checkpoint of ours (it carries no configuration)")
+        raise UserError(f"{checkpoint_path}: no checkpoint of ours (it has no configuration)")
     stored = restore_config(OmegaConf.create(checkpoint["config"]))
     here = {
         "accelerator": "auto",
@@ -78,13 +78,13 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: dict[str, Any], path: P
     config, data, task = assembly.config, assembly.data, assembly.task
     check_classes(checkpoint["info"], assembly)
     if not data.sizes.get(split):
-        raise UserError(f"split={split}: this run kept no such split (data.val_fraction={config.data.val_fraction})")
+        raise UserError(f"split={split}: this run has no such split (data.val_fraction={config.data.val_fraction})")
     assembly.network.load_state_dict(extract_network_weights(checkpoint))
     task.adopt(checkpoint)
     trainer = build_trainer(config)
     try:
         trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
-    except SystemExit:  # Lightning's answer to Ctrl-C and SIGTERM; after this one it has the code of a success
+    except SystemExit:  # Lightning raises it after Ctrl-C and SIGTERM; after SIGTERM with the code of a success
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
     say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
@@ -93,16 +93,16 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: dict[str, Any], path: P
 
 
 def check_classes(trained_on: dict[str, Any], assembly: "Assembly") -> None:
-    """Refuse data of another number of classes or channels, and say where the classes have other names."""
+    """Refuse data with another number of classes or channels, and warn where the classes have other names."""
     config, info = assembly.config, assembly.data.info
     if len(trained_on["classes"]) != info.num_classes or trained_on["channels"] != info.channels:
         raise UserError(
             f"data={config.data.name}: {info.num_classes} classes and {info.channels} channels, but the "
             f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
-            "see data.classes and data.channels"
+            "set data.classes and data.channels"
         )
     if list(trained_on["classes"]) != list(info.classes):
-        say(f"The network learned other classes: {', '.join(trained_on['classes'][:5])} …")
+        say(f"The network was trained on other classes: {', '.join(trained_on['classes'][:5])} …")
 
 
 if __name__ == "__main__":

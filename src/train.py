@@ -20,11 +20,11 @@ from .training.messages import format_sweep
 from .training.run import train
 from .training.settle import choose_directory
 
-MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these before the job begins
+MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these folders before the job
 
 
 def run_command() -> int:
-    """Train one run, or each point of a sweep (-m); the exit code is 0 only if every one of them finished."""
+    """Train one run, or each point of a sweep (-m), and return the exit code: 0 only if every run has ended well."""
     from .sweep.jobs import ENTRIES, FailedJobError, follow_launcher
     from .tasks.table import find_objective
 
@@ -34,15 +34,15 @@ def run_command() -> int:
     follow_launcher()
     jobs = ENTRIES
     named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
-    made = [folder for name in named for folder in missing(Path(name))]  # a wrong input leaves none of them behind
+    made = [folder for name in named for folder in missing(Path(name))]  # to be removed again after a wrong input
 
-    def one(config: Any) -> float | None:
+    def run_one(config: Any) -> float | None:
         jobs.append(run_job(config, made))
         return find_objective(jobs[-1])
 
     try:
-        with contextlib.suppress(FailedJobError):  # the table says it
-            compose_and_run(one)
+        with contextlib.suppress(FailedJobError):  # the table names the failed job
+            compose_and_run(run_one)
     finally:
         if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
             print(format_sweep(jobs))
@@ -50,9 +50,9 @@ def run_command() -> int:
 
 
 def run_job(config: Any, made: list[Path]) -> dict[str, Any]:
-    """One run from its composed configuration; a failure is told and recorded, so that a sweep goes on.
+    """Run one composed configuration; report and return a failure, so that a sweep continues.
 
-    `made` are the directories that Hydra has made for it; they go again where nothing came into them.
+    `made` are the directories that Hydra has made for it; they are removed again where they stay empty.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -65,11 +65,11 @@ def run_job(config: Any, made: list[Path]) -> dict[str, Any]:
     try:
         run_config = to_train_config(config)
         if run_config.hpo is not None:
-            raise UserError("hpo=… is a search of many runs: type -m, too.")
+            raise UserError("hpo=… is a search of many runs: add -m.")
         subdir = hydra.sweep.subdir if sweep else ""
         run_config, exact = choose_directory(run_config, Path(hydra.runtime.output_dir), subdir)
         if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
-            raise UserError("Several devices in a sweep need a process a run; leave out hydra/launcher=basic.")
+            raise UserError("In a sweep, several devices need a process for each run: leave out hydra/launcher=basic.")
         if run_config.preflight == "only":
             from .sweep import preflight
 

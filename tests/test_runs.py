@@ -131,7 +131,7 @@ def test_fresh_refuses_where_anything_else_lies(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", ["config.yaml", "results.json"])
 def test_fresh_empties_no_directory_without_a_runs_mark(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(UserError, match="none marks it as a run"):
+    with pytest.raises(UserError, match="holds files, but no run.json"):
         Run(tmp_path, "x").clear()
     assert (tmp_path / name).exists()
 

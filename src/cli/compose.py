@@ -1,4 +1,4 @@
-"""Compose ``conf/train.yaml`` with the command line into typed configurations, by Hydra."""
+"""Compose ``conf/train.yaml`` and the command line into typed configurations, with Hydra."""
 
 import contextlib
 import re
@@ -40,10 +40,10 @@ def compose_and_run(job: Callable[[Any], Any]) -> None:
 
 
 def complete_overrides(words: list[str]) -> list[str]:
-    """Complete overrides for Hydra: W&B's settings by their whole names, and the task that the data set is for.
+    """Complete overrides for Hydra with the full names of W&B's settings, and with the task of the data set.
 
-    The task is added unless one is typed or the experiment's is one of the data set's: Hydra cannot let one group's
-    choice be the default of another's.
+    The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
+    group cannot set the default of another.
     """
     words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
     typed = dict(word.split("=", 1) for word in words if "=" in word)
@@ -55,7 +55,7 @@ def complete_overrides(words: list[str]) -> list[str]:
 
 
 def read_experiment_choices(experiment: str) -> dict[str, str]:
-    """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
+    """Return the choices of an experiment by group; {} where there is no such experiment."""
     from omegaconf import DictConfig
 
     entries = load_experiment(experiment).get("defaults", [])
@@ -64,7 +64,7 @@ def read_experiment_choices(experiment: str) -> dict[str, str]:
 
 
 def load_experiment(name: str) -> Any:
-    """The content of conf/experiment/<name>.yaml; empty where there is none."""
+    """Load conf/experiment/<name>.yaml; return an empty node where there is none."""
     from omegaconf import OmegaConf
 
     file = CONF / "experiment" / f"{name}.yaml"
@@ -72,16 +72,19 @@ def load_experiment(name: str) -> Any:
 
 
 def check_grids(words: list[str]) -> None:
-    """Raise UserError where experiments with grids of their own are swept over: Hydra would leave the grids out."""
+    """Refuse a sweep over experiments that have grids of their own, because Hydra would ignore these grids.
+
+    Raises UserError.
+    """
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
         if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(name) for name in names):
-            raise UserError(f"{word}: an experiment has a grid of its own; start them one by one")
+            raise UserError(f"{word}: one of these experiments has a grid of its own; start them one by one")
 
 
 def store_schema() -> None:
-    """Give Hydra the typed schema, the networks and all choices, so that every key and every value is checked."""
+    """Register the typed schema, the networks and all choices with Hydra, which checks every key and value by them."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -101,12 +104,11 @@ def store_schema() -> None:
 
 
 def to_train_config(config: Any) -> TrainConfig:
-    """The dataclasses of a composed configuration, after each has checked itself; UserError names what is wrong."""
+    """Convert a composed configuration to its dataclasses, which check themselves; raise UserError for a wrong one."""
     from omegaconf import OmegaConf
 
-    strangers = find_unread_keys(config)
-    if strangers:
-        raise UserError(f"{', '.join(strangers)}: no such setting; nothing reads it (python -m src.train --help)")
+    if found := find_unread_keys(config):
+        raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)
     return result
@@ -119,7 +121,7 @@ def list_choice_files(group: str, kind: str) -> list[str]:
 
 
 def load_choice(group: str, name: str) -> Any:
-    """Return the settings that ``group=name`` stands for, on the dataclass of their choice where the group has such."""
+    """Load the settings of ``group=name``, on the dataclass of its choice where the group has choices."""
     from omegaconf import OmegaConf
 
     file = CONF / group / f"{name}.yaml"
@@ -132,9 +134,10 @@ def load_choice(group: str, name: str) -> Any:
 
 
 def apply_overrides(config: Any, overrides: list[str]) -> Any:
-    """A stored configuration with overrides typed on the command line: `group=name` first, then `key=value`.
+    """Apply overrides from the command line to a stored configuration: `group=name` first, then `key=value`.
 
-    A named data set or model replaces the stored one; of other groups, what the name says is laid over what was stored.
+    A named data set or model replaces the stored one; a name of another group is merged over the stored settings.
+    Raises UserError for an unknown name, and for `experiment=` and `recipe=`.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import DictConfig, OmegaConf, open_dict
@@ -144,7 +147,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> Any:
     for override in parsed:
         key, value = override.key_or_group, override.value()
         if key in ("experiment", "recipe"):
-            raise UserError(f"{key}={value}: names a new run; here, type only what differs from the stored one")
+            raise UserError(f"{key}={value}: is for a new run; here, type only the settings that differ")
         if not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
             values.append(override)
         elif key == "model":
@@ -162,7 +165,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> Any:
 
 
 def find_unread_keys(config: Any, prefix: str = "") -> list[str]:
-    """The keys of a configuration that its dataclasses lack: a `+typo=3` is accepted by Hydra, but read by nobody."""
+    """Return the keys of a configuration that its dataclasses lack: Hydra accepts a `+typo=3`, but no code reads it."""
     from omegaconf import DictConfig, OmegaConf
 
     kind = OmegaConf.get_type(config)
@@ -176,7 +179,7 @@ def find_unread_keys(config: Any, prefix: str = "") -> list[str]:
 
 
 def list_group_choices(group: str) -> list[str]:
-    """The names that a config group offers: its files in conf/ and, for models, the registry."""
+    """Return the names that a config group offers: its files in conf/, and what is registered for it."""
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
     if group == "model":
         names |= set(rows())

@@ -1,4 +1,4 @@
-"""One clear sentence for every error: Hydra's and OmegaConf's own pages are not for a person."""
+"""Explain every error in one clear sentence, in place of the long messages of Hydra and OmegaConf."""
 
 import difflib
 import sys
@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..text import clipped, first_line, unknown
 from .compose import CONF, list_group_choices
 
-WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
+WANTED = {  # OmegaConf's reasons for refusing a value, and what the user must type
     "to Float": "a number is needed",
     "to Integer": "a whole number is needed",
     "not a valid bool": "true or false is needed",
@@ -20,7 +20,7 @@ WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
 
 
 def explain_error(error: BaseException, words: Sequence[str] | None = None) -> str:
-    """What to tell a person about this error of these words (the command line's), in at most twelve lines."""
+    """Explain an error to a person in at most twelve lines; `words` are those of the command line."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -29,7 +29,7 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
     if isinstance(error, MissingConfigException):
         return explain_missing_choice(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not of the form key=value ({first_line(error.message)})"
+        return f"{error.override}: must have the form key=value ({first_line(error.message)})"
     cause = next((e for e in list_causes(error) if isinstance(e, OmegaConfBaseException)), None)
     if cause is not None:
         return explain_wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
@@ -37,15 +37,15 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
         return clipped(str(error))
     if isinstance(error, OSError) and error.errno == 28:
         place = f" at {error.filename}" if error.filename else ""
-        return f"No space left on the device{place}: free some; what was saved before is intact."
+        return f"No space left on the device{place}: free some; all files written before are intact."
     if type(error).__module__.startswith("wandb"):
-        return f"W&B: {first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
+        return f"W&B: {first_line(str(error))} Work offline with logger.mode=offline, or without W&B: logger=csv."
     name = type(error).__name__
     return clipped(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
 
 
 def list_causes(error: BaseException) -> list[BaseException]:
-    """The error, its cause, the cause's cause, and so on."""
+    """Return the error, its cause, the cause's cause, and so on."""
     found = [error]
     while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
         found.append(cause)
@@ -53,11 +53,11 @@ def list_causes(error: BaseException) -> list[BaseException]:
 
 
 def explain_missing_choice(path: str) -> str:
-    """The sentence for `group=name` where the group has no such name."""
+    """Return the sentence for `group=name` where the group has no such name."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     group = group.lstrip("/")
     if not (CONF / group).is_dir() or not group:
-        return f"{path}: no such configuration"
+        return f"{path}: no such configuration in conf/"
     if group == "recipe":
         known = list_group_choices("recipe")
         task = next((task for task in list_group_choices("task") if name.endswith(f"_{task}")), "")
@@ -72,7 +72,7 @@ def explain_missing_choice(path: str) -> str:
 
 
 def explain_other_choice(key: str, kind: Any, leaf: str) -> str:
-    """Return the sentence for a setting that only other choices of its group have; "" where none has it."""
+    """Return the sentence for a setting that only other choices of its group have, or "" where none has it."""
     if key == "logger.wandb":
         typed_words = [word.partition("=")[0] for word in sys.argv[1:] if ".wandb." in word]
         return f"{(typed_words or [key])[0].replace('.wandb.', '.')}: a setting of logger=wandb; add that"
@@ -82,7 +82,7 @@ def explain_other_choice(key: str, kind: Any, leaf: str) -> str:
 
 
 def explain_wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
-    """The sentence for a key that does not exist or a value of the wrong type."""
+    """Return the sentence for a key that does not exist or a value of the wrong type."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
     key = str(getattr(cause, "full_key", "") or "")
@@ -92,8 +92,8 @@ def explain_wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     space = next((w for w in words if w.lstrip("+").startswith("hpo.space")), None)
     if space and (key.startswith("hpo.space") or "RangeConfig" in reason):
         return (
-            f"{space}: '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' adds a setting to the search, and without "
-            "+ it changes one that the file in conf/hpo has"
+            f"{space}: type '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' to add a setting to the search; "
+            "without + it changes one of the file in conf/hpo"
         )
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, leaf = key.rpartition(".")

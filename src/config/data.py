@@ -9,7 +9,7 @@ from .fields import check_choices, require, setting
 
 @dataclass
 class DataConfig(Choice):
-    """What every data set has."""
+    """Settings of every data set."""
 
     name: str = setting("", "the data set")
     batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")

@@ -13,8 +13,8 @@ def setting(
 ) -> Any:
     """Make a configuration field with its default and one line of help.
 
-    `identity` says whether it is part of a run's identity. It is then hashed where it differs from `neutral`, which is
-    the default unless that was changed after runs had been named by it.
+    With `identity` it is part of a run's identity, and hashed where it differs from `neutral`. That is the default,
+    unless the default was changed after runs had been named.
     """
     metadata = {"help": help, "identity": identity, "choices": choices}
     if neutral is not SAME:

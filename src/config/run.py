@@ -19,7 +19,7 @@ from .trainer import TrainerConfig
 
 @dataclass
 class TrainConfig:
-    """One run. ``model`` … ``logger`` are config groups."""
+    """The settings of one run; ``model`` to ``logger`` are config groups."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -62,7 +62,7 @@ class TrainConfig:
         )
         require(
             self.finetune.name == "full" or self.model.weights is not None,
-            f"finetune={self.finetune.name}: the backbone would stay random; say what to start from: model.weights=…",
+            f"finetune={self.finetune.name}: the backbone would stay random; set what to start from: model.weights=…",
         )
         require(
             self.finetune.name != "head" or self.finetune.backbone_lr == 1,
@@ -70,11 +70,11 @@ class TrainConfig:
         )
         require(
             not self.finetune.freeze_batchnorm or self.model.weights is not None,
-            "finetune.freeze_batchnorm=true: it would fix random statistics; say what to start from: model.weights=…",
+            "finetune.freeze_batchnorm=true: would fix random statistics; set what to start from: model.weights=…",
         )
         require(
             self.model.weights is not None or not self.model.weights_sha256,
-            "model.weights_sha256: of which file? model.weights=… says it",
+            "model.weights_sha256: names no file; set model.weights=… too",
         )
         require(
             self.task.target in self.data.targets,
@@ -96,6 +96,6 @@ class TrainConfig:
         )
         require(
             self.finetune == FinetuneConfig(),
-            "finetune: of a detector, task.trainable_stages and task.freeze_batchnorm say what learns",
+            "finetune: is for classifiers; of a detector, set task.trainable_stages and task.freeze_batchnorm",
         )
         task.check_weights(given=self.model.weights is not None)

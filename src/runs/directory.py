@@ -142,7 +142,7 @@ class Run:
             what = f"holds {', '.join(foreign[:3])}{', …' * (len(foreign) > 3)}, which no run writes"
             raise UserError(
                 f"{self.path}: {what if foreign else 'holds files, but no run.json of a run'}; fresh=true deletes "
-                "only the files of a run. Choose another hydra.run.dir, or delete the directory by hand."
+                "only the files of a run. Choose another hydra.run.dir, or delete by hand what you do not need."
             )
         for entry, contents in written.items():
             for inner in contents or ():

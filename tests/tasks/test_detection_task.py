@@ -50,7 +50,9 @@ def test_an_epoch_leaves_its_numbers_and_pictures(kind: str, root: Path, tmp_pat
     assert all(row.keys() == expected for row in rows) and len(rows) == 2
     assert rows[0]["train/loss"] == pytest.approx(sum(rows[0][f"train/{name}"] for name in LOSSES[kind]))
     assert 0 < rows[1]["train/loss"] < rows[0]["train/loss"]
-    assert task.headline == "map" and set(task.read_running_figures()) == {"loss"}
+    assert task.headline == ("mask_map" if kind == "mask_rcnn" else "map") and set(task.read_running_figures()) == {
+        "loss"
+    }
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
     with Image.open(tmp_path / "pictures" / "epoch_0002.png") as sheet:
         assert sheet.height > 384 and sheet.width > 4 * 384
