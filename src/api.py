@@ -19,6 +19,7 @@ from .config.task import TaskConfig
 from .data.build import Source, build_data
 from .errors import UserError
 from .models.build import create_model
+from .runs.results import Results
 from .tasks.table import TaskRow, register_row
 from .training.run import train
 from .training.settle import Settled, open_run, settle
@@ -82,7 +83,7 @@ def assemble(settled: Settled) -> "Assembly":
     return assemble(settled)
 
 
-def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
+def fit(assembly: "Assembly", path: Path | None = None) -> Results:
     """Train and test an assembled run in its run directory, or in ``path``, and return the content of results.json.
 
     Use ``train`` to resume from a checkpoint in that directory. Raises UserError where training fails, or where another

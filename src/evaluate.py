@@ -7,7 +7,7 @@ data set. The arithmetic is fp32, and pixels are scaled as in training.
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from .cli.compose import apply_overrides, to_train_config
 from .cli.console import say
@@ -18,6 +18,7 @@ from .runs.stored import find_checkpoint, restore_config
 
 if TYPE_CHECKING:
     from .training.assemble import Assembly
+    from .training.checkpoints import Checkpoint, StoredInfo
 
 SPLITS = ("test", "val", "train")
 
@@ -44,7 +45,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
     checkpoint_path = find_checkpoint(path)
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     from .training.checkpoints import load_checkpoint
 
@@ -61,11 +62,11 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
         "graph": "none",
     }
     over = {"trainer": here, "protocol": "last", "optim": {"schedule": "constant", "ema": 0.0}}
-    config = to_train_config(apply_overrides(OmegaConf.merge(stored, over), overrides or []))
+    config = to_train_config(apply_overrides(cast(DictConfig, OmegaConf.merge(stored, over)), overrides or []))
     return evaluate_checkpoint(config, checkpoint, checkpoint_path, split)
 
 
-def evaluate_checkpoint(config: TrainConfig, checkpoint: dict[str, Any], path: Path, split: str) -> dict[str, float]:
+def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Path, split: str) -> dict[str, float]:
     """Run the network of a checkpoint over a split and print the table."""
     from .training.assemble import assemble
     from .training.checkpoints import extract_network_weights
@@ -92,7 +93,7 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: dict[str, Any], path: P
     return metrics
 
 
-def check_classes(trained_on: dict[str, Any], assembly: "Assembly") -> None:
+def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
     """Refuse data with another number of classes or channels, and warn where the classes have other names."""
     config, info = assembly.config, assembly.data.info
     if len(trained_on["classes"]) != info.num_classes or trained_on["channels"] != info.channels:

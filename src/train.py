@@ -6,7 +6,7 @@ The same command again returns a finished run's result or resumes an unfinished 
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .cli.compose import compose_and_run, to_train_config
 from .cli.console import TRACEBACKS, say
@@ -16,9 +16,13 @@ from .cli.messages import explain_error
 from .errors import UserError
 from .files import missing, remove_empty
 from .runs.directory import ENDED
+from .runs.results import Results
 from .training.messages import format_sweep
 from .training.run import train
 from .training.settle import choose_directory
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these folders before the job
 
@@ -36,7 +40,7 @@ def run_command() -> int:
     named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
     made = [folder for name in named for folder in missing(Path(name))]  # to be removed again after a wrong input
 
-    def run_one(config: Any) -> float | None:
+    def run_one(config: "DictConfig") -> float | None:
         jobs.append(run_job(config, made))
         return find_objective(jobs[-1])
 
@@ -49,7 +53,7 @@ def run_command() -> int:
     return 0 if all(entry["status"] in ENDED for entry in jobs) else 1
 
 
-def run_job(config: Any, made: list[Path]) -> dict[str, Any]:
+def run_job(config: "DictConfig", made: list[Path]) -> Results:
     """Run one composed configuration; report and return a failure, so that a sweep continues.
 
     `made` are the directories that Hydra has made for it; they are removed again where they stay empty.

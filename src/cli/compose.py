@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
@@ -17,18 +17,21 @@ from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
 from .plugins import find_plugin_names, load_plugins
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
-def compose_and_run(job: Callable[[Any], Any]) -> None:
+def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
     load_plugins(find_plugin_names(sys.argv[1:]))
     store_schema()
 
-    def run(config: Any) -> Any:
+    def run(config: "DictConfig") -> object:
         with set_variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
@@ -63,12 +66,12 @@ def read_experiment_choices(experiment: str) -> dict[str, str]:
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
-def load_experiment(name: str) -> Any:
+def load_experiment(name: str) -> "DictConfig":
     """Load conf/experiment/<name>.yaml; return an empty node where there is none."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     file = CONF / "experiment" / f"{name}.yaml"
-    return OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    return cast(DictConfig, OmegaConf.load(file) if file.exists() else OmegaConf.create())
 
 
 def check_grids(words: list[str]) -> None:
@@ -103,7 +106,7 @@ def store_schema() -> None:
                 store.store(group=group, name=name, node=kind)
 
 
-def to_train_config(config: Any) -> TrainConfig:
+def to_train_config(config: "DictConfig") -> TrainConfig:
     """Convert a composed configuration to its dataclasses, which check themselves; raise UserError for a wrong one."""
     from omegaconf import OmegaConf
 
@@ -120,20 +123,20 @@ def list_choice_files(group: str, kind: str) -> list[str]:
     return sorted(path.stem for path in found if f"base_{kind}," in path.read_text())
 
 
-def load_choice(group: str, name: str) -> Any:
+def load_choice(group: str, name: str) -> "DictConfig":
     """Load the settings of ``group=name``, on the dataclass of its choice where the group has choices."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     file = CONF / group / f"{name}.yaml"
     if not file.exists():
-        return OmegaConf.structured(find_choice(group, name))
-    content: Any = OmegaConf.load(file)
+        return cast(DictConfig, OmegaConf.structured(find_choice(group, name)))
+    content = cast(DictConfig, OmegaConf.load(file))
     bases = content.pop("defaults", [])
     kinds = [find_choice(group, base.removeprefix("base_")) for base in bases if base.startswith("base_")]
-    return OmegaConf.merge(*map(OmegaConf.structured, kinds), content)
+    return cast(DictConfig, OmegaConf.merge(*map(OmegaConf.structured, kinds), content))
 
 
-def apply_overrides(config: Any, overrides: list[str]) -> Any:
+def apply_overrides(config: "DictConfig", overrides: list[str]) -> "DictConfig":
     """Apply overrides from the command line to a stored configuration: `group=name` first, then `key=value`.
 
     A named data set or model replaces the stored one; a name of another group is merged over the stored settings.
@@ -164,7 +167,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> Any:
     return config
 
 
-def find_unread_keys(config: Any, prefix: str = "") -> list[str]:
+def find_unread_keys(config: "DictConfig", prefix: str = "") -> list[str]:
     """Return the keys of a configuration that its dataclasses lack: Hydra accepts a `+typo=3`, but no code reads it."""
     from omegaconf import DictConfig, OmegaConf
 

@@ -22,7 +22,7 @@ class Choice:
 
 
 BUILDERS: dict[type["Choice"], Any] = {}  # of plug-ins: the functions that build their choices
-RECIPES: dict[str, dict[str, Any]] = {}  # of plug-ins, by "<data>_<task>"
+RECIPES: dict[str, dict[str, object]] = {}  # of plug-ins, by "<data>_<task>"
 Kind = TypeVar("Kind", bound=type[Choice])
 
 
@@ -35,7 +35,7 @@ def register_choice(kind: Kind) -> Kind:
     return kind
 
 
-def register_recipe(data: str, task: str, /, *, optim: str, **settings: dict[str, Any]) -> None:
+def register_recipe(data: str, task: str, /, *, optim: str, **settings: dict[str, object]) -> None:
     """Add the recipe of a pair of a data set and a task: an optimizer of conf/optim, and settings by group."""
     RECIPES[f"{data}_{task}"] = {"defaults": [{"/optim": optim}], **settings}
 
@@ -57,7 +57,7 @@ def find_choice(group: str, name: str) -> type[Choice]:
     return CHOICES[group][name]
 
 
-def list_group_fields(group: str) -> dict[str, "Field[Any]"]:
+def list_group_fields(group: str) -> dict[str, "Field[object]"]:
     """Return the settings of all choices of a group, by name."""
     kinds: Any = CHOICES[group].values()
     return {f.name: f for kind in kinds for f in fields(kind)}

@@ -27,7 +27,7 @@ class RangeConfig:
         plain = all(value is None or isinstance(value, bool | int | float | str) for value in self.choices)
         require(plain, f"hpo.space: choices={self.choices}: each is a number, a word, true, false or null")
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Return whether a search could try this value."""
         if self.choices:
             return value in self.choices

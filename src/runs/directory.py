@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..files import missing, read_json, remove_empty, write_atomic, write_json
 from .identity import compute_code_hash, to_plain
+from .results import Results
 
 FILES = (  # of a run directory; fresh=true deletes these and no others
     ".lock",
@@ -64,7 +65,7 @@ class Run:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.ckpt"
 
-    def find_results(self) -> dict[str, Any] | None:
+    def find_results(self) -> Results | None:
         """Return results.json of the ended run, or None; raise UserError for a directory of another configuration."""
         results = read_json(self.path / "results.json")
         self._refuse_other(results)
@@ -72,13 +73,13 @@ class Run:
             return None
         return results if results.get("status") in (ENDED[:1] if self.test else ENDED) else None
 
-    def read_record(self) -> dict[str, Any]:
+    def read_record(self) -> Results:
         """Return run.json, written when the run started: hashes, command and W&B id; {} before that."""
         record = read_json(self.path / "run.json")
         self._refuse_other(record)
         return record or {}
 
-    def _refuse_other(self, record: dict[str, Any] | None) -> None:
+    def _refuse_other(self, record: Results | None) -> None:
         if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
             raise UserError(
                 f"{self.path}: holds another configuration ({record.get('config_hash')}, not {self.config_hash}; "

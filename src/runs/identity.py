@@ -5,24 +5,27 @@ import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..config.fields import get_neutral
 from ..config.model import ModelConfig
 from ..config.run import TrainConfig
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 ROOMS = ("data", "metrics", "models", "optim", "tasks", "training")  # whose code a result depends on
 
 
-def collect_identity(config: Any, prefix: str = "") -> dict[str, Any]:
+def collect_identity(config: "DataclassInstance", prefix: str = "") -> dict[str, object]:
     """Return the identity leaves of a dataclass tree that differ from their neutral values, by dotted name."""
-    leaves: dict[str, Any] = {}
+    leaves: dict[str, object] = {}
     if isinstance(config, ModelConfig):
         leaves[f"{prefix}family"] = config.family  # a name of the user's own may belong to another family tomorrow
     for f in fields(config):
         value = getattr(config, f.name)
-        if is_dataclass(value):
+        if is_dataclass(value) and not isinstance(value, type):
             leaves |= collect_identity(value, f"{prefix}{f.name}.")
         elif f.metadata["identity"] and value != get_neutral(f):
             leaves[prefix + f.name] = value
@@ -35,7 +38,7 @@ def compute_config_hash(config: TrainConfig, data_content: str) -> str:
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def to_plain(config: TrainConfig) -> dict[str, Any]:
+def to_plain(config: TrainConfig) -> dict[str, object]:
     """Return a configuration as plain values for storing, with the model's family, which reading it again needs."""
     stored = asdict(config)
     stored["model"]["family"] = config.model.family
@@ -51,7 +54,7 @@ def compute_code_hash() -> str:
     return digest.hexdigest()[:10]
 
 
-def dump_syntax(node: Any) -> str:
+def dump_syntax(node: object) -> str:
     """Return a syntax tree as text without docstrings, comments and positions, equal in all versions of Python."""
     if isinstance(node, list):
         return f"[{' '.join(map(dump_syntax, node))}]"

@@ -1,10 +1,13 @@
-"""The rows of metrics.csv, one an epoch."""
+"""The content of results.json, and the rows of metrics.csv, one an epoch."""
 
 import contextlib
 import csv
 from pathlib import Path
+from typing import Any
 
 from ..files import write_rows
+
+Results = dict[str, Any]  # JSON: numbers and words, and "metrics", "time" and "environment" by name
 
 
 def append_metrics(path: Path, row: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..cli.plugins import load_plugins
 from ..config.choices import Choice, find_choice, list_group_fields
@@ -12,8 +12,12 @@ from ..config.run import TrainConfig
 from ..errors import UserError
 from ..zoo.registry import row
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from omegaconf.basecontainer import BaseContainer as Container
 
-def load_stored_config(path: Path) -> Any:
+
+def load_stored_config(path: Path) -> "DictConfig":
     """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -27,12 +31,12 @@ def load_stored_config(path: Path) -> Any:
         raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
 
 
-def restore_config(stored: Any) -> Any:
+def restore_config(stored: "Container") -> "DictConfig":
     """Return a stored configuration on its schema, so that it is checked again as when it was composed.
 
     Settings of a single start (fresh, resume …) get their defaults.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     content: Any = OmegaConf.to_container(stored)
     load_plugins(content.get("plugins", []))
@@ -44,12 +48,12 @@ def restore_config(stored: Any) -> Any:
         content[group] = keep_own_settings(kind, content[group])
     content["logger"] = upgrade_loggers(content["logger"])
     schema.logger = {name: OmegaConf.structured(find_choice("logger", name)) for name in content["logger"]}
-    once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
+    once: dict[str, object] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
     once |= {"preflight": "check", "preflight_memory": None, "test": True}
-    return OmegaConf.merge(schema, content, once)
+    return cast(DictConfig, OmegaConf.merge(schema, content, once))
 
 
-def keep_own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
+def keep_own_settings(kind: type[Choice], stored: dict[str, object]) -> dict[str, object]:
     """Return the settings of a choice without those of other choices, which earlier versions stored too.
 
     Raises UserError where such a setting has a value that would have changed the run.
@@ -65,7 +69,7 @@ def keep_own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, A
     return {name: value for name, value in stored.items() if name in own}
 
 
-def upgrade_loggers(stored: dict[str, Any]) -> dict[str, Any]:
+def upgrade_loggers(stored: dict[str, Any]) -> dict[str, object]:
     """Return a run's loggers by name; earlier versions stored a single one, beside the settings of W&B."""
     if "name" not in stored:
         return stored

@@ -1,9 +1,9 @@
 """The base of all tasks: optimizer, learning rate as a function of progress, unfreezing, and resuming."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -54,6 +54,25 @@ def gather_columns(parts: list[Tensor], rows: int) -> Tensor:
     columns = [own] * dist.get_world_size()
     dist.all_gather_object(columns, own)
     return torch.cat(columns, dim=1)
+
+
+class RequiredSettings(TypedDict):
+    """The arguments that Task cannot do without."""
+
+    model: nn.Module
+    optimizer: Callable[[nn.Module], Optimizer]
+    learning_rate: Callable[[float], float] | None
+
+
+class TaskSettings(RequiredSettings, total=False):
+    """The arguments of Task, for the signatures of its subclasses."""
+
+    plateau: Callable[[Optimizer], ReduceLROnPlateau] | None
+    monitored: tuple[str, ...]
+    seed: int
+    learn: Callable[[nn.Module, float], None] | None
+    fold: bool
+    graph: bool
 
 
 class Task(LightningModule):
@@ -120,7 +139,7 @@ class Task(LightningModule):
         """Write the files of the final test beside results.json."""
         raise NotImplementedError
 
-    def adopt(self, checkpoint: dict[str, Any]) -> None:
+    def adopt(self, checkpoint: Mapping[str, object]) -> None:
         """Take from a checkpoint the values that belong to its weights, such as a threshold."""
 
     def get_confusion(self) -> Tensor | None:
@@ -223,7 +242,7 @@ class Task(LightningModule):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])  # a captured step has a tensor here, a resumed run may have no capture
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         self.resumed = {key: checkpoint[key] for key in ("train_metrics", "plateau") if key in checkpoint}
 
     @property

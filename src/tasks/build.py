@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..data.info import DatasetInfo
     from ..models.pretrained.reading import Pretrained
-    from .base import Task
+    from .base import Task, TaskSettings
 
 ALL = 1000  # more parts than any backbone has
 LONGER = 1333 / 800  # largest longer side of a photo, as a multiple of the shorter one, without data.max_size
@@ -96,7 +96,7 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
     return built
 
 
-def collect_common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
+def collect_common_settings(config: TrainConfig, model: "nn.Module") -> "TaskSettings":
     """Return the keyword arguments that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.confusion import ClassificationMetrics, cells_of, count_top_k, per_class
-from .base import Task, gather_columns, use_full_precision
+from .base import Task, TaskSettings, gather_columns, use_full_precision
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str], predictions: "Tensor") -> None:
@@ -89,7 +92,12 @@ class ClassificationTask(Task):
     train_metrics: ClassificationMetrics
 
     def __init__(
-        self, *, num_classes: int, label_smoothing: float = 0.0, test_flip: bool = False, **common: Any
+        self,
+        *,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        test_flip: bool = False,
+        **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the metrics; `common` are the arguments of Task.
 

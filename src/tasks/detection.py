@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -15,16 +15,22 @@ from ..data.coco.index import CocoIndex
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.coco import Scores, evaluate, results_of
-from .base import Task, use_full_precision
+from .base import Task, TaskSettings, use_full_precision
 from .sheets import choose_images, draw_contact_sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def compute_step(
-    model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, object]]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the sum [] of a detector's losses on a batch, and each of them by its name."""
     losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
     return torch.stack(list(losses.values())).sum(), losses
+
+
+Found = list[dict[str, Any]]  # objects in COCO's format of results; of an image, or of several
 
 
 class Losses(Metric):
@@ -34,7 +40,7 @@ class Losses(Metric):
     sums: Tensor
     steps: Tensor
 
-    def __init__(self, names: tuple[str, ...], **kwargs: Any) -> None:
+    def __init__(self, names: tuple[str, ...], **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.names = names
         self.add_state("sums", torch.zeros(len(names), dtype=torch.float64), dist_reduce_fx="sum")
@@ -62,7 +68,7 @@ class Evaluated:
     """A split's results in COCO's format, of all processes, and their scores."""
 
     index: CocoIndex
-    results: list[dict[str, Any]]
+    results: Found
     boxes: Scores
     masks: Scores | None
 
@@ -77,7 +83,12 @@ class DetectionTask(Task):
     train_metrics: Losses
 
     def __init__(
-        self, *, detector: str, masks: bool = False, evaluator: str = "faster_coco_eval", **common: Any
+        self,
+        *,
+        detector: str,
+        masks: bool = False,
+        evaluator: str = "faster_coco_eval",
+        **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the losses; `common` are the arguments of Task.
 
@@ -88,14 +99,14 @@ class DetectionTask(Task):
         self.masks = masks
         self.evaluator = evaluator
         self.train_metrics = Losses(LOSSES[detector])
-        self.collected: dict[str, list[tuple[int, list[dict[str, Any]]]]] = {}
+        self.collected: dict[str, list[tuple[int, Found]]] = {}
         self.evaluated: dict[str, Evaluated] = {}
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Return boxes (corners), labels from 1, scores and, from Mask R-CNN, masks float [N, 1, H, W] of images."""
         return self.model(images)
 
-    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[list[Tensor], list[dict[str, object]]], batch_idx: int) -> Tensor:
         loss, losses = self.compute(*batch)
         self.train_metrics.update(losses)
         return loss
@@ -148,7 +159,7 @@ class DetectionTask(Task):
         write_atomic(path / "detections.json", json.dumps(evaluated.results).encode())
         index = evaluated.index
         objects = Counter(a["label"] for i in range(len(index)) for a in index.annotations(i) if not a.get("iscrowd"))
-        rows: list[list[Any]] = [
+        rows: list[list[object]] = [
             ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
         ]
         for label, (name, number) in enumerate(zip(info.classes, index.category_ids, strict=True)):
@@ -191,7 +202,7 @@ class DetectionTask(Task):
         return len(found)
 
 
-def gather_found(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
+def gather_found(found: list[tuple[int, Found]]) -> list[tuple[int, Found]]:
     """Gather the objects that all processes found, ordered by the number of the image."""
     if dist.is_initialized():
         parts = [found] * dist.get_world_size()

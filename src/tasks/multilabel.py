@@ -2,10 +2,10 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from ..cli.console import say
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.multilabel import RunningCounts, average_precisions, best_threshold, class_scores, count_labels, measure
-from .base import Task, gather_columns, use_full_precision
+from .base import Task, TaskSettings, gather_columns, use_full_precision
 from .losses import asymmetric_loss, binary_cross_entropy
 from .sheets import choose_images, draw_label_sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,7 +54,7 @@ class MultilabelTask(Task):
     name = "multilabel"
     train_metrics: RunningCounts
 
-    def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:
+    def __init__(self, *, num_classes: int, loss: Loss, **common: "Unpack[TaskSettings]") -> None:
         """Set up the metrics; `common` are the arguments of Task."""
         super().__init__(**common)
         self.loss = loss
@@ -142,7 +145,11 @@ class MultilabelTask(Task):
             path / "per_class.csv",
             [head, *([name, count, *(f"{v:.6f}" for v in values)] for name, count, *values in rows)],
         )
-        arrays: dict[str, Any] = {"index": indices.numpy(), "labels": present.numpy(), "scores": scores.numpy()}
+        arrays: dict[str, Any] = {
+            "index": indices.numpy(),
+            "labels": present.numpy(),
+            "scores": scores.numpy(),
+        }
         ids: dict[str, Any] = getattr(self.trainer.datamodule, "image_ids", {})  # type: ignore[attr-defined]
         if "test" in ids:
             arrays["image_id"] = ids["test"][arrays["index"]]
@@ -150,15 +157,15 @@ class MultilabelTask(Task):
         np.savez_compressed(packed, **arrays)
         write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
-    def adopt(self, checkpoint: dict[str, Any]) -> None:
+    def adopt(self, checkpoint: Mapping[str, object]) -> None:
         """Take from a checkpoint the threshold that belongs to its weights."""
-        self.threshold = checkpoint.get("threshold")
+        self.threshold = cast(float | None, checkpoint.get("threshold"))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["threshold"] = self.threshold
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.adopt(checkpoint)
 

@@ -2,7 +2,7 @@
 
 import colorsys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..data.coco.masks import decode
 from ..data.coco.objects import learned
 from ..data.photos.reader import read_photo
 
+Result = Mapping[str, Any]  # an object in COCO's format of results
 PICTURES = 6
 HEIGHT = 384  # of a photo in the sheet [pixels]
 CERTAIN = 0.5  # the lowest score that is drawn
@@ -30,15 +31,13 @@ def choose_images(presence: Tensor) -> list[int]:
     return torch.nonzero(presence.any(dim=1)).flatten()[:PICTURES].tolist()
 
 
-def draw_contact_sheet(
-    index: CocoIndex, results: Sequence[dict[str, Any]], images: Sequence[int], *, masks: bool
-) -> Tensor:
+def draw_contact_sheet(index: CocoIndex, results: Sequence[Result], images: Sequence[int], *, masks: bool) -> Tensor:
     """Draw pairs of photos, two a row, with the true objects to the left and the found ones to the right.
 
     ``results`` are in COCO's format, of any images; crowds are not drawn. Returns uint8 [3, H, W].
     """
     number = {k: label for label, k in enumerate(index.category_ids)}
-    found: dict[int, list[dict[str, Any]]] = {index.images[i].id: [] for i in images}
+    found: dict[int, list[Result]] = {index.images[i].id: [] for i in images}
     for result in results:
         if result["image_id"] in found and result["score"] >= CERTAIN:
             found[result["image_id"]].append(result)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.choices import find_choice
+from ..runs.results import Results
 from ..text import unknown
 
 COCO = {
@@ -130,7 +131,7 @@ def find_title(metric: str) -> str:
     return next((row.titles[metric] for row in ROWS.values() if metric in row.titles), metric)
 
 
-def find_objective(results: dict[str, Any]) -> float | None:
+def find_objective(results: Results) -> float | None:
     """Return the value that a search maximises: the headline metric of the validation, or None without one."""
     if "metrics" not in results:  # the run failed, or nothing was trained
         return None

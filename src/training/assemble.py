@@ -17,9 +17,11 @@ from ..models.complexity import count_macs, count_parameters
 from ..models.pretrained.files import compute_sha256, find_weights
 from ..models.pretrained.reading import Pretrained, read_weights
 from ..models.speednet import fit_to_data
+from ..runs.results import Results
 from ..tasks.base import Task
 from ..tasks.build import build_network, build_task, load_initial_weights
 from ..tasks.table import find_task_row
+from .checkpoints import Checkpoint
 from .settle import Settled
 
 THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
@@ -36,7 +38,7 @@ class Assembly:
     data: DataModule
     network: nn.Module
     task: Task
-    facts: dict[str, Any]
+    facts: Results
     notes: list[str]
 
     @property
@@ -44,7 +46,7 @@ class Assembly:
         return self.settled.config
 
 
-def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data: DataModule | None = None) -> Assembly:
+def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: DataModule | None = None) -> Assembly:
     """Build the data, the network with its initial weights, and the task around it; nothing is written.
 
     With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the caller loads the weights. ``data``

@@ -1,7 +1,7 @@
 """End a training whose loss or weights are no longer finite, before a good checkpoint is overwritten."""
 
 import math
-from typing import Any
+from typing import cast
 
 import torch
 from lightning import LightningModule, Trainer
@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..errors import UserError
 from ..runs.directory import Run
+from ..tasks.base import Task
 from .progress import Snapshots
 
 
@@ -19,7 +20,7 @@ class Finite(Checkpoint):
         self.run, self.snapshots = run, snapshots
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         # several processes may only fail together, at a save; a single one may look at the bar's loss for free
         shown = self.snapshots.arrived
@@ -31,8 +32,9 @@ class Finite(Checkpoint):
         require_finite(pl_module, trainer, self.run, metrics["train/loss"])
 
 
-def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
+def require_finite(module: LightningModule, trainer: Trainer, run: Run, loss: float | None = None) -> None:
     """Raise UserError where the loss or a weight is no longer finite; the last good checkpoint stays."""
+    task = cast(Task, module)
     figure = float(task.read_running_figures()["loss"]) if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if math.isfinite(figure) and torch.isfinite(weights):

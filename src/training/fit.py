@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Trainer
@@ -22,7 +21,7 @@ from ..machine import ranks
 from ..machine.hardware import environment, out_of_memory, peak_memory_bytes
 from ..runs.directory import Run
 from ..runs.identity import compute_config_hash, to_plain
-from ..runs.results import read_metrics
+from ..runs.results import Results, read_metrics
 from ..runs.stored import read_command_line
 from ..tasks.table import find_task_row
 from .assemble import Assembly, describe_memory, prepare_network
@@ -47,10 +46,10 @@ class Session:
     trainer: Trainer
     history: History
     loggers: list[RunLogger]
-    facts: dict[str, Any]  # the part of results.json that is known before training
+    facts: Results  # the part of results.json that is known before training
 
 
-def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> dict[str, Any]:
+def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> Results:
     """Train, test once (not with test=false), write the files of a finished run, and return its results.json.
 
     `run` is the run directory, by default the run's own; the caller holds its lock. `resume` is the checkpoint to
@@ -134,7 +133,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     return Session(trainer, history, loggers, facts)
 
 
-def collect_facts(assembly: Assembly, run: Run) -> dict[str, Any]:
+def collect_facts(assembly: Assembly, run: Run) -> Results:
     """Return the part of results.json that is known before training."""
     config = assembly.config
     return {
@@ -155,7 +154,7 @@ def collect_facts(assembly: Assembly, run: Run) -> dict[str, Any]:
     }
 
 
-def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
+def identify(assembly: Assembly, run: Run, facts: Results) -> Identity:
     """Return the names, tags and facts of the run for its loggers."""
     config, settled = assembly.config, assembly.settled
     pool = compute_config_hash(replace(config, seed=0), settled.content)[:6]  # shared by runs that differ in their seed
@@ -189,7 +188,7 @@ def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[
         raise UserError(reason) from error
 
 
-def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str, Any]:
+def collect_results(assembly: Assembly, run: Run, session: Session) -> Results:
     """Return the content of results.json for a run that has ended."""
     config, task, trainer = assembly.config, assembly.task, session.trainer
     rows = read_metrics(run.path / "metrics.csv")
@@ -211,7 +210,7 @@ def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str,
     }
 
 
-def write_test(assembly: Assembly, run: Run, results: dict[str, Any]) -> None:
+def write_test(assembly: Assembly, run: Run, results: Results) -> None:
     """Write the files of the final test, and set n_test to the number of samples seen.
 
     Raises RuntimeError where samples of the test set are missing or were seen twice.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
@@ -24,10 +23,10 @@ class History(Checkpoint):
         self.batch_size, self.loggers = batch_size, loggers
         self.row: dict[str, float] = {}
         self.fit_seconds = 0.0
-        self.before = (0.0, 0)  # seconds and batches of the running epoch, from before a stop inside it
+        self.before: tuple[float, float] = (0.0, 0)  # seconds and batches of the running epoch before a stop inside it
         self.began: float | None = None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         now = time.monotonic()
         return {
             "fit_seconds": self.fit_seconds + now - (now if self.began is None else self.began),
@@ -35,7 +34,7 @@ class History(Checkpoint):
             "epoch_batches": self.epoch_batches,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.fit_seconds = state_dict["fit_seconds"]
         self.before = (state_dict["epoch_seconds"], state_dict["epoch_batches"])
 
@@ -52,7 +51,7 @@ class History(Checkpoint):
         self.before = (0.0, 0)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self.epoch_batches += 1
 

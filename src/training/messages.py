@@ -1,10 +1,11 @@
 """The messages that a person reads before and after a training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
 from ..runs.directory import ENDED, Run
+from ..runs.results import Results
 from ..runs.stored import describe_same_command
 from ..tasks.table import find_task_row, find_title, list_headlines
 from ..text import duration, table
@@ -24,7 +25,7 @@ def describe_stop(config: TrainConfig, run: Run, *, at_once: bool) -> str:
 
 
 def describe_start(
-    config: TrainConfig, run: Run, facts: dict[str, Any], model: "nn.Module", notes: list[str], *, resumed: bool
+    config: TrainConfig, run: Run, facts: Results, model: "nn.Module", notes: list[str], *, resumed: bool
 ) -> str:
     """Return the message at the start of a training; `notes` are on the initial weights and the memory."""
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -63,7 +64,7 @@ def format_cell(name: str, value: float | None) -> str:
     return f"{value:.0f}" if name == "classes_with_positives" else f"{value:.4f}"
 
 
-def summarize_run(results: dict[str, Any]) -> str:
+def summarize_run(results: Results) -> str:
     """Summarize a finished run on one screen: its network and data, its metrics, and the protocol."""
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
@@ -73,13 +74,13 @@ def summarize_run(results: dict[str, Any]) -> str:
     return f"\n{head}\n{format_metrics(results['metrics'], results['task'])}\n{tail}{memory}"
 
 
-def describe_finished_run(path: Path, results: dict[str, Any], code: str) -> str:
+def describe_finished_run(path: Path, results: Results, code: str) -> str:
     """Return the message for a run that had finished before; it says so where the code has changed since."""
     stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
     return f"Finished before: {path}{stale}{summarize_run(results)}"
 
 
-def format_sweep(jobs: list[dict[str, Any]]) -> str:
+def format_sweep(jobs: list[Results]) -> str:
     """Format a sweep as one table of its jobs, followed by the reasons of those that failed."""
     names = list_headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
     rows = [["job", "", *(f"test {find_title(name)}" for name in names), "time"]]

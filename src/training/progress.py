@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import NoReturn
 
 import torch
 from lightning import LightningModule, Trainer
@@ -45,7 +45,7 @@ class Snapshots(Checkpoint):
         self.under_way = None
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self.arrived = None
         now = time.monotonic()
@@ -60,7 +60,7 @@ class Progress(Checkpoint):
 
     def __init__(self, *, snapshots: Snapshots, history: History, batch_size: int, draw: bool) -> None:
         self.snapshots, self.history, self.batch_size, self.draw = snapshots, history, batch_size, draw
-        self.bar: tqdm[Any] | None = None
+        self.bar: tqdm[NoReturn] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epochs = trainer.max_epochs or 1
@@ -76,7 +76,7 @@ class Progress(Checkpoint):
         )
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         assert self.bar is not None
         self.bar.update(1)

@@ -3,18 +3,18 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..cli.console import say, set_variable
 from ..config.run import TrainConfig
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
+from ..runs.results import Results
 from .messages import describe_finished_run
 from .settle import Settled, find_run
 
 
-def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> Results:
     """Train a run, resume it or find it finished, and return its results (the content of results.json).
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
@@ -38,7 +38,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
                 return train_held_run(settled, run)
 
 
-def train_held_run(settled: Settled, run: Run) -> dict[str, Any]:
+def train_held_run(settled: Settled, run: Run) -> Results:
     """Train a run whose directory is held, from its last checkpoint where it has one."""
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import load_checkpoint

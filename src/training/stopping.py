@@ -3,8 +3,8 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 # Ctrl-C; a system's request to end; and SLURM's warnings before a time limit or a preemption
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.signal returns it
 AGREE_EVERY = 50  # steps after which several processes agree whether to save or stop
 
 
@@ -45,14 +46,14 @@ class Stopping(Checkpoint):
 
     def __init__(self) -> None:
         self.requested = False
-        self.handlers: dict[int, Any] = {}
+        self.handlers: dict[int, Handler] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self.request) for number in STOPS}
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if may_stop(trainer, batch_idx) and ask_any_process(trainer, self.requested):
             raise Interrupted

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
+
+from ...runs.results import Results
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Identity:
     group: str | None
     tags: list[str]
     run_id: str
-    facts: dict[str, Any] = field(default_factory=dict)  # the configuration, and what is known before training
+    facts: Results = field(default_factory=dict)  # the configuration, and what is known before training
 
 
 class RunLogger:
@@ -38,7 +39,7 @@ class RunLogger:
     def media(self, name: str, picture: Path, step: int) -> None:
         """Show a picture."""
 
-    def summary(self, results: dict[str, Any], *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
+    def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         """Log the content of results.json and, where the test has one, the confusion matrix int64 [C, C]."""
 
     def finish(self, *, failed: bool) -> None:

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from ...machine.wandb import has_wandb_key
+from ...runs.results import Results
 from ...tasks.table import find_task_row
 from .base import Identity, RunLogger
 
@@ -53,7 +53,7 @@ class WandbRun(RunLogger):
     def media(self, name: str, picture: Path, step: int) -> None:
         self.lightning.log_image(name, [str(picture)], step=step)
 
-    def summary(self, results: dict[str, Any], *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
+    def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         run = self.lightning.experiment
         run.summary.update(
             results["metrics"]
@@ -74,14 +74,14 @@ class WandbRun(RunLogger):
             self.lightning.experiment.finish()
 
 
-def compute_error_rates(results: dict[str, Any]) -> dict[str, float]:
+def compute_error_rates(results: Results) -> dict[str, float]:
     """Return 1 - accuracy, which the literature prints, where an image has one class."""
     names = {"accuracy": "error", "top5": "top5_error"}
     parted = [(*key.rpartition("/"), value) for key, value in results["metrics"].items()]
     return {f"{split}/{names[name]}": 1 - value for split, _, name, value in parted if name in names}
 
 
-def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> Any:
+def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> object:
     """Return the confusion matrix [C, C] as a W&B table with a row for each pair of classes."""
     import wandb
 
