@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT, command, store_once, train
 from PIL import Image
 
-from src.cli.compose import CONF, check_grids, list_group_choices, to_train_config, with_task
+from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
 from src.cli.help import format_help
 from src.config.run import TrainConfig
 from src.zoo.registry import rows
@@ -127,7 +127,7 @@ def compose_point(words: list[str]) -> TrainConfig:
 
     store_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", with_task(words), return_hydra_config=True)
+        config = compose("train", complete_overrides(words), return_hydra_config=True)
     with open_dict(config):
         config.pop("hydra")
     return to_train_config(config)

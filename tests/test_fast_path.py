@@ -25,7 +25,7 @@ from src.tasks.base import Task
 from src.tasks.build import build_task
 from src.tasks.classification import compute_step
 from src.tasks.graph import CapturedStep
-from src.training.progress import Glance
+from src.training.progress import Snapshot
 from src.training.trainer import PRECISION, build_trainer
 from zoo import build
 
@@ -186,9 +186,9 @@ def test_the_average_is_lightnings_to_the_bit(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_glance_shows_what_was() -> None:
     figure = torch.tensor(1.5)
-    glance = Glance({"loss": figure, "accuracy": torch.tensor(0.5)})
+    snapshot = Snapshot({"loss": figure, "accuracy": torch.tensor(0.5)})
     figure.fill_(7)
-    assert glance.read() == {"loss": 1.5, "accuracy": 0.5}
+    assert snapshot.read() == {"loss": 1.5, "accuracy": 0.5}
 
 
 class Watch(Callback):
@@ -237,7 +237,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
             set_rate(optimizer, 0.05 / (k + 1))
             torch.manual_seed(k)
             found.append(run(*batch)[0].clone())
-            Glance({"loss": found[-1]}).read()
+            Snapshot({"loss": found[-1]}).read()
         torch.cuda.set_sync_debug_mode("default")
         return torch.stack(found)
 

@@ -25,7 +25,7 @@ from src.sweep.jobs import Job
 from src.sweep.search import check_search
 from src.sweep.search_report import format_experiment, format_override
 from src.sweep.trials import Search, lock_folder
-from src.training.settle import located
+from src.training.settle import find_run
 
 pytest.importorskip("optuna")
 EPOCHS = 8
@@ -111,7 +111,7 @@ def make_settings(**changed: Any) -> HpoConfig:
 
 def make_search(launcher: Launcher, **changed: Any) -> Search:
     base = launcher.make_job([], 0)
-    _, base.run, _ = located(base.config, None, [])
+    _, base.run = find_run(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
