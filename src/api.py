@@ -1,14 +1,14 @@
-"""The Python interface, and what a plug-in needs: ``plugins=[my_net.py]`` imports a file that calls ``register_…``.
+"""The Python interface, for scripts and for plug-ins: ``plugins=[my_net.py]`` imports a file that calls ``register_…``.
 
-From Python, a whole run is compose, settle, assemble, fit; or ``train``, which finds, resumes or trains it.
+A whole run is compose, settle, assemble, fit; or ``train``, which finds, resumes or trains it.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli.compose import CONF, complete, store_schema, typed
-from .cli.plugins import load_plugins, named_plugins
+from .cli.compose import CONF, complete_overrides, store_schema, to_train_config
+from .cli.plugins import find_plugin_names, load_plugins
 from .config.choices import BUILDERS, register_choice, register_recipe
 from .config.data import DataConfig
 from .config.fields import setting
@@ -19,9 +19,10 @@ from .config.task import TaskConfig
 from .data.build import Source, build_data
 from .errors import UserError
 from .models.build import create_model
+from .runs.results import Results
 from .tasks.table import TaskRow, register_row
 from .training.run import train
-from .training.settle import Settled, run_of, settle
+from .training.settle import Settled, open_run, settle
 from .zoo.base import Family, dial
 from .zoo.registry import register, register_family
 
@@ -65,59 +66,59 @@ __all__ = [
 def compose(*overrides: str) -> TrainConfig:
     """Compose the configuration that ``python -m src.train <overrides>`` would run.
 
-    Raises UserError, or an error of Hydra's, for what is wrong with the overrides.
+    Raises UserError, or an error of Hydra, for wrong overrides.
     """
     from hydra import compose, initialize_config_dir
 
-    load_plugins(named_plugins(overrides))
+    load_plugins(find_plugin_names(overrides))
     store_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("train", complete(list(overrides))))
+        return to_train_config(compose("train", complete_overrides(list(overrides))))
 
 
 def assemble(settled: Settled) -> "Assembly":
-    """Build a run's data, network and task; nothing is written. Raises UserError for a wrong input."""
+    """Build a run's data, network and task without writing anything; raise UserError for a wrong input."""
     from .training.assemble import assemble
 
     return assemble(settled)
 
 
-def fit(assembly: "Assembly", path: Path | None = None) -> dict[str, Any]:
+def fit(assembly: "Assembly", path: Path | None = None) -> Results:
     """Train and test an assembled run in its run directory, or in ``path``, and return the content of results.json.
 
-    A directory that holds a checkpoint of the run is for ``train``, which resumes. Raises UserError where training
-    fails, or another process has the directory.
+    Use ``train`` to resume from a checkpoint in that directory. Raises UserError where training fails, or where another
+    process has the directory.
     """
     from .training.fit import fit
 
-    run = run_of(assembly.settled, path)
+    run = open_run(assembly.settled, path)
     with run.hold():
         return fit(assembly, run)
 
 
 def register_data(kind: type[DataConfig], *, load: "Callable[[Any], Raw]", content: Callable[[Any], str]) -> None:
-    """Add a data set: how a choice is loaded into memory, and what names its content without reading it.
+    """Add a data set: ``load`` reads a choice into memory, and ``content`` names its content without reading it.
 
-    Its recipe is added by ``register_recipe(<name>, "multiclass", optim="sgd_onecycle", trainer={"max_epochs": 20})``.
+    Add its recipe by ``register_recipe(<name>, "multiclass", optim="sgd_onecycle", trainer={"max_epochs": 20})``.
     """
     register_choice(kind)
     BUILDERS[kind] = Source(load, content)
 
 
 def register_task(kind: type[TaskConfig], *, row: TaskRow, build: "Callable[..., Task]") -> None:
-    """Add a task: its row in the table, and ``build(choice, model=…, num_classes=…, **settings of every task)``."""
+    """Add a task with its row in the table; ``build(choice, model=…, num_classes=…, **common)`` returns the Task."""
     register_choice(kind)
     register_row(row)
     BUILDERS[kind] = build
 
 
 def register_optim(kind: type[OptimConfig], *, build: "Callable[[Any, Sequence[dict[str, Any]]], Optimizer]") -> None:
-    """Add an optimizer: from a choice and the parameter groups, each with its learning rate and weight decay."""
+    """Add an optimizer: ``build`` gets a choice and the parameter groups, each with learning rate and weight decay."""
     register_choice(kind)
     BUILDERS[kind] = build
 
 
 def register_logger(kind: type[LoggerConfig], *, build: "Callable[[Any], RunLogger]") -> None:
-    """Add a logger: the adapter of a choice."""
+    """Add a logger: ``build`` returns the adapter of a choice."""
     register_choice(kind)
     BUILDERS[kind] = build

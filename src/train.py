@@ -6,55 +6,59 @@ The same command again returns a finished run's result or resumes an unfinished 
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .cli.compose import compose_and_run, typed
+from .cli.compose import compose_and_run, to_train_config
 from .cli.console import TRACEBACKS, say
-from .cli.help import help_text
+from .cli.help import format_help
 from .cli.main import main
-from .cli.messages import sentence
+from .cli.messages import explain_error
 from .errors import UserError
 from .files import find_missing_folders, remove_empty
 from .runs.directory import ENDED
-from .training.messages import sweep_table
+from .runs.results import Results
+from .training.messages import format_sweep
 from .training.run import train
-from .training.settle import place
+from .training.settle import choose_directory
 
-MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these before the job begins
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these folders before the job
 
 
-def story() -> int:
-    """Train one run, or each point of a sweep (-m); the exit code is 0 only if every one of them finished."""
+def run_command() -> int:
+    """Train one run, or each point of a sweep (-m), and return the exit code: 0 only if every run has ended well."""
     from .sweep.jobs import ENTRIES, FailedJobError, follow_launcher
-    from .tasks.table import objective
+    from .tasks.table import find_objective
 
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text())
+        print(format_help())
         return 0
     follow_launcher()
     jobs = ENTRIES
     named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
     made = [
         folder for name in named for folder in find_missing_folders(Path(name))
-    ]  # a wrong input leaves none of them behind
+    ]  # to be removed again after a wrong input
 
-    def one(config: Any) -> float | None:
-        jobs.append(job(config, made))
-        return objective(jobs[-1])
+    def run_one(config: "DictConfig") -> float | None:
+        jobs.append(run_job(config, made))
+        return find_objective(jobs[-1])
 
     try:
-        with contextlib.suppress(FailedJobError):  # the table says it
-            compose_and_run(one)
+        with contextlib.suppress(FailedJobError):  # the table names the failed job
+            compose_and_run(run_one)
     finally:
         if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
-            print(sweep_table(jobs))
+            print(format_sweep(jobs))
     return 0 if all(entry["status"] in ENDED for entry in jobs) else 1
 
 
-def job(config: Any, made: list[Path]) -> dict[str, Any]:
-    """One run from its composed configuration; a failure is told and recorded, so that a sweep goes on.
+def run_job(config: "DictConfig", made: list[Path]) -> Results:
+    """Run one composed configuration; report and return a failure, so that a sweep continues.
 
-    `made` are the directories that Hydra has made for it; they go again where nothing came into them.
+    `made` are the directories that Hydra has made for it; they are removed again where they stay empty.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -65,13 +69,13 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
     if sweep:
         say(f"\n[job {hydra.job.num}] {label}")
     try:
-        run_config = typed(config)
+        run_config = to_train_config(config)
         if run_config.hpo is not None:
-            raise UserError("hpo=… is a search of many runs: type -m, too.")
+            raise UserError("hpo=… is a search of many runs: add -m.")
         subdir = hydra.sweep.subdir if sweep else ""
-        run_config, exact = place(run_config, Path(hydra.runtime.output_dir), subdir)
+        run_config, exact = choose_directory(run_config, Path(hydra.runtime.output_dir), subdir)
         if sweep and (run_config.trainer.strategy == "ddp" or (run_config.trainer.devices or 1) > 1):
-            raise UserError("Several devices in a sweep need a process a run; leave out hydra/launcher=basic.")
+            raise UserError("In a sweep, several devices need a process for each run: leave out hydra/launcher=basic.")
         if run_config.preflight == "only":
             from .sweep import preflight
 
@@ -80,7 +84,7 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
     except Exception as error:
         if TRACEBACKS:
             raise
-        reason = sentence(error)
+        reason = explain_error(error)
         say(reason)
         return {"status": "failed", "reason": reason, "label": label}
     finally:
@@ -88,4 +92,4 @@ def job(config: Any, made: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(story)
+    main(run_command)

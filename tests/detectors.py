@@ -78,7 +78,7 @@ def task_of(kind: str, *, lr: float = 0.01, **settings: Any) -> DetectionTask:
         masks=kind == "mask_rcnn",
         model=tiny(kind, **settings),
         optimizer=partial(build_optimizer, optim),
-        rate=partial(compute_learning_rate, optim),
+        learning_rate=partial(compute_learning_rate, optim),
         monitored=("val",),
     )
 
@@ -113,4 +113,4 @@ def judged(root: Path, kind: str, *, detections: int, **settings: Any) -> tuple[
 if __name__ == "__main__":
     task, metrics = judged(Path(sys.argv[1]), "faster_rcnn", detections=100, strategy="ddp", devices=2)
     if task.global_rank == 0:
-        Path(sys.argv[2]).write_text(json.dumps({"metrics": metrics, "results": task.judged["test"].results}))
+        Path(sys.argv[2]).write_text(json.dumps({"metrics": metrics, "results": task.evaluated["test"].results}))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from src.cli.compose import CONF, complete, store_schema, typed
+from src.cli.compose import CONF, complete_overrides, store_schema, to_train_config
 from src.config.run import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ def compose(*overrides: str) -> TrainConfig:
 
     store_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed(compose("train", complete(list(overrides))))
+        return to_train_config(compose("train", complete_overrides(list(overrides))))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from src.runs.identity import code_hash
+from src.runs.identity import compute_code_hash
 
 SIZES = {"resnet20": 269722, "resnet32": 464154, "resnet44": 658586, "resnet56": 853018, "resnet110": 1727962}
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,7 +20,7 @@ def make_results(error: float = 8.75, seed: int = 0, **changed: Any) -> dict[str
         "command": f"python -m src.train model={model} data=cifar10 seed={seed}",
         "status": "finished",
         "config_hash": "0123456789",
-        "code_hash": code_hash(),
+        "code_hash": compute_code_hash(),
         "model": model,
         "data": "cifar10",
         "data_fingerprint": "cifar10:c58f30108f718f92721af3b95e74349a",

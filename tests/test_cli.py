@@ -103,8 +103,8 @@ def test_help_groups_the_models_by_family_and_is_quick() -> None:
 @pytest.mark.parametrize("word", ["--help", "model=resnet57", "optim.lrr=1", "data=cifar11", "+typo=1"])
 def test_help_and_configuration_errors_import_no_torch(word: str) -> None:
     code = (
-        "import contextlib, sys; sys.argv = ['train', sys.argv[1]]; from src.train import story\n"
-        "with contextlib.suppress(Exception): story()\n"
+        "import contextlib, sys; sys.argv = ['train', sys.argv[1]]; from src.train import run_command\n"
+        "with contextlib.suppress(Exception): run_command()\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, word], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -5,12 +5,12 @@ import itertools
 import pytest
 from helpers import compose
 
-from src.cli.compose import group_choices
+from src.cli.compose import list_group_choices
 from src.errors import UserError
-from src.runs.identity import config_hash
+from src.runs.identity import compute_config_hash
 from src.zoo.registry import row, rows
 
-RECIPES = group_choices("recipe")
+RECIPES = list_group_choices("recipe")
 
 
 def test_every_model_composes_with_a_recipe_and_every_family_with_every_recipe() -> None:
@@ -19,17 +19,17 @@ def test_every_model_composes_with_a_recipe_and_every_family_with_every_recipe()
     pairs |= set(itertools.product(families, RECIPES))
     hashes = set()
     for model, recipe in pairs:
-        data = next(name for name in group_choices("data") if recipe.startswith(f"{name}_"))
+        data = next(name for name in list_group_choices("data") if recipe.startswith(f"{name}_"))
         task = recipe.removeprefix(f"{data}_")
         config = compose(f"model={model}", f"data={data}", f"task={task}")
         assert (config.model.name, config.data.name, config.task.name) == (model, data, task)
-        hashes.add(config_hash(config, "x"))
+        hashes.add(compute_config_hash(config, "x"))
     assert len(hashes) == len(pairs)
 
 
 @pytest.mark.parametrize("group", ["optim", "finetune", "trainer", "logger", "experiment", "data", "task"])
 def test_every_choice_of_a_group_composes(group: str) -> None:
-    for name in group_choices(group):
+    for name in list_group_choices(group):
         data = ("data=coco",) if group == "task" and name != "multiclass" else ()
         assert compose(f"{group}={name}", "model.weights=somewhere", *data)
 
@@ -65,7 +65,7 @@ def test_impossible_combinations_are_refused() -> None:
         compose("data.val_fraction=0", "optim=adam_plateau")
 
 
-@pytest.mark.parametrize("name", group_choices("data"))
+@pytest.mark.parametrize("name", list_group_choices("data"))
 def test_the_normalisation_is_auto_until_the_command_line_names_one(name: str) -> None:
     assert compose(f"data={name}").data.normalize == "auto"
     assert compose(f"data={name}", "data.normalize=half").data.normalize == "half"

@@ -16,8 +16,8 @@ import pytest
 from helpers import ROOT, command, store_once, train
 from PIL import Image
 
-from src.cli.compose import CONF, check_grids, complete, group_choices, typed
-from src.cli.help import help_text
+from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
+from src.cli.help import format_help
 from src.config.run import TrainConfig
 from src.zoo.registry import rows
 
@@ -87,7 +87,7 @@ def test_every_block_says_what_it_is() -> None:
 @pytest.mark.parametrize("words", [w for w in words_of("src.train") if "plugins=" not in str(w)], ids=" ".join)
 def test_a_training_composes(words: list[str]) -> None:
     if {"--help", "-h"} & set(words):
-        assert "model=resnet56" in help_text()
+        assert "model=resnet56" in format_help()
         return
     sweeps = "-m" in words
     words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
@@ -121,10 +121,10 @@ def compose_point(words: list[str]) -> TrainConfig:
 
     store_once()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", complete(words), return_hydra_config=True)
+        config = compose("train", complete_overrides(words), return_hydra_config=True)
     with open_dict(config):
         config.pop("hydra")
-    return typed(config)
+    return to_train_config(config)
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,12 @@ def test_the_readme_is_one_page_and_leads_to_all_others() -> None:
 def test_every_name_of_a_group_is_documented() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     for group in ("data", "task", "optim", "finetune", "trainer", "logger", "experiment", "hpo"):
-        for name in group_choices(group):
+        for name in list_group_choices(group):
             assert re.search(rf"\b{name}\b", text), f"{group}={name} is in no page"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_exists(page: Path) -> None:
-    known, prose = help_text(), re.sub(r"```python.*?```", "", page.read_text(), flags=re.DOTALL)
-    for name in SETTING.findall(prose):
+    known = format_help()
+    for name in SETTING.findall(page.read_text()):
         assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"

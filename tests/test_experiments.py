@@ -13,7 +13,7 @@ from helpers import command, compose
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src.cli.compose import CONF, check_grids, group_choices
+from src.cli.compose import CONF, check_grids, list_group_choices
 from src.config.data import Official, Photos
 from src.config.run import TrainConfig
 from src.data.raw import Raw, Split
@@ -22,11 +22,11 @@ from src.data.sets.fashion_mnist import FASHION_MNIST
 from src.data.sets.official import PublishedSet
 from src.errors import UserError
 from src.report.published import Published, fits, list_published, read_published
-from src.runs.identity import plain
+from src.runs.identity import to_plain
 from src.training.run import train
 from src.zoo.registry import row, rows
 
-EXPERIMENTS = group_choices("experiment")
+EXPERIMENTS = list_group_choices("experiment")
 STUDIES = [name for name in EXPERIMENTS if name in list_published()]
 SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
 
@@ -54,7 +54,7 @@ def grid(experiment: str) -> dict[str, list[str]]:
 def points(experiment: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Of each point, what would be in results.json and config.yaml; composed once and then filled in."""
     swept = grid(experiment)
-    stored = plain(composed(experiment))
+    stored = to_plain(composed(experiment))
     for values in itertools.product(*swept.values()):
         point = dict(zip(swept, values, strict=True))
         share = point.get("data.limit_train", "null")
@@ -76,7 +76,7 @@ def test_an_experiment_is_a_claim_whose_grid_exists(experiment: str) -> None:
     for key, values in grid(experiment).items():
         assert len(values) == len(set(values))
         if key in ("model", "data"):
-            assert set(values) <= set(group_choices(key))
+            assert set(values) <= set(list_group_choices(key))
     last = [f"{key}={values[-1]}" for key, values in grid(experiment).items()]
     assert compose(f"experiment={experiment}", *last).experiment_name == experiment
 
@@ -103,7 +103,7 @@ def test_each_printed_row_is_a_cell_of_the_grid(experiment: str) -> None:
 @pytest.mark.parametrize("experiment", STUDIES)
 def test_the_experiment_keeps_to_the_protocol_that_makes_it_comparable(experiment: str) -> None:
     config = composed(experiment)
-    stored, published = plain(config), read_published(experiment)
+    stored, published = to_plain(config), read_published(experiment)
     for table in published.tables:
         size = SIZES[config.data.name]
         facts = {
@@ -203,7 +203,7 @@ def smaller(data: Photos, side: int) -> None:
 
 
 def test_a_run_is_found_again_by_its_tags() -> None:
-    from src.training.loggers.build import build_loggers, readable_name, tags
+    from src.training.loggers.build import build_loggers, list_tags, make_readable_name
 
     words = (
         "experiment=rafi2024_scalability",
@@ -213,7 +213,7 @@ def test_a_run_is_found_again_by_its_tags() -> None:
         "logger.tags=[mine,cifar10]",
     )
     config = compose(*words)
-    assert readable_name(config) == "resnet20-cifar10-train0.25-seed3"
-    assert tags(config) == ["rafi2024_scalability", "resnet20", "cifar10", "multiclass"]
+    assert make_readable_name(config) == "resnet20-cifar10-train0.25-seed3"
+    assert list_tags(config) == ["rafi2024_scalability", "resnet20", "cifar10", "multiclass"]
     (wandb,) = build_loggers(config.logger.values())
     assert wandb.tags == ["mine", "cifar10"]  # type: ignore[attr-defined]

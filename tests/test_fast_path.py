@@ -23,9 +23,9 @@ from src.optim.averaging import Averaging
 from src.optim.schedule import set_learning_rate
 from src.tasks.base import Task
 from src.tasks.build import build_task
-from src.tasks.classification import step
+from src.tasks.classification import compute_step
 from src.tasks.graph import CapturedStep
-from src.training.progress import Glance
+from src.training.progress import Snapshot
 from src.training.trainer import PRECISION, build_trainer
 from zoo import build
 
@@ -165,7 +165,7 @@ def test_validation_judges_the_weights_that_are_saved(words: tuple[str, ...]) ->
     losses = []
     for fold in ("true", "false"):
         task, _ = trained(compose(*WORDS, *words, f"trainer.fold={fold}", "trainer.max_epochs=2"))
-        assert task.judge is None and not [key for key in task.state_dict() if "judge" in key]
+        assert task.evaluation_copy is None and not [key for key in task.state_dict() if "evaluation_copy" in key]
         losses.append(task.epoch_metrics["val/loss"])
     split = made()["val"]
     mean, std = torch.tensor(INFO.mean), torch.tensor(INFO.std)
@@ -186,9 +186,9 @@ def test_the_average_is_lightnings_to_the_bit(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_glance_shows_what_was() -> None:
     figure = torch.tensor(1.5)
-    glance = Glance({"loss": figure, "accuracy": torch.tensor(0.5)})
+    snapshot = Snapshot({"loss": figure, "accuracy": torch.tensor(0.5)})
     figure.fill_(7)
-    assert glance.read() == {"loss": 1.5, "accuracy": 0.5}
+    assert snapshot.read() == {"loss": 1.5, "accuracy": 0.5}
 
 
 class Watch(Callback):
@@ -229,7 +229,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
     def losses(capture: bool) -> Tensor:
         model = network(stochastic_depth=0.2).to(device, memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
-        run = CapturedStep(lambda *batch: step(model, *batch), optimizer, capture=True)
+        run = CapturedStep(lambda *batch: compute_step(model, *batch), optimizer, capture=True)
         run.capture = capture
         found = []
         for k, batch in enumerate(batches):
@@ -237,7 +237,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
             set_learning_rate(optimizer, 0.05 / (k + 1))
             torch.manual_seed(k)
             found.append(run(*batch)[0].clone())
-            Glance({"loss": found[-1]}).read()
+            Snapshot({"loss": found[-1]}).read()
         torch.cuda.set_sync_debug_mode("default")
         return torch.stack(found)
 

@@ -14,7 +14,7 @@ from src.models.pretrained.files import compute_sha256
 from src.optim.build import build_optimizer
 from src.optim.finetune import count_learning, list_parts, set_learning
 from src.optim.schedule import build_plateau, set_learning_rate
-from src.runs.identity import config_hash
+from src.runs.identity import compute_config_hash
 from src.training.settle import settle_weights
 from src.zoo.registry import row, rows
 from zoo import build
@@ -110,11 +110,11 @@ def test_the_content_of_the_weights_names_the_run_not_their_place(pretrained: Pa
         config = settle_weights(config)
         assert config.model.weights_sha256 == compute_sha256(elsewhere)
         assert config.data.normalize == "weights"
-        hashes.add(config_hash(config, ""))
+        hashes.add(compute_config_hash(config, ""))
     bare = compose("data=digits", "model=cifar_resnet")
     bare = settle_weights(bare)
     assert bare.data.normalize == "dataset"
-    assert len(hashes) == 1 and config_hash(bare, "") not in hashes
+    assert len(hashes) == 1 and compute_config_hash(bare, "") not in hashes
 
 
 def test_the_users_choice_of_normalisation_stays(pretrained: Path) -> None:
@@ -129,7 +129,7 @@ def test_wrong_wishes_are_one_sentence(pretrained: Path, tmp_path: Path) -> None
             compose(f"finetune={name}")
     with pytest.raises(UserError, match="finetune.backbone_lr=0.0: above 0"):
         compose("finetune.backbone_lr=0")
-    with pytest.raises(UserError, match="model.weights_sha256: of which file"):
+    with pytest.raises(UserError, match="model.weights_sha256: names no file"):
         compose("model.weights_sha256=abc")
     config = compose(f"model.weights={pretrained}", "model.weights_sha256=abc")
     with pytest.raises(UserError, match=r"model.weights=.*last.ckpt: its sha256 is [0-9a-f]{64}, not abc"):
@@ -141,7 +141,7 @@ def test_wrong_wishes_are_one_sentence(pretrained: Path, tmp_path: Path) -> None
     assert "was trained with model.shortcut=A, and this one has none" in plain.stderr and plain.returncode == 1
     with pytest.raises(UserError, match="finetune=head leaves the backbone as it is"):
         compose("finetune=head", "finetune.backbone_lr=0.5", "model.weights=x")
-    with pytest.raises(UserError, match="it would fix random statistics"):
+    with pytest.raises(UserError, match="would fix random statistics"):
         compose("finetune.freeze_batchnorm=true")
     ddp = train(tmp_path / "run", f"model.weights={pretrained}", "finetune=gradual", "trainer=ddp", "trainer.devices=1")
     assert ddp.returncode == 1 and "use one device" in ddp.stderr
@@ -155,7 +155,7 @@ def test_only_the_head_learns(pretrained: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "skipped: the file's head (5 other classes); fresh: head (5 classes)." in done.stderr
     assert "Pixels: data.normalize=weights; these weights expect weights." in done.stderr
-    assert "85 of 4,849 parameters learn." in done.stderr
+    assert "85 of 4,849 parameters are trained." in done.stderr
     before, after = weights(pretrained), weights(tmp_path / "run")
     assert_equal(backbone(before), backbone(after))
     assert not torch.equal(before["model.head.linear.weight"], after["model.head.linear.weight"])
@@ -203,12 +203,12 @@ def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     config = compose("data=digits", "model=resnet56", "data.batch_size=64", "trainer.precision=fp32", "trainer=cpu")
     config.trainer.devices = 1
     model = build_model(config.model, DIGITS)
-    assert "for a step" in assemble.memory_needed(config, model, DIGITS)
-    monkeypatch.setattr(assemble, "measure_free_memory", lambda accelerator: 20_000_000)
+    assert "for a step" in assemble.describe_memory(config, model, DIGITS)
+    monkeypatch.setattr(assemble, "free_bytes", lambda accelerator: 20_000_000)
     with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
-        assemble.memory_needed(config, model, DIGITS)
+        assemble.describe_memory(config, model, DIGITS)
     config.trainer.accumulate, config.optim.ema = 2, 0.9
     with pytest.raises(UserError) as halved:
-        assemble.memory_needed(config, model, DIGITS)
+        assemble.describe_memory(config, model, DIGITS)
     assert str(halved.value) != str(plain.value)
     assert model.backbone.checkpoint_activations is False

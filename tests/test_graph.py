@@ -3,7 +3,7 @@
 import pytest
 from helpers import compose
 
-from src.training.settle import refuse_graph
+from src.training.settle import explain_no_graph
 
 ON_A_GPU = ("model=resnet20", "data=cifar10", "trainer.accelerator=gpu", "trainer.graph=full")
 
@@ -25,7 +25,7 @@ ON_A_GPU = ("model=resnet20", "data=cifar10", "trainer.accelerator=gpu", "traine
 )
 def test_what_cannot_be_captured_says_why(word: str, reason: str) -> None:
     others = [w for w in ON_A_GPU if w.split("=")[0] != word.split("=")[0]]
-    assert reason in (refuse_graph(compose(*others, *word.split())) or "")
+    assert reason in (explain_no_graph(compose(*others, *word.split())) or "")
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_what_cannot_be_captured_says_why(word: str, reason: str) -> None:
     ],
 )
 def test_what_can(words: tuple[str, ...]) -> None:
-    assert refuse_graph(compose(*ON_A_GPU, *words)) is None
+    assert explain_no_graph(compose(*ON_A_GPU, *words)) is None

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from helpers import ROOT, TINY, assert_equal, command, compose, environment, results, table, train, weights
 
-from src.cli.compose import CONF, group_choices
+from src.cli.compose import CONF, list_group_choices
 from src.config.search import HpoConfig, RangeConfig
 from src.errors import UserError
-from src.runs.identity import config_hash
+from src.runs.identity import compute_config_hash
 from src.runs.results import append_metrics
 from src.sweep.board import OPEN
 from src.sweep.jobs import Job
 from src.sweep.search import check_search
 from src.sweep.search_report import format_experiment, format_override
 from src.sweep.trials import Search, lock_folder
-from src.training.settle import located
+from src.training.settle import find_run
 
 pytest.importorskip("optuna")
 EPOCHS = 8
@@ -111,7 +111,7 @@ def make_settings(**changed: Any) -> HpoConfig:
 
 def make_search(launcher: Launcher, **changed: Any) -> Search:
     base = launcher.make_job([], 0)
-    _, base.run, _ = located(base.config, None, [])
+    _, base.run = find_run(base.config, None, [])
     fixed = [*TINY, f"trainer.max_epochs={EPOCHS}"]
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
@@ -234,7 +234,7 @@ def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
     (tmp_path / "experiment" / "best.yaml").write_text(text)
     typed = [*fixed, *(format_override(name, value) for name, value in point.items())]
     found = compose("experiment=best", f"hydra.searchpath=[file://{tmp_path}]")
-    assert config_hash(found, "") == config_hash(compose(*typed), "")
+    assert compute_config_hash(found, "") == compute_config_hash(compose(*typed), "")
     assert found.output_root == "outputs" and "# How it came about." in text
 
 
@@ -296,7 +296,7 @@ def test_a_folder_has_one_search_and_one_process(tmp_path: Path) -> None:
 
 
 def test_every_shipped_search_composes() -> None:
-    for name in group_choices("hpo"):
+    for name in list_group_choices("hpo"):
         data = ("data=coco", "task=detection") if name == "detection" else ()
         config = compose(f"hpo={name}", *data)
         assert config.hpo is not None

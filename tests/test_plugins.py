@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, command, results
 
-from src.runs.stored import load_config
+from src.runs.stored import load_stored_config
 
 FILE = ROOT / "tests" / "plugin_example.py"
 PLUGIN = f"plugins=[{FILE}]"
@@ -29,7 +29,7 @@ def test_all_five_train_together_and_the_run_is_read_again(tmp_path: Path) -> No
     assert (content["model"], content["data"], content["task"]) == ("tiny_net16", "stripes", "focal")
     assert content["params"] == 9 * 16 + 16 + 16 * 2 + 2 and content["metrics"]["test/accuracy"] > 0.9
     assert [json.loads(line)["epoch"] for line in lines.read_text().splitlines()] == [1, 2]
-    assert load_config(run).task.gamma == 1
+    assert load_stored_config(run).task.gamma == 1
     again = command("src.evaluate", f"run={run}")
     assert again.returncode == 0 and f"{content['metrics']['test/accuracy']:.4f}" in again.stdout
 

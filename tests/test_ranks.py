@@ -11,7 +11,7 @@ from helpers import ROOT, TINY, assert_equal, compose, environment, results, tra
 from src.errors import UserError
 from src.machine import ranks
 from src.machine.hardware import resolve_hardware
-from src.runs.identity import identity
+from src.runs.identity import collect_identity
 
 
 def torchrun(path: Path, *words: str) -> subprocess.Popen[str]:
@@ -25,7 +25,7 @@ def torchrun(path: Path, *words: str) -> subprocess.Popen[str]:
 
 def test_processes_and_settings_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose(*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.num_nodes=2").trainer
-    assert "trainer.num_nodes" in identity(compose(*TINY, "trainer.num_nodes=2"))
+    assert "trainer.num_nodes" in collect_identity(compose(*TINY, "trainer.num_nodes=2"))
     with pytest.raises(UserError, match="srun or torchrun"):
         resolve_hardware(config)
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}.items():

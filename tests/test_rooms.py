@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, environment
 
-from src.runs.identity import ROOMS, code_hash, syntax
+from src.runs.identity import ROOMS, compute_code_hash, dump_syntax
 
 NEUTRAL = (
     "cli",
@@ -61,9 +61,9 @@ def test_words_change_no_hash_of_the_code() -> None:
     one = 'def f(x: int) -> int:\n    """Doubles."""\n    return 2 * x  # because\n'
     two = 'def f(x: int) -> int:\n    """Return twice the number."""\n\n    return 2 * x\n'
     three = one.replace("2 * x", "3 * x")
-    hashes = [syntax(ast.parse(text)) for text in (one, two, three)]
+    hashes = [dump_syntax(ast.parse(text)) for text in (one, two, three)]
     assert hashes[0] == hashes[1] != hashes[2]
-    assert re.fullmatch(r"[0-9a-f]{10}", code_hash())
+    assert re.fullmatch(r"[0-9a-f]{10}", compute_code_hash())
 
 
 def test_only_its_row_knows_a_task() -> None:

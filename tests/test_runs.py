@@ -9,14 +9,14 @@ import pytest
 from helpers import compose
 from omegaconf import OmegaConf
 
-from src.cli.compose import typed
+from src.cli.compose import to_train_config
 from src.config.run import TrainConfig
 from src.errors import UserError
 from src.files import read_json, write_atomic, write_json
 from src.runs.directory import Run
-from src.runs.identity import config_hash, identity, plain
-from src.runs.stored import restored
-from src.training.messages import farewell
+from src.runs.identity import collect_identity, compute_config_hash, to_plain
+from src.runs.stored import restore_config
+from src.training.messages import describe_stop
 from src.training.settle import settle_machine, settle_weights
 from src.training.stopping import InterruptedAtOnce, Stopping
 from src.zoo.resnet import CifarResNet, ImageNetResNet
@@ -41,7 +41,7 @@ def test_golden_hashes(overrides: tuple[str, ...]) -> None:
     """A changed hash loses every user's finished runs: change one only together with the meaning of a setting."""
     config = compose(*overrides, "trainer=cpu", *(() if "trainer.precision=bf16" in overrides else FIXED))
     config = settle_machine(settle_weights(config))
-    assert config_hash(config, "content") == GOLDEN[overrides]
+    assert compute_config_hash(config, "content") == GOLDEN[overrides]
 
 
 def test_only_identity_leaves_that_differ_are_hashed() -> None:
@@ -54,10 +54,10 @@ def test_only_identity_leaves_that_differ_are_hashed() -> None:
         "fresh=true",
         "debug=true",
     ):
-        assert identity(compose(setting)) == identity(base), setting
+        assert collect_identity(compose(setting)) == collect_identity(base), setting
     for setting in ("seed=3", "optim.lr=0.3", "data.batch_size=32", "trainer.max_epochs=3", "task.label_smoothing=0.1"):
-        assert identity(compose(setting)) != identity(base), setting
-    assert config_hash(base, "a") != config_hash(base, "b")
+        assert collect_identity(compose(setting)) != collect_identity(base), setting
+    assert compute_config_hash(base, "a") != compute_config_hash(base, "b")
 
 
 def test_a_new_field_with_its_default_changes_no_hash() -> None:
@@ -66,9 +66,9 @@ def test_a_new_field_with_its_default_changes_no_hash() -> None:
         brand_new: int = dataclasses.field(default=7, metadata={"identity": True})
 
     grown = Grown(**{f.name: getattr(compose(), f.name) for f in dataclasses.fields(TrainConfig)})
-    assert config_hash(grown, "c") == config_hash(compose(), "c")
+    assert compute_config_hash(grown, "c") == compute_config_hash(compose(), "c")
     grown.brand_new = 8
-    assert config_hash(grown, "c") != config_hash(compose(), "c")
+    assert compute_config_hash(grown, "c") != compute_config_hash(compose(), "c")
 
 
 def test_every_field_says_whether_it_is_identity() -> None:
@@ -131,14 +131,14 @@ def test_fresh_refuses_where_anything_else_lies(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", ["config.yaml", "results.json"])
 def test_fresh_empties_no_directory_without_a_runs_mark(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(UserError, match="none marks it as a run"):
+    with pytest.raises(UserError, match="holds files, but no run.json"):
         Run(tmp_path, "x").clear()
     assert (tmp_path / name).exists()
 
 
 def test_a_name_of_ones_own_does_not_hide_the_family() -> None:
     a, b = CifarResNet(name="mine"), ImageNetResNet(name="mine")
-    assert identity(a) != identity(b)
+    assert collect_identity(a) != collect_identity(b)
 
 
 def test_what_is_stored_is_what_was_composed() -> None:
@@ -148,17 +148,17 @@ def test_what_is_stored_is_what_was_composed() -> None:
         ("model=imagenet_resnet", "model.depth=18", "fresh=true"),
     ):
         config = compose(*overrides)
-        again = typed(restored(OmegaConf.create(plain(config))))
-        assert identity(again) == identity(config)
+        again = to_train_config(restore_config(OmegaConf.create(to_plain(config))))
+        assert collect_identity(again) == collect_identity(config)
         assert again.fresh is False
 
 
 def test_a_directory_of_another_config_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "results.json", {"config_hash": "other", "status": "finished"})
     with pytest.raises(UserError, match="holds another configuration"):
-        Run(tmp_path, "mine").results()
-    assert Run(tmp_path, "other").results()
-    assert Run(tmp_path, "mine", adopt=True).results() is None
+        Run(tmp_path, "mine").find_results()
+    assert Run(tmp_path, "other").find_results()
+    assert Run(tmp_path, "mine", adopt=True).find_results() is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,36 +185,36 @@ def test_a_start_that_fails_leaves_the_result_before_it(tmp_path: Path, monkeypa
         patched.setattr("src.runs.directory.write_atomic", fail)
         with pytest.raises(OSError, match="space"):
             Run(tmp_path, "b", adopt=True).start(compose(), "python …")
-    assert Run(tmp_path, "a").results()
+    assert Run(tmp_path, "a").find_results()
     for left in (tmp_path / ".run.json.7.tmp", tmp_path / "checkpoints" / ".last.ckpt.7.tmp"):  # of a killed process
         left.touch()
     Run(tmp_path, "b", adopt=True).start(compose(), "python …")
-    assert Run(tmp_path, "b").results() is None and not list(tmp_path.rglob("*.tmp"))
+    assert Run(tmp_path, "b").find_results() is None and not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_run_of_two_codes_is_marked(tmp_path: Path) -> None:
     run = Run(tmp_path, "a")
     run.start(compose(), "python …")
     run.last.touch()
-    assert Run(tmp_path, "a").checkpoint_to_resume(anyway=True) == run.last
-    write_json(tmp_path / "run.json", run.record() | {"code_hash": "0123456789"})
+    assert Run(tmp_path, "a").find_checkpoint_to_resume(anyway=True) == run.last
+    write_json(tmp_path / "run.json", run.read_record() | {"code_hash": "0123456789"})
     with pytest.raises(UserError, match="resume_anyway=true"):
-        Run(tmp_path, "a").checkpoint_to_resume(anyway=False)
+        Run(tmp_path, "a").find_checkpoint_to_resume(anyway=False)
     again = Run(tmp_path, "a")
-    again.checkpoint_to_resume(anyway=True)
+    again.find_checkpoint_to_resume(anyway=True)
     again.start(compose(), "python …")
-    assert again.code_hash == "mixed" == again.record()["code_hash"]
+    assert again.code_hash == "mixed" == again.read_record()["code_hash"]
     with pytest.raises(UserError, match="resume_anyway=true"):
-        Run(tmp_path, "a").checkpoint_to_resume(anyway=False)
+        Run(tmp_path, "a").find_checkpoint_to_resume(anyway=False)
 
 
 def test_the_last_words_say_what_was_saved(tmp_path: Path) -> None:
     run = Run(tmp_path, "a")
-    assert "all is saved" in farewell(compose(), run, at_once=False)
-    assert "before anything was saved" in farewell(compose(), run, at_once=True)
+    assert "all is saved" in describe_stop(compose(), run, at_once=False)
+    assert "before anything was saved" in describe_stop(compose(), run, at_once=True)
     run.start(compose(), "python …")
     run.last.touch()
-    assert "holds what was saved before" in farewell(compose(), run, at_once=True)
+    assert "holds the last checkpoint" in describe_stop(compose(), run, at_once=True)
     stopping = Stopping()
     stopping.request(signal.SIGTERM, None)
     stopping.request(signal.SIGTERM, None)  # a system only repeats itself

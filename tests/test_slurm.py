@@ -13,7 +13,8 @@ from helpers import TINY, compose
 
 from src.errors import UserError
 from src.files import write_json
-from src.machine.ranks import NODE_GPUS, resolve
+from src.machine.hardware import resolve_hardware
+from src.machine.ranks import NODE_GPUS
 from src.runs.directory import Run
 from src.sweep import slurm
 from src.sweep.jobs import Job
@@ -127,9 +128,9 @@ def test_what_the_nodes_would_decide_must_be_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(NODE_GPUS, "4")
     config = compose(*TINY, "trainer=ddp", "trainer.precision=auto").trainer
     with pytest.raises(UserError, match="trainer.precision=auto"):
-        resolve(config)
+        resolve_hardware(config)
     config.precision, config.num_nodes = "bf16", 2
-    assert resolve(config) == ("gpu", 4, "bf16")
+    assert resolve_hardware(config) == ("gpu", 4, "bf16")
 
 
 def test_a_job_saves_when_slurm_tells_it_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

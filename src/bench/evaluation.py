@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..metrics.confusion import find_cells
 from ..runs.stored import find_checkpoint
-from ..training.checkpoints import load_checkpoint, network_weights
+from ..training.checkpoints import extract_network_weights, load_checkpoint
 from .images import load_cifar
 from .ours import BATCH, Training
 from .peers import bare
@@ -70,7 +70,7 @@ def load_run_weights(ours: Training, run: Path) -> None:
             f"run={run}: {stored['model']['name']} on {stored['data']['name']}, not resnet20 on cifar10; "
             "type another run=…"
         )
-    ours.model.load_state_dict(network_weights(checkpoint))
+    ours.model.load_state_dict(extract_network_weights(checkpoint))
     ours.data.normalization = checkpoint["normalization"]
 
 

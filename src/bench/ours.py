@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from ..data.raw import Raw
 from ..runs.directory import Run
 from ..tasks.classification import ClassificationTask
-from ..training.assemble import arrange, assemble
+from ..training.assemble import assemble, prepare_network
 from ..training.fit import begin_session
 from ..training.settle import Settled, settle
 from ..training.stopping import Interrupted
@@ -98,11 +98,11 @@ def compose_config(*overrides: str) -> Settled:
     """Compose and settle the configuration that ``python -m src.train <overrides>`` would run."""
     from hydra import compose, initialize_config_dir
 
-    from ..cli.compose import CONF, store_schema, typed
+    from ..cli.compose import CONF, store_schema, to_train_config
 
     store_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = typed(compose("train", list(overrides)))
+        config = to_train_config(compose("train", list(overrides)))
     return settle(config)
 
 
@@ -120,7 +120,7 @@ class Training:
         self.assembly = assemble(settled, data=self.data)
         self.model, self.task = self.assembly.network, self.assembly.task
         self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
-        arrange(self.config, self.model)
+        prepare_network(self.config, self.model)
         self.macs: int = self.assembly.facts["macs"]
 
     def epoch(self, clock: Clock | None = None) -> Clock:

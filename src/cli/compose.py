@@ -1,4 +1,4 @@
-"""Compose ``conf/train.yaml`` with the command line into typed configurations, by Hydra."""
+"""Compose ``conf/train.yaml`` and the command line into typed configurations, with Hydra."""
 
 import contextlib
 import re
@@ -6,82 +6,88 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.run import TrainConfig
-from ..config.task import tasks_for
+from ..config.task import list_tasks_for
 from ..errors import UserError
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
-from .console import FULL_ERROR, variable
-from .plugins import load_plugins, named_plugins
+from .console import FULL_ERROR, set_variable
+from .plugins import find_plugin_names, load_plugins
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
-def compose_and_run(job: Callable[[Any], Any]) -> None:
+def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra
 
-    load_plugins(named_plugins(sys.argv[1:]))
+    load_plugins(find_plugin_names(sys.argv[1:]))
     store_schema()
 
-    def run(config: Any) -> Any:
-        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+    def run(config: "DictConfig") -> object:
+        with set_variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
     check_grids(sys.argv[1:])
-    sys.argv[1:] = complete(sys.argv[1:])
+    sys.argv[1:] = complete_overrides(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
-    with variable("HYDRA_FULL_ERROR", "1"):
+    with set_variable("HYDRA_FULL_ERROR", "1"):
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
 
 
-def complete(words: list[str]) -> list[str]:
-    """Complete overrides for Hydra: W&B's settings by their whole names, and the task that the data set is for.
+def complete_overrides(words: list[str]) -> list[str]:
+    """Complete overrides for Hydra with the full names of W&B's settings, and with the task of the data set.
 
-    The task is added unless one is typed or the experiment's is one of the data set's: Hydra cannot let one group's
-    choice be the default of another's.
+    The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
+    group cannot set the default of another.
     """
     words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    chosen = choices_of(typed.get("experiment", "")) | typed
+    chosen = read_experiment_choices(typed.get("experiment", "")) | typed
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
-    tasks = tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
+    tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
     return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
 
 
-def choices_of(experiment: str) -> dict[str, str]:
-    """What an experiment chooses in the groups, by group; nothing where there is no such experiment."""
+def read_experiment_choices(experiment: str) -> dict[str, str]:
+    """Return the choices of an experiment by group; {} where there is no such experiment."""
     from omegaconf import DictConfig
 
-    entries = experiment_file(experiment).get("defaults", [])
+    entries = load_experiment(experiment).get("defaults", [])
     choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
-def experiment_file(name: str) -> Any:
-    """The content of conf/experiment/<name>.yaml; empty where there is none."""
-    from omegaconf import OmegaConf
+def load_experiment(name: str) -> "DictConfig":
+    """Load conf/experiment/<name>.yaml; return an empty node where there is none."""
+    from omegaconf import DictConfig, OmegaConf
 
     file = CONF / "experiment" / f"{name}.yaml"
-    return OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    return cast(DictConfig, OmegaConf.load(file) if file.exists() else OmegaConf.create())
 
 
 def check_grids(words: list[str]) -> None:
-    """Raise UserError where experiments with grids of their own are swept over: Hydra would leave the grids out."""
+    """Refuse a sweep over experiments that have grids of their own, because Hydra would ignore these grids.
+
+    Raises UserError.
+    """
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
-        if key == "experiment" and len(names) > 1 and any("hydra" in experiment_file(name) for name in names):
-            raise UserError(f"{word}: an experiment has a grid of its own; start them one by one")
+        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(name) for name in names):
+            raise UserError(f"{word}: one of these experiments has a grid of its own; start them one by one")
 
 
 def store_schema() -> None:
-    """Give Hydra the typed schema, the networks and all choices, so that every key and every value is checked."""
+    """Register the typed schema, the networks and all choices with Hydra, which checks every key and value by them."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -96,45 +102,45 @@ def store_schema() -> None:
                 store.store(group=group, name=name, node=kind, package=f"logger.{name}")
                 continue
             store.store(group=group, name=f"base_{name}", node=kind)
-            if not choice_files(group, name):
+            if not list_choice_files(group, name):
                 store.store(group=group, name=name, node=kind)
 
 
-def typed(config: Any) -> TrainConfig:
-    """The dataclasses of a composed configuration, after each has checked itself; UserError names what is wrong."""
+def to_train_config(config: "DictConfig") -> TrainConfig:
+    """Convert a composed configuration to its dataclasses, which check themselves; raise UserError for a wrong one."""
     from omegaconf import OmegaConf
 
-    strangers = unread(config)
-    if strangers:
-        raise UserError(f"{', '.join(strangers)}: no such setting; nothing reads it (python -m src.train --help)")
+    if found := find_unread_keys(config):
+        raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)
     return result
 
 
-def choice_files(group: str, kind: str) -> list[str]:
+def list_choice_files(group: str, kind: str) -> list[str]:
     """Return the names of a group that are files of conf/, built on the choice of this kind."""
     found = (CONF / group).glob("*.yaml")
     return sorted(path.stem for path in found if f"base_{kind}," in path.read_text())
 
 
-def load_choice(group: str, name: str) -> Any:
-    """Return the settings that ``group=name`` stands for, on the dataclass of their choice where the group has such."""
-    from omegaconf import OmegaConf
+def load_choice(group: str, name: str) -> "DictConfig":
+    """Load the settings of ``group=name``, on the dataclass of its choice where the group has choices."""
+    from omegaconf import DictConfig, OmegaConf
 
     file = CONF / group / f"{name}.yaml"
     if not file.exists():
-        return OmegaConf.structured(find_choice(group, name))
-    content: Any = OmegaConf.load(file)
+        return cast(DictConfig, OmegaConf.structured(find_choice(group, name)))
+    content = cast(DictConfig, OmegaConf.load(file))
     bases = content.pop("defaults", [])
     kinds = [find_choice(group, base.removeprefix("base_")) for base in bases if base.startswith("base_")]
-    return OmegaConf.merge(*map(OmegaConf.structured, kinds), content)
+    return cast(DictConfig, OmegaConf.merge(*map(OmegaConf.structured, kinds), content))
 
 
-def changed(config: Any, overrides: list[str]) -> Any:
-    """A stored configuration with overrides typed on the command line: `group=name` first, then `key=value`.
+def apply_overrides(config: "DictConfig", overrides: list[str]) -> "DictConfig":
+    """Apply overrides from the command line to a stored configuration: `group=name` first, then `key=value`.
 
-    A named data set or model replaces the stored one; of other groups, what the name says is laid over what was stored.
+    A named data set or model replaces the stored one; a name of another group is merged over the stored settings.
+    Raises UserError for an unknown name, and for `experiment=` and `recipe=`.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import DictConfig, OmegaConf, open_dict
@@ -144,13 +150,13 @@ def changed(config: Any, overrides: list[str]) -> Any:
     for override in parsed:
         key, value = override.key_or_group, override.value()
         if key in ("experiment", "recipe"):
-            raise UserError(f"{key}={value}: names a new run; here, type only what differs from the stored one")
+            raise UserError(f"{key}={value}: is for a new run; here, type only the settings that differ")
         if not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
             values.append(override)
         elif key == "model":
             config.model = OmegaConf.structured(row(value))
-        elif value not in group_choices(key):
-            raise UserError(describe_unknown(key, value, group_choices(key)))
+        elif value not in list_group_choices(key):
+            raise UserError(describe_unknown(key, value, list_group_choices(key)))
         else:
             named = load_choice(key, value)
             alike = OmegaConf.get_type(named) in (dict, OmegaConf.get_type(config[key])) and key != "data"
@@ -161,8 +167,8 @@ def changed(config: Any, overrides: list[str]) -> Any:
     return config
 
 
-def unread(config: Any, prefix: str = "") -> list[str]:
-    """The keys of a configuration that its dataclasses lack: a `+typo=3` is accepted by Hydra, but read by nobody."""
+def find_unread_keys(config: "DictConfig", prefix: str = "") -> list[str]:
+    """Return the keys of a configuration that its dataclasses lack: Hydra accepts a `+typo=3`, but no code reads it."""
     from omegaconf import DictConfig, OmegaConf
 
     kind = OmegaConf.get_type(config)
@@ -171,17 +177,17 @@ def unread(config: Any, prefix: str = "") -> list[str]:
     for key in known & set(config):
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
-            names += unread(node, f"{prefix}{key}.")
+            names += find_unread_keys(node, f"{prefix}{key}.")
     return names
 
 
-def group_choices(group: str) -> list[str]:
-    """The names that a config group offers: its files in conf/ and, for models, the registry."""
+def list_group_choices(group: str) -> list[str]:
+    """Return the names that a config group offers: its files in conf/, and what is registered for it."""
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
     if group == "model":
         names |= set(rows())
     elif group == "recipe":
         names |= set(RECIPES)
     elif group in CHOICES:
-        names |= {name for name in CHOICES[group] if not choice_files(group, name)}
+        names |= {name for name in CHOICES[group] if not list_choice_files(group, name)}
     return sorted(names, key=natural_sort_key)

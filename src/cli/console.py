@@ -1,13 +1,11 @@
-"""What a command shares with the console: what it says, and the environment it passes on."""
+"""Messages on the console, and environment variables for the processes that a command starts."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
 
-FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # as the user has it, which is what other processes are to inherit
-
-
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # the user's value, which other processes are to inherit
 TRACEBACKS = FULL_ERROR == "1" or "debug=true" in (word.lower() for word in sys.argv)
 
 
@@ -17,8 +15,8 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def variable(name: str, value: str | None) -> Iterator[None]:
-    """Give an environment variable this value for a while; None means unset."""
+def set_variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable inside the block; None unsets it."""
     before = os.environ.pop(name, None)
     if value is not None:
         os.environ[name] = value

@@ -1,4 +1,4 @@
-"""One clear sentence for every error: Hydra's and OmegaConf's own pages are not for a person."""
+"""Explain every error in one clear sentence, in place of the long messages of Hydra and OmegaConf."""
 
 import difflib
 import sys
@@ -9,9 +9,9 @@ from typing import Any
 from ..config.choices import CHOICES
 from ..errors import UserError
 from ..text import clip_lines, describe_unknown, take_first_line
-from .compose import CONF, group_choices
+from .compose import CONF, list_group_choices
 
-WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
+WANTED = {  # OmegaConf's reasons for refusing a value, and what the user must type
     "to Float": "a number is needed",
     "to Integer": "a whole number is needed",
     "not a valid bool": "true or false is needed",
@@ -19,60 +19,60 @@ WANTED = {  # what OmegaConf's reason for refusing a value asks of the user
 }
 
 
-def sentence(error: BaseException, words: Sequence[str] | None = None) -> str:
-    """What to tell a person about this error of these words (the command line's), in at most twelve lines."""
+def explain_error(error: BaseException, words: Sequence[str] | None = None) -> str:
+    """Explain an error to a person in at most twelve lines; `words` are those of the command line."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    if wrong := next((e for e in chain(error) if isinstance(e, UserError)), None):
+    if wrong := next((e for e in list_causes(error) if isinstance(e, UserError)), None):
         return str(wrong)
     if isinstance(error, MissingConfigException):
-        return missing_choice(error.missing_cfg_file or "")
+        return explain_missing_choice(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not of the form key=value ({take_first_line(error.message)})"
-    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
+        return f"{error.override}: must have the form key=value ({take_first_line(error.message)})"
+    cause = next((e for e in list_causes(error) if isinstance(e, OmegaConfBaseException)), None)
     if cause is not None:
-        return wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
+        return explain_wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
     if isinstance(error, HydraException):
         return clip_lines(str(error))
     if isinstance(error, OSError) and error.errno == 28:
         place = f" at {error.filename}" if error.filename else ""
-        return f"No space left on the device{place}: free some; what was saved before is intact."
+        return f"No space left on the device{place}: free some; all files written before are intact."
     if type(error).__module__.startswith("wandb"):
-        return f"W&B: {take_first_line(str(error))} Go on offline with logger.mode=offline, or without it: logger=csv."
+        return f"W&B: {take_first_line(str(error))} Work offline with logger.mode=offline, or without W&B: logger=csv."
     name = type(error).__name__
     return clip_lines(f"{name}: {error}" if str(error) else name) + "\n(debug=true shows the traceback)"
 
 
-def chain(error: BaseException) -> list[BaseException]:
-    """The error, its cause, the cause's cause, and so on."""
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return the error, its cause, the cause's cause, and so on."""
     found = [error]
     while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
         found.append(cause)
     return found
 
 
-def missing_choice(path: str) -> str:
-    """The sentence for `group=name` where the group has no such name."""
+def explain_missing_choice(path: str) -> str:
+    """Return the sentence for `group=name` where the group has no such name."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     group = group.lstrip("/")
     if not (CONF / group).is_dir() or not group:
-        return f"{path}: no such configuration"
+        return f"{path}: no such configuration in conf/"
     if group == "recipe":
-        known = group_choices("recipe")
-        task = next((task for task in group_choices("task") if name.endswith(f"_{task}")), "")
+        known = list_group_choices("recipe")
+        task = next((task for task in list_group_choices("task") if name.endswith(f"_{task}")), "")
         data = name.removesuffix(f"_{task}")
-        if data not in group_choices("data"):
-            return describe_unknown("data", data, group_choices("data"))
+        if data not in list_group_choices("data"):
+            return describe_unknown("data", data, list_group_choices("data"))
         if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
             return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
         return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
     hint = " (python -m src.models lists them all)" if group == "model" else ""
-    return describe_unknown(group, name, group_choices(group)) + hint
+    return describe_unknown(group, name, list_group_choices(group)) + hint
 
 
-def other_choices(key: str, kind: Any, leaf: str) -> str:
-    """Return the sentence for a setting that only other choices of its group have; "" where none has it."""
+def explain_other_choice(key: str, kind: Any, leaf: str) -> str:
+    """Return the sentence for a setting that only other choices of its group have, or "" where none has it."""
     if key == "logger.wandb":
         typed_words = [word.partition("=")[0] for word in sys.argv[1:] if ".wandb." in word]
         return f"{(typed_words or [key])[0].replace('.wandb.', '.')}: a setting of logger=wandb; add that"
@@ -81,8 +81,8 @@ def other_choices(key: str, kind: Any, leaf: str) -> str:
     return f"{key}: a setting of {group}={' or '.join(owners)}; {group}={kind.choice} has none" if owners else ""
 
 
-def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
-    """The sentence for a key that does not exist or a value of the wrong type."""
+def explain_wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
+    """Return the sentence for a key that does not exist or a value of the wrong type."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
     key = str(getattr(cause, "full_key", "") or "")
@@ -92,13 +92,13 @@ def wrong_setting(text: str, cause: Any, words: Sequence[str]) -> str:
     space = next((w for w in words if w.lstrip("+").startswith("hpo.space")), None)
     if space and (key.startswith("hpo.space") or "RangeConfig" in reason):
         return (
-            f"{space}: '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' adds a setting to the search, and without "
-            "+ it changes one that the file in conf/hpo has"
+            f"{space}: type '+hpo.space={{optim.momentum:{{low:0.8,high:0.99}}}}' to add a setting to the search; "
+            "without + it changes one of the file in conf/hpo"
         )
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, leaf = key.rpartition(".")
         kind = cause.object_type if is_dataclass(cause.object_type) else None
-        if elsewhere := other_choices(key, kind, leaf):
+        if elsewhere := explain_other_choice(key, kind, leaf):
             return elsewhere
         known = [f.name for f in fields(kind)] if kind else []
         stem = f"{parent}." if parent else ""

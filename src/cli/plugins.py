@@ -1,4 +1,4 @@
-"""Plug-ins: files or modules of the user's, imported before anything is composed, that register what they bring."""
+"""Plug-ins: the user's own files or modules, imported before composing, which register networks, sets, tasks …"""
 
 import hashlib
 import importlib
@@ -10,15 +10,15 @@ from types import ModuleType
 from ..errors import UserError
 
 
-def named_plugins(words: Sequence[str]) -> list[str]:
-    """Return what ``plugins=[…]`` on a command line names."""
+def find_plugin_names(words: Sequence[str]) -> list[str]:
+    """Return the names in ``plugins=[…]`` on a command line."""
     values = [word.split("=", 1)[1] for word in words if word.startswith("plugins=")]
     names = values[-1].strip("[]").split(",") if values else []
     return [name.strip(" '\"") for name in names if name.strip(" '\"")]
 
 
 def load_plugins(names: Sequence[str]) -> None:
-    """Import plug-ins, each once. Raises UserError where one is missing or fails."""
+    """Import plug-ins, each once; raise UserError where one is missing or fails."""
     for name in names:
         load_plugin(name)
 
@@ -26,7 +26,8 @@ def load_plugins(names: Sequence[str]) -> None:
 def load_plugin(name: str) -> ModuleType:
     """Import a plug-in: a file that ends in .py, or a module by its dotted name.
 
-    A file is imported by its stem from its folder, so that other processes can unpickle what it defines.
+    A file is imported by its stem from its folder, so that other processes can unpickle its classes. Raises UserError
+    where it is missing, fails, or has the name of another module.
     """
     file = Path(name).expanduser().resolve() if name.endswith(".py") else None
     if file is not None and not file.is_file():

@@ -9,7 +9,7 @@ from .fields import check_choices, require, setting
 
 @dataclass
 class DataConfig(Choice):
-    """What every data set has."""
+    """Settings of every data set."""
 
     name: str = setting("", "the data set")
     root: str = setting("data", "the folder that holds the data sets, or your photos", identity=False)

@@ -1,20 +1,23 @@
 """Fields of the typed configuration, and the checks that every part of it uses."""
 
 from dataclasses import MISSING, Field, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 
-SAME: Any = object()
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SAME = object()
 
 
 def setting(
-    default: Any, help: str, *, identity: bool = True, choices: tuple[str, ...] = (), neutral: Any = SAME
+    default: Any, help: str, *, identity: bool = True, choices: tuple[str, ...] = (), neutral: object = SAME
 ) -> Any:
     """Make a configuration field with its default and one line of help.
 
-    `identity` says whether it is part of a run's identity. It is then hashed where it differs from `neutral`, which is
-    the default unless that was changed after runs had been named by it.
+    With `identity` it is part of a run's identity, and hashed where it differs from `neutral`. That is the default,
+    unless the default was changed after runs had been named.
     """
     metadata = {"help": help, "identity": identity, "choices": choices}
     if neutral is not SAME:
@@ -24,17 +27,17 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def default_of(f: "Field[Any]") -> Any:
+def get_default(f: "Field[object]") -> object:
     """Return the default of a dataclass field."""
     return f.default_factory() if f.default_factory is not MISSING else f.default
 
 
-def neutral_of(f: "Field[Any]") -> Any:
+def get_neutral(f: "Field[object]") -> object:
     """Return the value of a dataclass field that leaves no trace in a run's identity."""
-    return f.metadata.get("neutral", default_of(f))
+    return f.metadata.get("neutral", get_default(f))
 
 
-def check_choices(config: Any, group: str) -> None:
+def check_choices(config: "DataclassInstance", group: str) -> None:
     """Raise UserError where a field holds a value that its metadata does not list."""
     for f in fields(config):
         choices = f.metadata.get("choices")

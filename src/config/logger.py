@@ -1,4 +1,4 @@
-"""The choice of what is written beside metrics.csv, as a list: ``logger=[tensorboard,wandb]``."""
+"""The choice of loggers beside metrics.csv, as a list: ``logger=[tensorboard,wandb]``."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -22,17 +22,17 @@ class ModelConfig:
 
     @property
     def source(self) -> str:
-        """Where the network was published."""
+        """Return the paper of the network."""
         return ""
 
     @property
     def native_size(self) -> int:
-        """Side of the square images that the network was designed for [pixels]."""
+        """Return the side of the square images that the network was designed for [pixels]."""
         return 32
 
     @property
     def warmup(self) -> float:
-        """The share of training that the network needs at a tenth of the rate."""
+        """Return the fraction of training that the network needs at a tenth of the learning rate."""
         return 0.0
 
     def check(self) -> None:

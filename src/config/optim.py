@@ -1,4 +1,4 @@
-"""The choice of the optimizer, the learning rate's schedule, and what of a network learns."""
+"""The choice of the optimizer, of the learning rate's schedule, and of the trained parts of a network."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +9,7 @@ from .fields import check_choices, require, setting
 
 @dataclass
 class OptimConfig(Choice):
-    """What every optimizer has. Points in time are fractions of the whole training, so that they scale."""
+    """Settings of every optimizer. Points in time are fractions of the training, so that they scale with its length."""
 
     name: str = setting("sgd", "the update rule")
     lr: float = setting(0.1, "peak learning rate, for the global batch")
@@ -92,11 +92,11 @@ class SGD(OptimConfig):
 @register_choice
 @dataclass
 class Muon(OptimConfig):
-    """Jordan et al. 2024; what is no kernel learns by SGD."""
+    """Muon (Jordan et al. 2024) for kernels, SGD for all other parameters."""
 
     name: str = setting("muon", "the update rule", neutral="sgd")
     momentum: float = setting(0.9, "of the kernels' gradients")
-    sgd_lr: float = setting(0.1, "peak learning rate of SGD, by which all learn that are no kernels")
+    sgd_lr: float = setting(0.1, "peak learning rate of SGD, for all parameters that are no kernels")
     sgd_momentum: float = setting(0.9, "Nesterov's momentum of that SGD")
     newton_schulz: int = setting(5, "iterations that make a step orthogonal")
     unit_norm: bool = setting(
@@ -135,7 +135,7 @@ class AdamW(Adam):
 
 @dataclass
 class FinetuneConfig:
-    name: str = setting("full", "which parts of the network learn", choices=("full", "head", "gradual"))
+    name: str = setting("full", "which parts of the network are trained", choices=("full", "head", "gradual"))
     backbone_lr: float = setting(1.0, "the backbone's learning rate, as a fraction of the head's")
     freeze_batchnorm: bool = setting(False, "keep the backbone's BatchNorm as the weights have it")
 

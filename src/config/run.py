@@ -1,7 +1,7 @@
 """The typed schema of a run: names, types and neutral defaults. Recipes live in ``conf/``.
 
-Each leaf says in its metadata whether it is part of a run's identity (``src.runs.identity.config_hash``); only identity
-leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
+The metadata of each leaf says whether it is part of a run's identity (``src.runs.identity.compute_config_hash``). Only
+identity leaves that differ from the defaults below are hashed, so a new field with its default changes no hash.
 Importing this module imports no torch: ``--help`` and configuration errors must not wait for it.
 """
 
@@ -13,13 +13,13 @@ from .logger import LoggerConfig
 from .model import ModelConfig
 from .optim import FinetuneConfig, OptimConfig
 from .search import HpoConfig
-from .task import FindsObjects, TaskConfig, tasks_for
+from .task import FindsObjects, TaskConfig, list_tasks_for
 from .trainer import TrainerConfig
 
 
 @dataclass
 class TrainConfig:
-    """One run. ``model`` … ``logger`` are config groups."""
+    """The settings of one run; ``model`` to ``logger`` are config groups."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -62,7 +62,7 @@ class TrainConfig:
         )
         require(
             self.finetune.name == "full" or self.model.weights is not None,
-            f"finetune={self.finetune.name}: the backbone would stay random; say what to start from: model.weights=…",
+            f"finetune={self.finetune.name}: the backbone would stay random; set what to start from: model.weights=…",
         )
         require(
             self.finetune.name != "head" or self.finetune.backbone_lr == 1,
@@ -70,15 +70,15 @@ class TrainConfig:
         )
         require(
             not self.finetune.freeze_batchnorm or self.model.weights is not None,
-            "finetune.freeze_batchnorm=true: it would fix random statistics; say what to start from: model.weights=…",
+            "finetune.freeze_batchnorm=true: would fix random statistics; set what to start from: model.weights=…",
         )
         require(
             self.model.weights is not None or not self.model.weights_sha256,
-            "model.weights_sha256: of which file? model.weights=… says it",
+            "model.weights_sha256: names no file; set model.weights=… too",
         )
         require(
             self.task.target in self.data.targets,
-            f"task={self.task.name}: data={self.data.name} is for task={', '.join(tasks_for(self.data.targets))}",
+            f"task={self.task.name}: data={self.data.name} is for task={', '.join(list_tasks_for(self.data.targets))}",
         )
         if isinstance(self.task, FindsObjects):
             self._check_detection(self.task)
@@ -96,6 +96,6 @@ class TrainConfig:
         )
         require(
             self.finetune == FinetuneConfig(),
-            "finetune: of a detector, task.trainable_stages and task.freeze_batchnorm say what learns",
+            "finetune: is for classifiers; of a detector, set task.trainable_stages and task.freeze_batchnorm",
         )
         task.check_weights(given=self.model.weights is not None)

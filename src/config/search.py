@@ -9,7 +9,7 @@ from .fields import require, setting
 
 @dataclass
 class RangeConfig:
-    """What a search may set a setting to: a number between two bounds, or one of some values."""
+    """The values that a search may give a setting: a number between two bounds, or one of a list."""
 
     low: float | None = setting(None, "the least", identity=False)
     high: float | None = setting(None, "the most", identity=False)
@@ -27,14 +27,14 @@ class RangeConfig:
         plain = all(value is None or isinstance(value, bool | int | float | str) for value in self.choices)
         require(plain, f"hpo.space: choices={self.choices}: each is a number, a word, true, false or null")
 
-    def holds(self, value: Any) -> bool:
-        """Whether a search could try this value."""
+    def contains(self, value: object) -> bool:
+        """Return whether a search could try this value."""
         if self.choices:
             return value in self.choices
         return isinstance(value, int | float) and self.low <= value <= self.high  # type: ignore[operator]
 
 
-SEARCHED = (  # what a search may vary; the rest is what it is judged by, or what a trial costs
+SEARCHED = (  # settings that a search may vary; the others would change what its metric means, or what a trial costs
     "optim.",
     "task.label_smoothing",
     "task.loss",
@@ -80,7 +80,7 @@ class HpoConfig:
         )
         require(
             self.metric != "val/loss" or not any(name.startswith("task.") for name in self.space),
-            "hpo.metric=val/loss: trials that differ in task.* differ in what their loss means; search one of the two",
+            "hpo.metric=val/loss: losses of trials that differ in task.* do not compare; set another hpo.metric",
         )
         require(
             bool(re.fullmatch(r"(\w[\w.-]*)?", self.name)), f"hpo.name={self.name}: letters, digits, '_', '-' and '.'"

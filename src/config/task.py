@@ -1,4 +1,4 @@
-"""The choice of what is learned."""
+"""The choice of the task."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +28,7 @@ class TaskConfig(Choice):
 @register_choice
 @dataclass
 class Multiclass(TaskConfig):
-    """One class an image."""
+    """Classification with one class an image."""
 
     label_smoothing: float = setting(0.0, "fraction of the target spread over all classes, in [0, 1)")
     test_flip: bool = setting(False, "in the test, also average over mirror images: test/accuracy_flip")
@@ -42,7 +42,7 @@ class Multiclass(TaskConfig):
 @register_choice
 @dataclass
 class Multilabel(TaskConfig):
-    """Every class that an image shows."""
+    """Classification with every class that an image shows."""
 
     name: str = setting("multilabel", "what is learned", neutral="multiclass")
     loss: str = setting("bce", "binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
@@ -62,7 +62,7 @@ class Multilabel(TaskConfig):
 
 @dataclass
 class FindsObjects(TaskConfig):
-    """What all detectors have."""
+    """Settings of all detectors."""
 
     detector: str = setting("", "what finds objects on the backbone's maps")
     freeze_batchnorm: bool | None = setting(
@@ -81,22 +81,22 @@ class FindsObjects(TaskConfig):
             f"task.trainable_stages={self.trainable_stages}: at least 0",
         )
         require(0 <= self.score_threshold < 1, f"task.score_threshold={self.score_threshold}: from 0 up to, but not, 1")
-        require(self.box_samples >= 4, f"task.box_samples={self.box_samples}: at least 4, for a quarter shows objects")
+        require(self.box_samples >= 4, f"task.box_samples={self.box_samples}: at least 4; a quarter shows objects")
 
     def check_weights(self, given: bool) -> None:
-        """Raise UserError where a part of the backbone would stay as it is although no weights are `given`."""
+        """Raise UserError where a part of the backbone would be fixed although no weights are `given`."""
         for name in ("freeze_batchnorm", "trainable_stages"):
             value = getattr(self, name)
             require(
                 given or value is None or value is False,
-                f"task.{name}={value}: it would fix a random backbone; say what to start from: model.weights=…",
+                f"task.{name}={value}: would fix a random backbone; set what to start from: model.weights=…",
             )
 
 
 @register_choice
 @dataclass
 class Detection(FindsObjects):
-    """The boxes of an image's objects."""
+    """Detection of objects by their boxes."""
 
     name: str = setting("detection", "what is learned", neutral="multiclass")
     detector: str = setting(
@@ -110,7 +110,7 @@ class Detection(FindsObjects):
 @register_choice
 @dataclass
 class InstanceSegmentation(FindsObjects):
-    """The boxes and masks of an image's objects."""
+    """Detection of objects by their boxes and masks."""
 
     name: str = setting("instance_segmentation", "what is learned", neutral="multiclass")
     detector: str = setting(
@@ -121,7 +121,7 @@ class InstanceSegmentation(FindsObjects):
     target: ClassVar[str] = "masks"
 
 
-def tasks_for(targets: tuple[str, ...]) -> list[str]:
+def list_tasks_for(targets: tuple[str, ...]) -> list[str]:
     """Return the names of the tasks that learn from these targets of a data set, in the targets' order."""
     kinds = CHOICES["task"].items()
     return [name for target in targets for name, kind in kinds if getattr(kind, "target", "") == target]

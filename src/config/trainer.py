@@ -1,4 +1,4 @@
-"""How and where training runs."""
+"""The choice of devices, precision and length of a training."""
 
 from dataclasses import dataclass
 
@@ -41,5 +41,5 @@ class TrainerConfig:
 
     @property
     def world(self) -> int:
-        """The processes that train together."""
+        """Return the number of processes that train together."""
         return (self.devices or 1) * self.num_nodes

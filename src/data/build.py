@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
-from ..config.choices import builder_of
+from ..config.choices import find_builder
 from ..config.data import Cifar10, Cifar100, Coco, DataConfig, Digits, FashionMNIST, Folder, ImageNet
 from ..errors import UserError
 
@@ -107,7 +107,7 @@ def load_raw(config: DataConfig) -> "Raw":
 
 def find_source(config: DataConfig) -> Source[DataConfig]:
     """Return the source that a plug-in has registered for this choice. Raises UserError where there is none."""
-    source: Source[DataConfig] = builder_of(config)
+    source: Source[DataConfig] = find_builder(config)
     return source
 
 

@@ -3,7 +3,7 @@
 from torch import nn, optim
 from torch.optim import Optimizer
 
-from ..config.choices import builder_of
+from ..config.choices import find_builder
 from ..config.optim import SGD, Adam, AdamW, Muon, OptimConfig
 from . import muon
 from .muon import Group
@@ -37,7 +37,7 @@ def build_optimizer(
             for group in groups:
                 group["momentum"] = config.momentum if group["orthogonal"] else config.sgd_momentum
             return muon.Muon(groups, lr=lr, iterations=iterations, unit_norm=unit_norm)
-    built: Optimizer = builder_of(config)(config, groups)  # groups: each with its learning rate and weight decay
+    built: Optimizer = find_builder(config)(config, groups)  # groups: each with its learning rate and weight decay
     return built
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from ..runs.identity import code_hash
+from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
 from ..zoo.registry import rows
@@ -112,7 +112,7 @@ class Collected:
 def collect_runs(patterns: Iterable[str]) -> Collected:
     """Read all finished runs at or below the directories that the patterns match; UserError where there is none."""
     found, left_out = [], []
-    code = code_hash()
+    code = compute_code_hash()
     patterns = list(patterns)
     for path in sorted(find_run_directories(patterns), key=lambda p: natural_sort_key(str(p))):
         try:

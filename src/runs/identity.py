@@ -1,60 +1,63 @@
-"""What names a run: the identity leaves of its configuration, its data's content, and the code behind it."""
+"""The identity of a run: hashes of its configuration and its data's content, and of the code behind it."""
 
 import ast
 import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..config.fields import neutral_of
+from ..config.fields import get_neutral
 from ..config.model import ModelConfig
 from ..config.run import TrainConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 ROOMS = ("data", "metrics", "models", "optim", "tasks", "training")  # whose code a result depends on
 
 
-def identity(config: Any, prefix: str = "") -> dict[str, Any]:
-    """The identity leaves of a dataclass tree that differ from its neutral defaults, by dotted name."""
-    leaves: dict[str, Any] = {}
+def collect_identity(config: "DataclassInstance", prefix: str = "") -> dict[str, object]:
+    """Return the identity leaves of a dataclass tree that differ from their neutral values, by dotted name."""
+    leaves: dict[str, object] = {}
     if isinstance(config, ModelConfig):
-        leaves[f"{prefix}family"] = config.family  # a user's own name may change its family
+        leaves[f"{prefix}family"] = config.family  # a name of the user's own may belong to another family tomorrow
     for f in fields(config):
         value = getattr(config, f.name)
-        if is_dataclass(value):
-            leaves |= identity(value, f"{prefix}{f.name}.")
-        elif f.metadata["identity"] and value != neutral_of(f):
+        if is_dataclass(value) and not isinstance(value, type):
+            leaves |= collect_identity(value, f"{prefix}{f.name}.")
+        elif f.metadata["identity"] and value != get_neutral(f):
             leaves[prefix + f.name] = value
     return leaves
 
 
-def config_hash(config: TrainConfig, data_content: str) -> str:
-    """Ten hexadecimal digits that name a run: of its identity leaves and its data's content."""
-    leaves = identity(config) | {"data.content": data_content}
+def compute_config_hash(config: TrainConfig, data_content: str) -> str:
+    """Return ten hexadecimal digits that name a run, from its identity leaves and its data's content."""
+    leaves = collect_identity(config) | {"data.content": data_content}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as plain values, as it is stored; with the model's family, which says how to read it again."""
+def to_plain(config: TrainConfig) -> dict[str, object]:
+    """Return a configuration as plain values for storing, with the model's family, which reading it again needs."""
     stored = asdict(config)
     stored["model"]["family"] = config.model.family
     return stored
 
 
-def code_hash() -> str:
-    """Return ten hexadecimal digits of the code that a result depends on: the rooms' syntax, whatever their words."""
+def compute_code_hash() -> str:
+    """Return ten hexadecimal digits of the code that a result depends on, without its comments and docstrings."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
-        digest.update(f"{file.relative_to(root).as_posix()}\0{syntax(ast.parse(file.read_bytes()))}".encode())
+        digest.update(f"{file.relative_to(root).as_posix()}\0{dump_syntax(ast.parse(file.read_bytes()))}".encode())
     return digest.hexdigest()[:10]
 
 
-def syntax(node: Any) -> str:
-    """Return a syntax tree as text: without docstrings, comments and places, and alike in all versions of Python."""
+def dump_syntax(node: object) -> str:
+    """Return a syntax tree as text without docstrings, comments and positions, equal in all versions of Python."""
     if isinstance(node, list):
-        return f"[{' '.join(map(syntax, node))}]"
+        return f"[{' '.join(map(dump_syntax, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     parts = []
@@ -62,10 +65,10 @@ def syntax(node: Any) -> str:
         if name == "body" and isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             value = value[1:]
         if value not in (None, []):  # newer versions know fields that are empty here
-            parts.append(f"{name}={syntax(value)}")
+            parts.append(f"{name}={dump_syntax(value)}")
     return f"{type(node).__name__}({' '.join(parts)})"
 
 
-def default_path(config: TrainConfig, name: str) -> Path:
-    """``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
+def build_default_path(config: TrainConfig, name: str) -> Path:
+    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
     return Path(config.output_root, config.data.name, config.model.name, f"{config.task.name}-seed{config.seed}-{name}")

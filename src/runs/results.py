@@ -1,10 +1,13 @@
-"""The rows of metrics.csv, one an epoch."""
+"""The content of results.json, and the rows of metrics.csv, one an epoch."""
 
 import contextlib
 import csv
 from pathlib import Path
+from typing import Any
 
 from ..files import write_rows
+
+Results = dict[str, Any]  # JSON: numbers and words, and "metrics", "time" and "environment" by name
 
 
 def append_metrics(path: Path, row: dict[str, float]) -> None:
@@ -18,7 +21,7 @@ def append_metrics(path: Path, row: dict[str, float]) -> None:
 
 
 def cut_metrics(path: Path, epochs: int) -> None:
-    """Keep the rows of the first `epochs` epochs: what a resumed run will write again goes."""
+    """Keep the rows of the first `epochs` epochs; a resumed run writes the others again."""
     rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
     if not rows:
         path.unlink(missing_ok=True)
@@ -28,7 +31,7 @@ def cut_metrics(path: Path, epochs: int) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, an epoch each: [] before there are any, without a last line that is not whole."""
+    """Return the rows of a metrics.csv, one an epoch, without an incomplete last line; [] where there is no file."""
     rows = []
     with contextlib.suppress(FileNotFoundError):
         for row in csv.DictReader(path.read_text().rpartition("\n")[0].splitlines()):
@@ -38,7 +41,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def watch_metrics(path: Path) -> list[dict[str, float]]:
-    """The same while another process writes them, perhaps to a file system that is shared and fails for a moment."""
+    """Return the rows of a metrics.csv of another process, or [] while a shared file system fails."""
     try:
         return read_metrics(path)
     except OSError:

@@ -1,20 +1,24 @@
-"""What a run directory stores of its configuration, read again."""
+"""Read the configuration of a run directory again, and find its checkpoint."""
 
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..cli.plugins import load_plugins
-from ..config.choices import Choice, find_choice, group_fields
-from ..config.fields import neutral_of
+from ..config.choices import Choice, find_choice, list_group_fields
+from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..zoo.registry import row
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from omegaconf.basecontainer import BaseContainer as Container
 
-def load_config(path: Path) -> Any:
-    """The stored configuration of a run directory, type-checked again; UserError where there is none."""
+
+def load_stored_config(path: Path) -> "DictConfig":
+    """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -22,17 +26,17 @@ def load_config(path: Path) -> Any:
     if not file.exists():
         raise UserError(f"{path}: no run directory (it holds no config.yaml)")
     try:
-        return restored(OmegaConf.load(file))
+        return restore_config(OmegaConf.load(file))
     except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
 
 
-def restored(stored: Any) -> Any:
-    """A stored configuration on its schema: the model's family checks it again, as at its first reading.
+def restore_config(stored: "Container") -> "DictConfig":
+    """Return a stored configuration on its schema, so that it is checked again as when it was composed.
 
-    What was said about one start (fresh, resume …) is not part of what is restored.
+    Settings of a single start (fresh, resume …) get their defaults.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     content: Any = OmegaConf.to_container(stored)
     load_plugins(content.get("plugins", []))
@@ -41,32 +45,32 @@ def restored(stored: Any) -> Any:
     for group in ("data", "task", "optim"):
         kind = find_choice(group, content[group]["name"])
         schema[group] = OmegaConf.structured(kind)
-        content[group] = own_settings(kind, content[group])
-    content["logger"] = loggers_of(content["logger"])
+        content[group] = keep_own_settings(kind, content[group])
+    content["logger"] = upgrade_loggers(content["logger"])
     schema.logger = {name: OmegaConf.structured(find_choice("logger", name)) for name in content["logger"]}
-    once: dict[str, Any] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
+    once: dict[str, object] = {"fresh": False, "resume": None, "resume_anyway": False, "debug": False}
     once |= {"preflight": "check", "preflight_memory": None, "test": True}
-    return OmegaConf.merge(schema, content, once)
+    return cast(DictConfig, OmegaConf.merge(schema, content, once))
 
 
-def own_settings(kind: type[Choice], stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a choice without those of other choices, which runs of earlier versions stored too.
+def keep_own_settings(kind: type[Choice], stored: dict[str, object]) -> dict[str, object]:
+    """Return the settings of a choice without those of other choices, which earlier versions stored too.
 
-    Raises UserError where such a setting would have made a difference.
+    Raises UserError where such a setting has a value that would have changed the run.
     """
     own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    others = group_fields(kind.config_group)
+    others = list_group_fields(kind.config_group)
     for name in stored.keys() - own:
         other = others.get(name)
-        if other is None or (other.metadata["identity"] and stored[name] != neutral_of(other)):
+        if other is None or (other.metadata["identity"] and stored[name] != get_neutral(other)):
             raise UserError(
                 f"{kind.config_group}.{name}={stored[name]}: {kind.config_group}={kind.choice} has no such setting"
             )
     return {name: value for name, value in stored.items() if name in own}
 
 
-def loggers_of(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's loggers by name; earlier versions had one, with the settings of W&B beside its name."""
+def upgrade_loggers(stored: dict[str, Any]) -> dict[str, object]:
+    """Return a run's loggers by name; earlier versions stored a single one, beside the settings of W&B."""
     if "name" not in stored:
         return stored
     name = stored.pop("name")
@@ -74,20 +78,20 @@ def loggers_of(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run directory (best.ckpt where that was the protocol), or the file itself."""
+    """Return the checkpoint of a run directory (best.ckpt with protocol=best_val), or the path of a file itself."""
     if path.is_file():
         return path
-    name = "best" if load_config(path).protocol == "best_val" else "last"
+    name = "best" if load_stored_config(path).protocol == "best_val" else "last"
     return path / "checkpoints" / f"{name}.ckpt"
 
 
-def same_command(*, fresh: bool) -> str:
-    """What to type to go on with what was stopped: fresh=true would start over once more."""
+def describe_same_command(*, fresh: bool) -> str:
+    """Describe the command that continues a stopped run; fresh=true would start it over."""
     return "the same command without fresh=true" if fresh else "the same command"
 
 
-def command_line() -> str:
-    """The command as it was typed, to be pasted again."""
+def read_command_line() -> str:
+    """Return the command as it was typed, quoted so that it can be pasted."""
     import shlex
 
     module = sys.modules["__main__"].__spec__

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..runs.results import watch_metrics
-from ..tasks.table import row_of
+from ..tasks.table import find_task_row
 from ..text import format_duration, format_table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def describe_state(job: "Job") -> str:
     if job.state == "done":
         split = "test" if job.results["status"] == "finished" else "val"
         metrics = job.results["metrics"]
-        score = metrics.get(f"{split}/{row_of(job.results['task']).headline}")
+        score = metrics.get(f"{split}/{find_task_row(job.results['task']).headline}")
         return (job.reason or "done") + ("" if score is None else f", {split} {score:.4f}")
     return f"{job.state}: {job.reason}" if job.reason else job.state
 
@@ -98,7 +98,7 @@ def make_row(job: "Job") -> list[str]:
         last = next(reversed(watch_metrics(job.path / "metrics.csv")), {})
     elif job.state == "done":
         last = {"epoch": job.results["epochs"], **job.results["metrics"]}
-    value = last.get(f"val/{row_of(job.config.task.name).headline}")
+    value = last.get(f"val/{find_task_row(job.config.task.name).headline}")
     epoch = f"{last['epoch']:.0f}/{job.config.trainer.max_epochs}" if last else ""
     seconds = job.results["time"]["fit_seconds"] if job.state == "done" else time.time() - job.started
     spent = format_duration(seconds) if job.state in ("running", "done") else ""

@@ -65,11 +65,11 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
 
     from ..machine.memory import measure_free_memory
     from ..models.complexity import count_parameters
-    from ..training.assemble import count, estimate_memory
+    from ..training.assemble import count_network_macs, estimate_memory
 
     with torch.device("meta"):
         model = build_network(config, data.info, data.normalization)
-    macs = count(config, model, data)
+    macs = count_network_macs(config, model, data)
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
     result.note = compare_with_study(result.parameters, config)
@@ -90,10 +90,10 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
 def compare_with_study(parameters: int, config: TrainConfig) -> str:
     """Say which number of parameters the experiment's study printed; "" where it is this one, but for rounding."""
     from ..report.published import find_printed_number
-    from ..runs.identity import plain
+    from ..runs.identity import to_plain
 
     facts = {"model": config.model.name, "data": config.data.name, "task": config.task.name}
-    value, column = find_printed_number(config.experiment_name, "params", facts, plain(config)) or (None, None)
+    value, column = find_printed_number(config.experiment_name, "params", facts, to_plain(config)) or (None, None)
     if value is None or column is None or round(column.scale * parameters, column.digits) == value:
         return ""
     return f"{config.model.name} has {parameters:,} parameters; its study printed {value:,g} ({column.title})."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 
-from ..cli.console import FULL_ERROR, variable
+from ..cli.console import FULL_ERROR, set_variable
 from ..errors import UserError
 from .launcher import Jobs
 
@@ -25,7 +25,7 @@ class Grid(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> object:
         """Launch the points of these overrides, or search among them."""
-        with variable("HYDRA_FULL_ERROR", FULL_ERROR):
+        with set_variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return self.launch(arguments)
 
     def launch(self, arguments: list[str]) -> object:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..cli.messages import sentence
+from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import read_json
 from ..runs.directory import Run
-from ..runs.stored import same_command
+from ..runs.stored import describe_same_command
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -86,7 +86,7 @@ class Job:
     @property
     def resume_hint(self) -> str:
         """The sentence that says how to continue the job after a stop."""
-        return f"{same_command(fresh=self.fresh)} continues it"
+        return f"{describe_same_command(fresh=self.fresh)} continues it"
 
     def end(self, state: str, reason: str = "") -> None:
         """Leave the job in a state without a process."""
@@ -112,14 +112,14 @@ def make_job_return(job: Job) -> "JobReturn":
     """Return what a sweeper gets of a job: the validation metric that a search is for, or the failure."""
     from hydra.core.utils import JobReturn, JobStatus
 
-    from ..tasks.table import objective
+    from ..tasks.table import find_objective
 
     if job.state == "failed":
         result = JobReturn(overrides=job.words, status=JobStatus.FAILED, task_name="train")
         result.return_value = FailedJobError(f"job {job.number} ({job.label}): {job.reason}")
     else:
         result = JobReturn(overrides=job.words, status=JobStatus.COMPLETED, task_name="train")
-        result.return_value = objective(job.results)
+        result.return_value = find_objective(job.results)
     return result
 
 
@@ -246,4 +246,4 @@ def send_result(pipe: "Connection", function: Callable[..., object], arguments: 
     try:
         pipe.send(function(*arguments))
     except Exception as error:
-        pipe.send(UserError(sentence(error)))
+        pipe.send(UserError(explain_error(error)))

@@ -22,11 +22,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
-from ..cli.compose import complete, typed
+from ..cli.compose import complete_overrides, to_train_config
 from ..cli.console import say
-from ..cli.messages import sentence
+from ..cli.messages import explain_error
 from ..errors import UserError
-from ..runs.stored import same_command
+from ..runs.stored import describe_same_command
 from ..text import quote
 from .board import OPEN, Board
 from .jobs import (
@@ -112,7 +112,7 @@ class Jobs(Launcher):
         try:
             self.run_all(jobs)
         except KeyboardInterrupt:
-            same = same_command(fresh=any(job.fresh for job in jobs))
+            same = describe_same_command(fresh=any(job.fresh for job in jobs))
             raise KeyboardInterrupt(f"\n{self.interrupted.format(same=same)}") from None
         finally:
             ENTRIES.extend(job.make_entry() for job in jobs)
@@ -137,9 +137,9 @@ class Jobs(Launcher):
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf, open_dict, read_write
 
-        from ..training.settle import place
+        from ..training.settle import choose_directory
 
-        job = Job(number=number, words=complete(words))
+        job = Job(number=number, words=complete_overrides(words))
         try:
             config = self.loader.load_sweep_config(self.config, job.words)
             with open_dict(config):
@@ -148,9 +148,9 @@ class Jobs(Launcher):
             root, subdir = config.hydra.sweep.dir, config.hydra.sweep.subdir  # resolved while Hydra's node is there
             with read_write(config), open_dict(config):
                 del config["hydra"]
-            job.config, job.exact = place(typed(config), Path(root, subdir), subdir)
+            job.config, job.exact = choose_directory(to_train_config(config), Path(root, subdir), subdir)
         except Exception as error:
-            job.end("failed", sentence(error, job.words))
+            job.end("failed", explain_error(error, job.words))
             return job
         hydra_words = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         assert isinstance(hydra_words, list)
@@ -212,7 +212,7 @@ class Jobs(Launcher):
             except BlockingIOError:
                 job.end("elsewhere")
                 return True
-            if not (job.fresh and job.tries == 0) and (found := job.run.results()):
+            if not (job.fresh and job.tries == 0) and (found := job.run.find_results()):
                 job.results = found
                 job.end("done", "finished elsewhere")
                 return True
@@ -253,7 +253,7 @@ class Jobs(Launcher):
         self.free = sorted({*self.free, *job.places})
         found = None
         with contextlib.suppress(UserError):
-            found = job.run.results()
+            found = job.run.find_results()
         if found and job.process.returncode == 0:
             job.results = found
             job.end("done")

@@ -38,14 +38,14 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
     """Look at all jobs, and end those as failed that cannot run."""
     import torch
 
-    from ..cli.messages import sentence
+    from ..cli.messages import explain_error
 
     good = [job for job in jobs if job.state == "waiting"]
     for job in good:
         try:
             locate_run(job)
         except Exception as error:
-            job.end("failed", sentence(error, job.words))
+            job.end("failed", explain_error(error, job.words))
     good = [job for job in good if job.state == "waiting"]
     first: dict[Path, Job] = {}
     for job in good:
@@ -68,7 +68,7 @@ def survey(jobs: list[Job], slots: int | None) -> Survey:
             try:
                 found.costs[job.number] = check_job(job, found, known, data, -(-len(found.places) // len(ids)))
             except Exception as error:
-                job.end("failed", sentence(error, job.words))
+                job.end("failed", explain_error(error, job.words))
     found.fatal = check_disk(found)
     return found
 
@@ -84,13 +84,13 @@ def locate_run(job: Job) -> None:
     job.config = config = settled.config
     job.devices = config.trainer.devices or 1
     job.on_gpu = config.trainer.accelerator == "gpu"
-    results = None if config.fresh else job.run.results()
+    results = None if config.fresh else job.run.find_results()
     if results:
         job.results = results
         stale = "" if results.get("code_hash") == job.run.code_hash else "; the code has changed since"
         job.end("done", f"Finished before{stale}")
     elif not config.fresh:
-        job.run.checkpoint_to_resume(config.resume_anyway)
+        job.run.find_checkpoint_to_resume(config.resume_anyway)
 
 
 def check_job(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import write_atomic, write_rows
-from ..runs.stored import command_line
-from ..tasks.table import title_of
+from ..runs.stored import read_command_line
+from ..tasks.table import find_title
 from ..text import format_table, quote
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def format_best_trials(complete: Sequence["FrozenTrial"], names: Sequence[str], 
 def describe_best_point(best: "FrozenTrial", trials: int, metric: str) -> list[str]:
     """Return the comment at the head of best.yaml, line by line."""
     return [
-        f"Trial {best.number} of {trials} of: {command_line()}",
+        f"Trial {best.number} of {trials} of: {read_command_line()}",
         f"{describe_metric(metric)} {get_value(best):.4f} with one seed; the best of many trials is optimistic: "
         "run other seeds.",
         "As conf/experiment/<name>.yaml: python -m src.train -m experiment=<name> seed=1,2,3",
@@ -121,7 +121,7 @@ def get_value(trial: "FrozenTrial") -> float:
 def describe_metric(metric: str) -> str:
     """Return a metric's title, such as "val accuracy" for val/accuracy."""
     split, _, name = metric.partition("/")
-    return f"{split} {title_of(name)}"
+    return f"{split} {find_title(name)}"
 
 
 def format_experiment(fixed: Sequence[str], point: Mapping[str, Value], launcher: "Jobs", header: Sequence[str]) -> str:

@@ -21,8 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
-from ..cli.console import variable
-from ..cli.messages import sentence
+from ..cli.console import set_variable
+from ..cli.messages import explain_error
 from ..errors import UserError
 from ..machine.ranks import NODE_GPUS
 from .board import Board
@@ -114,7 +114,7 @@ class Slurm(Jobs):
         for job in jobs:
             if job.config is not None and job.config.preflight_memory is None and not self.gpus:
                 job.config.preflight_memory = self.memory
-        with variable(NODE_GPUS, str(self.gpus)):
+        with set_variable(NODE_GPUS, str(self.gpus)):
             return super().survey(jobs)
 
     def run_all(self, jobs: list[Job], add_jobs: Callable[[], bool] = bool, board: Board | None = None) -> None:
@@ -149,7 +149,7 @@ class Slurm(Jobs):
             return
         found = None
         with contextlib.suppress(UserError):
-            found = job.run.results()
+            found = job.run.find_results()
         if found and (state == "COMPLETED" or not job.config.fresh):  # else they are those of the run before it
             job.results = found
             job.end("done")
@@ -185,7 +185,7 @@ class Slurm(Jobs):
                     self.follow(job, queue)
                 elif is_locked(job.log):
                     job.end("elsewhere")
-                elif not job.config.fresh and (found := job.run.results()):
+                elif not job.config.fresh and (found := job.run.find_results()):
                     job.results = found
                     job.end("done", "finished elsewhere")
                 else:
@@ -195,7 +195,7 @@ class Slurm(Jobs):
                     self.submit_array(members, devices, nodes)
                 except Exception as error:
                     for job, _ in members:
-                        job.end("failed", sentence(error))
+                        job.end("failed", explain_error(error))
 
     def submit_array(self, members: list[tuple[Job, IO[str]]], devices: int, nodes: int) -> None:
         """Submit jobs that each take so many devices on so many nodes; each comes with its open record."""

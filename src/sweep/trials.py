@@ -23,12 +23,12 @@ import optuna
 from optuna.trial import TrialState
 
 from ..cli.console import say
-from ..cli.messages import sentence
+from ..cli.messages import explain_error
 from ..config.run import TrainConfig
 from ..config.search import HpoConfig
 from ..errors import UserError
 from ..runs.results import watch_metrics
-from ..tasks.table import row_of
+from ..tasks.table import find_task_row
 from . import preflight
 from .board import OPEN, Board
 from .jobs import Job
@@ -115,7 +115,7 @@ class Search:
             raise UserError(f"{self.folder}: holds another search; type another hpo.name=…")
         study.set_user_attr("content", self.content)
         recipe = {name: attrgetter(name)(self.base.config) for name in self.settings.space}
-        if not study.trials and all(self.settings.space[name].holds(value) for name, value in recipe.items()):
+        if not study.trials and all(self.settings.space[name].contains(value) for name, value in recipe.items()):
             study.enqueue_trial(recipe)
         return study
 
@@ -150,7 +150,7 @@ class Search:
             try:
                 preflight.locate_run(job)
             except Exception as error:
-                job.end("failed", sentence(error, job.words))
+                job.end("failed", explain_error(error, job.words))
         self.jobs.append(job)
         self.running.append(Running(trial, job, reported=last, looked=last - 1))
 
@@ -249,4 +249,4 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 def choose_metric(config: TrainConfig) -> str:
     """Return the validation metric that a task is judged by."""
-    return f"val/{row_of(config.task.name).headline}"
+    return f"val/{find_task_row(config.task.name).headline}"

@@ -1,1 +1,1 @@
-"""What is learned: loss, metrics and test files."""
+"""The tasks: each with its loss, its metrics and the files of its final test."""

@@ -1,11 +1,11 @@
-"""Build what a choice of a task stands for: the network, and the LightningModule that trains it."""
+"""Build the network of a task, and the LightningModule that trains it."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..config.choices import builder_of
+from ..config.choices import find_builder
 from ..config.run import TrainConfig
 from ..config.task import FindsObjects, InstanceSegmentation, Multiclass, Multilabel
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from ..data.info import DatasetInfo, Normalization
     from ..models.pretrained.reading import Pretrained
-    from .base import Task
+    from .base import Task, TaskSettings
 
 ALL = 1000  # more parts than any backbone has
-LONGER = 1333 / 800  # how much longer a photo's longer side becomes at most, where data.max_size says nothing
+LONGER = 1333 / 800  # largest longer side of a photo, as a multiple of the shorter one, without data.max_size
 
 
 def build_network(config: TrainConfig, info: "DatasetInfo", normalization: "Normalization") -> "nn.Module":
@@ -54,9 +54,9 @@ def build_network(config: TrainConfig, info: "DatasetInfo", normalization: "Norm
 def load_initial_weights(
     config: TrainConfig, network: "nn.Module", pretrained: "Pretrained", *, path: Path, classes: Sequence[str]
 ) -> str:
-    """Copy initial weights into a network of this task, and return a sentence on which.
+    """Copy initial weights into a network of this task, and return a sentence that says which were copied.
 
-    Raises UserError where they are those of another network.
+    Raises UserError where the weights are those of another network.
     """
     from ..models.pretrained.detection import load_detector
     from ..models.pretrained.weights import check_network, load_weights
@@ -69,7 +69,7 @@ def load_initial_weights(
 
 def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
     """Build the LightningModule that trains this network on this data as the configuration says."""
-    task, common = config.task, common_settings(config, model)
+    task, common = config.task, collect_common_settings(config, model)
     if isinstance(task, FindsObjects):
         from .detection import DetectionTask
 
@@ -92,12 +92,12 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
                 margin=task.margin,
             )
             return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
-    built: Task = builder_of(task)(task, num_classes=info.num_classes, **common)
+    built: Task = find_builder(task)(task, num_classes=info.num_classes, **common)
     return built
 
 
-def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
-    """Return the settings that every task takes; see Task."""
+def collect_common_settings(config: TrainConfig, model: "nn.Module") -> "TaskSettings":
+    """Return the keyword arguments that every task takes; see Task."""
     from ..optim.build import build_optimizer
     from ..optim.finetune import set_learning
     from ..optim.schedule import build_plateau, compute_learning_rate
@@ -109,7 +109,7 @@ def common_settings(config: TrainConfig, model: "nn.Module") -> dict[str, Any]:
     return {
         "model": model,
         "optimizer": partial(build_optimizer, optim, backbone_lr=finetune.backbone_lr, fused=fused),
-        "rate": None if follows_validation else partial(compute_learning_rate, optim),
+        "learning_rate": None if follows_validation else partial(compute_learning_rate, optim),
         "plateau": partial(build_plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,

@@ -1,30 +1,31 @@
-"""Multi-class classification: one pure step, and the LightningModule around it."""
+"""Multi-class classification: the loss of a step as a pure function, and the LightningModule around it."""
 
 import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
-from ..metrics.confusion import ClassificationMetrics, count_top_k, find_cells
-from .base import Task, full_precision, gathered
+from ..metrics.confusion import ClassificationMetrics, compute_class_metrics, count_top_k, find_cells
+from .base import Task, TaskSettings, gather_columns, use_full_precision
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str], predictions: "Tensor") -> None:
-    """confusion_matrix.csv (rows: true), per_class.csv and test_predictions.npz (index, label, prediction, confidence).
+    """Write confusion_matrix.csv (rows: true), per_class.csv and test_predictions.npz.
 
-    confusion: int64 [C, C]; predictions: float64 [4, N] in any order of the samples.
+    confusion: int64 [C, C]; predictions: float64 [4, N] of index, label, prediction and confidence, in any order of
+    the samples.
     """
-    import numpy as np
-
-    from ..metrics.confusion import compute_class_metrics  # here, so that reading a result does not wait for torch
-
     write_rows(
         path / "confusion_matrix.csv",
         [
@@ -56,11 +57,13 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy [] and the cells int64 [B] in the confusion matrix of images [B, C, H, W] and labels
-    int64 [B].
+def compute_step(
+    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
-    Labels may also be shares of the classes, float [B, C], as of mixed images; the largest counts in the matrix.
+    images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
+    the largest counts in the matrix.
     """
     logits = model(images)
     if logits.dtype.itemsize < 4:
@@ -70,9 +73,12 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     return loss, find_cells(logits, hard)
 
 
-def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Logits float32 [B, C] of images [B, C, H, W]; of several crops each, [B, K, C, H, W], the logarithms of the mean
-    probabilities, as Krizhevsky et al. (2012) average ten crops."""
+def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return the logits float32 [B, C] of images [B, C, H, W].
+
+    Of K crops an image, [B, K, C, H, W], return the logarithms of the mean probabilities, as Krizhevsky et al. (2012)
+    average ten crops.
+    """
     if images.ndim == 4:
         return model(images).float()
     logits = model(images.flatten(0, 1)).float().unflatten(0, images.shape[:2])
@@ -80,15 +86,23 @@ def scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 class ClassificationTask(Task):
-    """Trains a network to name one class an image, and counts how well it does."""
+    """Train a network to name the one class of an image, and count its hits and misses."""
 
     name = "multiclass"
     train_metrics: ClassificationMetrics
 
     def __init__(
-        self, *, num_classes: int, label_smoothing: float = 0.0, test_flip: bool = False, **common: Any
+        self,
+        *,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        test_flip: bool = False,
+        **common: "Unpack[TaskSettings]",
     ) -> None:
-        """`common`: see Task. `test_flip`: in the test, also judge the mean over each image and its mirror image."""
+        """Set up the metrics; `common` are the arguments of Task.
+
+        With `test_flip` the test also evaluates the mean over each image and its mirror image.
+        """
         super().__init__(**common)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
@@ -109,9 +123,9 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+        return compute_step(self.model, *batch, label_smoothing=self.label_smoothing)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
         metrics.count()
         confusion = metrics.confusion
@@ -124,12 +138,12 @@ class ClassificationTask(Task):
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int, dataloader_idx: int = 0) -> None:
         images, labels, _ = batch
-        self._evaluate(self._monitor(self.monitored[dataloader_idx]), images, labels)
+        self._evaluate(self._get_val_metrics(self.monitored[dataloader_idx]), images, labels)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         for split in self.monitored:
-            self._collect(split, self._monitor(split))
+            self._collect(split, self._get_val_metrics(split))
 
     def on_test_epoch_start(self) -> None:
         self.predictions = []
@@ -137,7 +151,7 @@ class ClassificationTask(Task):
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         images, labels, indices = batch
-        with full_precision(self.device):
+        with use_full_precision(self.device):
             logits = self._evaluate(self.test_metrics, images, labels)
             if self.flip_metrics is not None:
                 self._evaluate_flipped(self.flip_metrics, logits, images, labels)
@@ -151,33 +165,33 @@ class ClassificationTask(Task):
         if self.flip_metrics is not None:
             self.epoch_metrics["test/accuracy_flip"] = float(self.flip_metrics.compute()["accuracy"])
             self.flip_metrics.reset()
-        self.tested = gathered(self.predictions, 4)
+        self.tested = gather_columns(self.predictions, 4)
         self.seen = self.tested.shape[1]
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         write_test_files(path, confusion=self.test_confusion, classes=info.classes, predictions=self.tested)
 
-    def confusion(self) -> Tensor | None:
+    def get_confusion(self) -> Tensor | None:
         return self.test_confusion
 
-    def _monitor(self, split: str) -> ClassificationMetrics:
+    def _get_val_metrics(self, split: str) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.val_metrics[split])
 
     def _evaluate(self, metrics: ClassificationMetrics, images: Tensor, labels: Tensor) -> Tensor:
-        """Count a batch; returns its logits [B, C]."""
-        logits = scores(self.judge or self.model, images)
+        """Count a batch, and return its logits [B, C]."""
+        logits = compute_scores(self.evaluation_copy or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
         metrics.update(find_cells(logits, labels), F.cross_entropy(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
-        """Count a batch by the mean probabilities of its images, whose logits [B, C] are known, and their mirrors."""
-        mirrored = scores(self.model, images.flip(-1))
+        """Count a batch by the mean probabilities of its images, whose logits are [B, C], and their mirror images."""
+        mirrored = compute_scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
         metrics.update(find_cells(mean, labels), F.nll_loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
-        """Read a split's metrics into `epoch_metrics` and reset them; returns the confusion matrix of all processes."""
+        """Move a split's metrics into `epoch_metrics`, and return the confusion matrix of all processes."""
         values = metrics.compute()
         confusion = values.pop("confusion")
         self.epoch_metrics |= {f"{split}/{name}": float(value) for name, value in values.items()}

@@ -1,10 +1,10 @@
-"""Detection and instance segmentation: one pure step, and the LightningModule around it."""
+"""Detection and instance segmentation: the losses of a step as a pure function, and the LightningModule around it."""
 
 import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -15,24 +15,32 @@ from ..data.coco.index import CocoIndex
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.coco import Scores, evaluate_results, make_results
-from .base import Task, full_precision
-from .sheets import contact_sheet, shown
+from .base import Task, TaskSettings, use_full_precision
+from .sheets import choose_images, draw_contact_sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def step(model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum [] of a detector's losses, and each of them by its name."""
+def compute_step(
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, object]]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the sum [] of a detector's losses on a batch, and each of them by its name."""
     losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
     return torch.stack(list(losses.values())).sum(), losses
 
 
+Found = list[dict[str, Any]]  # objects in COCO's format of results; of an image, or of several
+
+
 class Losses(Metric):
-    """The means of a step's losses over an epoch, exact over processes; nothing is read before ``compute``."""
+    """Average a step's losses over an epoch, exactly over processes; nothing leaves the device before ``compute``."""
 
     full_state_update = False
     sums: Tensor
     steps: Tensor
 
-    def __init__(self, names: tuple[str, ...], **kwargs: Any) -> None:
+    def __init__(self, names: tuple[str, ...], **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.names = names
         self.add_state("sums", torch.zeros(len(names), dtype=torch.float64), dist_reduce_fx="sum")
@@ -43,7 +51,7 @@ class Losses(Metric):
         self.steps += 1
 
     def compute(self) -> dict[str, float]:
-        """Their sum as "loss", and each."""
+        """Return the means of the losses by name, and their sum as "loss"."""
         means = (self.sums / self.steps).tolist()
         return {"loss": sum(means), **dict(zip(self.names, means, strict=True))}
 
@@ -56,49 +64,57 @@ LOSSES = {
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A split's results in COCO's format, of all processes, and what the evaluator says of them."""
+class Evaluated:
+    """A split's results in COCO's format, of all processes, and their scores."""
 
     index: CocoIndex
-    results: list[dict[str, Any]]
+    results: Found
     boxes: Scores
     masks: Scores | None
 
 
 class DetectionTask(Task):
-    """Trains a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
+    """Train a detector to find the objects of an image: their boxes and, with Mask R-CNN, their masks.
 
-    Photos are judged one by one: in a batch, the padding to the largest would change the numbers a little.
+    Photos are evaluated one by one: in a batch, the padding to the largest would change the numbers a little.
     """
 
     name = "detection"
     train_metrics: Losses
 
     def __init__(
-        self, *, detector: str, masks: bool = False, evaluator: str = "faster_coco_eval", **common: Any
+        self,
+        *,
+        detector: str,
+        masks: bool = False,
+        evaluator: str = "faster_coco_eval",
+        **common: "Unpack[TaskSettings]",
     ) -> None:
-        """`masks`: the detector finds masks too, and is judged by them. `common`: see Task."""
+        """Set up the losses; `common` are the arguments of Task.
+
+        With `masks` the detector finds masks too, and its headline metric is theirs.
+        """
         super().__init__(**common)
         self.name = "instance_segmentation" if masks else "detection"
         self.masks = masks
         self.evaluator = evaluator
         self.train_metrics = Losses(LOSSES[detector])
-        self.collected: dict[str, list[tuple[int, list[dict[str, Any]]]]] = {}
-        self.judged: dict[str, Judged] = {}
+        self.collected: dict[str, list[tuple[int, Found]]] = {}
+        self.evaluated: dict[str, Evaluated] = {}
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Boxes (corners), labels from 1, scores and, where masks are learned, masks float [N, 1, H, W] of images."""
+        """Return boxes (corners), labels from 1, scores and, from Mask R-CNN, masks float [N, 1, H, W] of images."""
         return self.model(images)
 
-    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[list[Tensor], list[dict[str, object]]], batch_idx: int) -> Tensor:
         loss, losses = self.compute(*batch)
         self.train_metrics.update(losses)
         return loss
 
     def compute(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return step(self.model, *batch)
+        return compute_step(self.model, *batch)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         return {"loss": self.train_metrics.sums.sum() / self.train_metrics.steps.clamp(min=1)}
 
     def on_train_epoch_end(self) -> None:
@@ -112,51 +128,53 @@ class DetectionTask(Task):
 
     def validation_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int, dataloader_idx: int = 0) -> None:
         split = self.monitored[dataloader_idx]
-        self._find(split, self._validated(dataloader_idx), *batch)
+        self._find(split, self._get_val_index(dataloader_idx), *batch)
 
     def on_validation_epoch_end(self) -> None:
         for k, split in enumerate(self.monitored):
-            self._judge(split, self._validated(k))
+            self._evaluate(split, self._get_val_index(k))
 
     def on_test_epoch_start(self) -> None:
         self.collected = {"test": []}
         self.epoch_metrics = {}
 
     def test_step(self, batch: tuple[list[Tensor], list[int]], batch_idx: int) -> None:
-        with full_precision(self.device):
-            self._find("test", self._tested, *batch)
+        with use_full_precision(self.device):
+            self._find("test", self._get_test_index(), *batch)
 
     def on_test_epoch_end(self) -> None:
-        self.seen = self._judge("test", self._tested)
+        self.seen = self._evaluate("test", self._get_test_index())
 
-    def contact_sheet(self) -> Tensor | None:
-        """Photos of the last validation with what is to be found and what was found, uint8 [3, H, W]."""
-        if "val" not in self.judged:
+    def draw_contact_sheet(self) -> Tensor | None:
+        """Draw photos of the last validation with their true and their found objects, uint8 [3, H, W]."""
+        if "val" not in self.evaluated:
             return None
-        judged = self.judged["val"]
-        images = shown(judged.index.presence)
-        return contact_sheet(judged.index, judged.results, images, masks=self.masks) if images else None
+        evaluated = self.evaluated["val"]
+        images = choose_images(evaluated.index.presence)
+        return draw_contact_sheet(evaluated.index, evaluated.results, images, masks=self.masks) if images else None
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
-        """detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
-        judged = self.judged["test"]
-        write_atomic(path / "detections.json", json.dumps(judged.results).encode())
-        index = judged.index
+        """Write detections.json, COCO's results with the ids of the annotation file, and per_class.csv."""
+        evaluated = self.evaluated["test"]
+        write_atomic(path / "detections.json", json.dumps(evaluated.results).encode())
+        index = evaluated.index
         objects = Counter(a["label"] for i in range(len(index)) for a in index.annotations(i) if not a.get("iscrowd"))
-        rows: list[list[Any]] = [
+        rows: list[list[object]] = [
             ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
         ]
         for label, (name, number) in enumerate(zip(info.classes, index.category_ids, strict=True)):
-            scores = [*judged.boxes.by_category[number], *(judged.masks.by_category[number] if judged.masks else ())]
+            scores = [
+                *evaluated.boxes.by_category[number],
+                *(evaluated.masks.by_category[number] if evaluated.masks else ()),
+            ]
             rows.append([name, objects[label], *(f"{score:.6f}" for score in scores)])
         write_rows(path / "per_class.csv", rows)
 
-    def _validated(self, k: int) -> CocoIndex:
-        """What there is behind a validation loader."""
+    def _get_val_index(self, k: int) -> CocoIndex:
+        """Return the annotations behind validation loader `k`."""
         return self.trainer.val_dataloaders[k].index  # type: ignore[index]
 
-    @property
-    def _tested(self) -> CocoIndex:
+    def _get_test_index(self) -> CocoIndex:
         return self.trainer.test_dataloaders.index  # type: ignore[union-attr]
 
     def _find(self, split: str, index: CocoIndex, images: list[Tensor], numbers: list[int]) -> None:
@@ -165,32 +183,32 @@ class DetectionTask(Task):
             found = make_results(output, image_id=index.images[i].id, category_ids=index.category_ids)
             self.collected[split].append((i, found))
 
-    def _judge(self, split: str, index: CocoIndex) -> int:
-        """Evaluate a split on one process and tell all of them; returns the number of images."""
-        found = in_order(self.collected.pop(split))
-        judged: list[Any] = [None]
+    def _evaluate(self, split: str, index: CocoIndex) -> int:
+        """Evaluate a split on rank 0, share the scores with all processes, and return the number of images."""
+        found = gather_found(self.collected.pop(split))
+        evaluated: list[Any] = [None]
         if self.global_rank == 0:
             results = [result for _, of_image in found for result in of_image]
             truth, images = index.to_coco().dataset, [index.images[i].id for i, _ in found]
             kinds = (False, True) if self.masks else (False,)
-            judged = [
+            evaluated = [
                 [
                     evaluate_results(truth, results, masks=kind, images=images, evaluator=self.evaluator)
                     for kind in kinds
                 ]
             ]
-            self.judged[split] = Judged(index, results, judged[0][0], judged[0][1] if self.masks else None)
+            self.evaluated[split] = Evaluated(index, results, evaluated[0][0], evaluated[0][1] if self.masks else None)
         if dist.is_initialized():
-            dist.broadcast_object_list(judged, src=0)
-        for prefix, scores in zip(("", "mask_"), judged[0], strict=False):
+            dist.broadcast_object_list(evaluated, src=0)
+        for prefix, scores in zip(("", "mask_"), evaluated[0], strict=False):
             self.epoch_metrics |= {f"{split}/{prefix}{name}": value for name, value in scores.numbers.items()}
         return len(found)
 
 
-def in_order(found: list[tuple[int, list[dict[str, Any]]]]) -> list[tuple[int, list[dict[str, Any]]]]:
-    """What all processes found, by the number of the image."""
+def gather_found(found: list[tuple[int, Found]]) -> list[tuple[int, Found]]:
+    """Gather the objects that all processes found, ordered by the number of the image."""
     if dist.is_initialized():
-        parts: list[Any] = [None] * dist.get_world_size()
+        parts = [found] * dist.get_world_size()
         dist.all_gather_object(parts, found)
         found = [image for part in parts for image in part]
     return sorted(found, key=lambda image: image[0])

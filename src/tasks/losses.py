@@ -5,19 +5,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean [] over all labels of all images, from logits and targets (0 or 1) [B, C]."""
+    """Return the mean binary cross-entropy [] over all labels and images; logits, targets (0 or 1): [B, C]."""
     return binary_cross_entropy_with_logits(logits, targets)
 
 
 def asymmetric_loss(
     logits: Tensor, targets: Tensor, *, gamma_negative: float = 4.0, gamma_positive: float = 0.0, margin: float = 0.05
 ) -> Tensor:
-    """Ridnik et al. 2021, "Asymmetric Loss For Multi-Label Classification": the mean [] over all labels and images.
+    """Return the mean asymmetric loss [] over all labels and images (Ridnik et al. 2021); logits, targets: [B, C].
 
-    With the probability p, a present label costs (1 - p)^gamma_positive * -log(p) and an absent one, whose probability
-    is first lowered by the margin to m = max(p - margin, 0), costs m^gamma_negative * -log(1 - m): easy negatives, of
-    which an image has many, count little or not at all. With all three numbers at 0 it is binary cross-entropy.
-    The gammas are 0 or at least 1, else the gradient is infinite where m is 0. logits, targets (0 or 1): [B, C].
+    With the probability p, a present label (target 1) costs (1 - p)^gamma_positive * -log(p). The probability of an
+    absent one (target 0) is first lowered by the margin to m = max(p - margin, 0); it costs m^gamma_negative *
+    -log(1 - m). So easy negatives, of which an image has many, count little or not at all. With all three numbers at 0
+    it is binary cross-entropy. The gammas are 0 or at least 1, else the gradient is infinite where m is 0.
     """
     absent = (logits.neg().sigmoid() + margin).clamp(max=1)  # 1 - m
     log_absent = absent.log() if margin else logsigmoid(-logits)  # the former is accurate only with a margin

@@ -1,11 +1,11 @@
-"""Multi-label classification: one pure step, and the LightningModule around it."""
+"""Multi-label classification: the loss of a step as a pure function, and the LightningModule around it."""
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -22,41 +22,47 @@ from ..metrics.multilabel import (
     find_best_threshold,
     measure_split,
 )
-from .base import Task, full_precision, gathered
+from .base import Task, TaskSettings, gather_columns, use_full_precision
 from .losses import asymmetric_loss, binary_cross_entropy
-from .sheets import label_sheet, shown
+from .sheets import choose_images, draw_label_sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch itself, before validation has chosen any
+TRAIN_THRESHOLD = 0.5  # for the figures of the training epoch, which come before validation chooses a threshold
 
 
 def build_loss(name: str, *, gamma_negative: float, gamma_positive: float, margin: float) -> Loss:
-    """The loss of this name, "bce" or "asymmetric"; only the latter heeds the numbers."""
+    """Build the loss of this name, "bce" or "asymmetric"; only the latter uses the numbers."""
     if name == "bce":
         return binary_cross_entropy
     return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
 
 
-def step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
-    """The mean loss [] and the logits float32 [B, C] of images [B, C, H, W] and targets (0 or 1) float32 [B, C]."""
+def compute_step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Return the mean loss [] and the logits float32 [B, C] of a batch.
+
+    images: [B, C, H, W]; targets: 0 or 1, float32 [B, C].
+    """
     logits = model(images).float()
     return loss(logits, targets), logits.detach()
 
 
 class MultilabelTask(Task):
-    """Trains a network to name every class that an image shows.
+    """Train a network to name every class that an image shows.
 
     Validation chooses the threshold with the best macro F1, anew in each epoch; the test uses the one that belongs to
-    its weights (``adopt``), and 0.5 where there was no validation. mAP needs no threshold, and is the headline.
+    its weights (``adopt``), or 0.5 where there was no validation. mAP, the headline metric, needs no threshold.
     """
 
     name = "multilabel"
     train_metrics: RunningCounts
 
-    def __init__(self, *, num_classes: int, loss: Loss, **common: Any) -> None:
-        """`common`: see Task."""
+    def __init__(self, *, num_classes: int, loss: Loss, **common: "Unpack[TaskSettings]") -> None:
+        """Set up the metrics; `common` are the arguments of Task."""
         super().__init__(**common)
         self.loss = loss
         self.num_classes = num_classes
@@ -73,9 +79,9 @@ class MultilabelTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, loss=self.loss)
+        return compute_step(self.model, *batch, loss=self.loss)
 
-    def running(self) -> dict[str, Tensor]:
+    def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
         hits, predicted, positive = metrics.counts.sum(dim=1)
         return {
@@ -98,7 +104,7 @@ class MultilabelTask(Task):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         for split in self.monitored:
-            indices, logits, present = self._of_all(split)
+            indices, logits, present = self._gather(split)
             if split == "val":
                 self.threshold = find_best_threshold(logits.sigmoid(), present)
                 self.validated = indices, logits.sigmoid(), present
@@ -108,21 +114,21 @@ class MultilabelTask(Task):
         self.collected = {"test": []}
         self.epoch_metrics = {}
         if self.threshold is None and self.global_rank == 0:
-            say("The threshold is 0.5: no validation set has chosen one.")
+            say("The threshold is 0.5, because there was no validation set to choose one.")
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        with full_precision(self.device):
+        with use_full_precision(self.device):
             self._collect("test", *batch)
 
     def on_test_epoch_end(self) -> None:
-        self.tested = indices, logits, present = self._of_all("test")
+        self.tested = indices, logits, present = self._gather("test")
         self.seen = len(indices)
         self._measure("test", logits, present)
 
-    def contact_sheet(self) -> Tensor | None:
-        """Photos of the last validation above their labels and those that were found, uint8 [3, H, W]."""
+    def draw_contact_sheet(self) -> Tensor | None:
+        """Draw photos of the last validation above their true and their found labels, uint8 [3, H, W]."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if "val" not in self.monitored or not (rows := shown(self.validated[2])):
+        if "val" not in self.monitored or not (rows := choose_images(self.validated[2])):
             return None
         indices, scores, present = (part[rows] for part in self.validated)
         paths = [data.root / os.fsdecode(data.splits["val"].images[i]) for i in indices.tolist()]
@@ -131,10 +137,10 @@ class MultilabelTask(Task):
             likely = [k for k in row.argsort(descending=True).tolist() if row[k] >= (self.threshold or 0.0)]
             found.append([f"{names[k]} {row[k]:.2f}" for k in likely])
         true = [[names[k] for k in torch.nonzero(row).flatten().tolist()] for row in present]
-        return label_sheet(paths, true, found)
+        return draw_label_sheet(paths, true, found)
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
-        """per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
+        """Write per_class.csv and test_predictions.npz (index, id, labels and scores [N, C])."""
         indices, logits, present = self.tested
         scores = logits.sigmoid()
         precisions = compute_average_precisions(scores, present)
@@ -150,7 +156,11 @@ class MultilabelTask(Task):
             path / "per_class.csv",
             [head, *([name, count, *(f"{v:.6f}" for v in values)] for name, count, *values in rows)],
         )
-        arrays: dict[str, Any] = {"index": indices.numpy(), "labels": present.numpy(), "scores": scores.numpy()}
+        arrays: dict[str, Any] = {
+            "index": indices.numpy(),
+            "labels": present.numpy(),
+            "scores": scores.numpy(),
+        }
         ids: dict[str, Any] = getattr(self.trainer.datamodule, "image_ids", {})  # type: ignore[attr-defined]
         if "test" in ids:
             arrays["image_id"] = ids["test"][arrays["index"]]
@@ -158,26 +168,26 @@ class MultilabelTask(Task):
         np.savez_compressed(packed, **arrays)
         write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
-    def adopt(self, checkpoint: dict[str, Any]) -> None:
+    def adopt(self, checkpoint: Mapping[str, object]) -> None:
         """Take from a checkpoint the threshold that belongs to its weights."""
-        self.threshold = checkpoint.get("threshold")
+        self.threshold = cast(float | None, checkpoint.get("threshold"))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["threshold"] = self.threshold
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.adopt(checkpoint)
 
     def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
-        logits = (self.judge or self.model)(images).float()
+        logits = (self.evaluation_copy or self.model)(images).float()
         columns = [indices.double()[None], logits.double().T, targets.double().T]
         self.collected[split].append(torch.cat(columns))
 
-    def _of_all(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices int64 [N] in ascending order, logits float32 and presence bool [N, C] of all processes' samples."""
-        columns = gathered(self.collected.pop(split), 1 + 2 * self.num_classes)
+    def _gather(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices int64 [N], ascending, logits float32 [N, C] and presence bool [N, C] of all processes."""
+        columns = gather_columns(self.collected.pop(split), 1 + 2 * self.num_classes)
         columns = columns[:, columns[0].argsort()]
         index, logits, present = columns.split([1, self.num_classes, self.num_classes])
         return index[0].long(), logits.T.float().contiguous(), present.T.bool().contiguous()

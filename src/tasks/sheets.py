@@ -1,8 +1,8 @@
-"""Contact sheets: photos with the boxes, masks and labels that are true and that were found."""
+"""Contact sheets: photos with their true and their found boxes, masks and labels."""
 
 import colorsys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,25 @@ from ..data.coco.masks import decode_masks
 from ..data.coco.objects import select_learnable
 from ..data.photos.reader import read_photo
 
+Result = Mapping[str, Any]  # an object in COCO's format of results
 PICTURES = 6
-
-
 HEIGHT = 384  # of a photo in the sheet [pixels]
+CERTAIN = 0.5  # the lowest score that is drawn
+LINE, LETTER = 18, 8  # height of a line of text, and about the width of a letter [pixels]
 
 
-CERTAIN = 0.5  # what is drawn has at least this score
-
-
-LINE, LETTER = 18, 8  # of text: its height, and about how wide a letter is [pixels]
-
-
-def shown(presence: Tensor) -> list[int]:
-    """Which images a sheet shows: the first ones with something to find; presence bool [N, C]."""
+def choose_images(presence: Tensor) -> list[int]:
+    """Choose the images of a sheet: the first ones with an object or label; presence: bool [N, C]."""
     return torch.nonzero(presence.any(dim=1)).flatten()[:PICTURES].tolist()
 
 
-def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: Sequence[int], *, masks: bool) -> Tensor:
-    """Photos uint8 [3, H, W], two pairs a row: to the left what is true, to the right what was found.
+def draw_contact_sheet(index: CocoIndex, results: Sequence[Result], images: Sequence[int], *, masks: bool) -> Tensor:
+    """Draw pairs of photos, two a row, with the true objects to the left and the found ones to the right.
 
-    ``results`` are COCO's, of any images; crowds are not drawn.
+    ``results`` are in COCO's format, of any images; crowds are not drawn. Returns uint8 [3, H, W].
     """
     number = {k: label for label, k in enumerate(index.category_ids)}
-    found: dict[int, list[dict[str, Any]]] = {index.images[i].id: [] for i in images}
+    found: dict[int, list[Result]] = {index.images[i].id: [] for i in images}
     for result in results:
         if result["image_id"] in found and result["score"] >= CERTAIN:
             found[result["image_id"]].append(result)
@@ -51,35 +46,35 @@ def contact_sheet(index: CocoIndex, results: Sequence[dict[str, Any]], images: S
         record, photo, true = index.images[i], index.load(i), select_learnable(index, i, masks)
         names = [index.classes[a["label"]] for a in true]
         segments = [select_segmentation(a) for a in true] if masks else []
-        left = drawn(photo, [a["corners"] for a in true], [a["label"] for a in true], names, segments)
-        own = sorted(found[record.id], key=lambda result: result["score"])  # the most certain ones lie on top
+        left = draw_objects(photo, [a["corners"] for a in true], [a["label"] for a in true], names, segments)
+        own = sorted(found[record.id], key=lambda result: result["score"])  # the most certain are drawn last, on top
         labels = [number[r["category_id"]] for r in own]
         names = [f"{index.classes[k]} {r['score']:.2f}" for k, r in zip(labels, own, strict=True)]
         segments = [r["segmentation"] for r in own] if masks else []
-        right = drawn(photo, [corners(r["bbox"]) for r in own], labels, names, segments)
-        left, right = captioned(left, "true"), captioned(right, f"found, with a score from {CERTAIN} on")
+        right = draw_objects(photo, [to_corners(r["bbox"]) for r in own], labels, names, segments)
+        left, right = add_caption(left, "true"), add_caption(right, f"found, with a score from {CERTAIN} on")
         tiles.append(torch.cat([left, torch.full((3, left.shape[1], 4), 255, dtype=torch.uint8), right], dim=2))
-    return arranged(tiles, columns=2)
+    return arrange_tiles(tiles, columns=2)
 
 
-def label_sheet(paths: Sequence[Path], true: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Tensor:
-    """Photos uint8 [3, H, W], three a row, each above the names of what is true and of what was found in it."""
+def draw_label_sheet(paths: Sequence[Path], true: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Tensor:
+    """Draw photos, three a row, each above its true and its found labels, as uint8 [3, H, W]."""
     tiles = []
     for path, names, guesses in zip(paths, true, found, strict=True):
         text = f"true: {', '.join(names)}\nfound: {', '.join(guesses) or 'nothing'}"
-        tiles.append(captioned(in_height(read_photo(path)), text, lines=6))
-    return arranged(tiles, columns=3)
+        tiles.append(add_caption(resize_to_height(read_photo(path)), text, lines=6))
+    return arrange_tiles(tiles, columns=3)
 
 
-def arranged(tiles: Sequence[Tensor], *, columns: int) -> Tensor:
-    """Tiles uint8 [3, H, W] of one height as one picture."""
+def arrange_tiles(tiles: Sequence[Tensor], *, columns: int) -> Tensor:
+    """Arrange tiles uint8 [3, H, W] of one height as one picture."""
     width = max(tile.shape[2] for tile in tiles)
     even = [pad(tile, (0, width - tile.shape[2]), value=255) for tile in tiles]
     return make_grid(even, nrow=columns, padding=12, pad_value=255)
 
 
-def captioned(photo: Tensor, text: str, lines: int = 1) -> Tensor:
-    """The photo uint8 [3, H, W] above this text; what exceeds the lines is left out, and "..." says so."""
+def add_caption(photo: Tensor, text: str, lines: int = 1) -> Tensor:
+    """Put a text under a photo uint8 [3, H, W]; a text of more lines is cut and ends in "..."."""
     rows = [row for line in text.splitlines() for row in textwrap.wrap(line, max(photo.shape[2] // LETTER, 8))]
     if len(rows) > lines:
         rows[lines - 1 :] = [f"{rows[lines - 1][:-3]}..."]
@@ -88,27 +83,28 @@ def captioned(photo: Tensor, text: str, lines: int = 1) -> Tensor:
     return torch.cat([photo, pil_to_tensor(strip)], dim=1)
 
 
-def corners(box: Sequence[float]) -> list[float]:
+def to_corners(box: Sequence[float]) -> list[float]:
+    """Convert a box [x, y, width, height] to its corners [x1, y1, x2, y2]."""
     x, y, width, height = box
     return [x, y, x + width, y + height]
 
 
-def drawn(
+def draw_objects(
     photo: Tensor,
     boxes: Sequence[Sequence[float]],
     labels: Sequence[int],
     names: Sequence[str],
     segmentations: Sequence[Any],
 ) -> Tensor:
-    """The photo uint8 [3, H, W] in the sheet's height with these boxes and masks, a colour for each label."""
-    small = in_height(photo)
+    """Draw boxes and masks on a photo uint8 [3, H, W] at the sheet's height, in a colour for each label."""
+    small = resize_to_height(photo)
     if not boxes:
         return small
-    colors = [color_of(label) for label in labels]
+    colors = [choose_color(label) for label in labels]
     if segmentations:
         painted = small.clone()
         covered = interpolate(decode_masks(segmentations, *photo.shape[1:])[None], small.shape[1:])[0].bool()
-        for mask, color in zip(covered, colors, strict=True):  # where some overlap, the last one is seen
+        for mask, color in zip(covered, colors, strict=True):  # of masks that overlap, the last one is seen
             painted[:, mask] = torch.tensor(color, dtype=torch.uint8)[:, None]
         small = small // 2 + painted // 2
     return draw_bounding_boxes(
@@ -122,13 +118,13 @@ def drawn(
     )
 
 
-def in_height(photo: Tensor) -> Tensor:
-    """The photo uint8 [3, H, W] in the sheet's height."""
+def resize_to_height(photo: Tensor) -> Tensor:
+    """Resize a photo uint8 [3, H, W] to the sheet's height."""
     size = (HEIGHT, max(1, round(photo.shape[2] * HEIGHT / photo.shape[1])))
     return interpolate(photo[None].float(), size, mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
 
 
-def color_of(label: int) -> tuple[int, int, int]:
-    """Colours far apart for labels that are near: steps of the golden ratio around the circle."""
+def choose_color(label: int) -> tuple[int, int, int]:
+    """Choose a label's colour, far from those of its neighbours: steps of the golden ratio around the colour circle."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.9, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)

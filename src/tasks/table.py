@@ -1,13 +1,14 @@
-"""The tasks: a row each, with all that others must know of it. Imports no torch.
+"""The table of tasks: a row each, with all that the other rooms must know of a task. Imports no torch.
 
-A row says by which metric of the validation the best epoch is chosen and a report is headed, what its metrics are
-called, of what of the network multiply-adds and memory are counted, and what it draws.
+A row names the validation metric that chooses the best epoch and heads a report, the titles of the metrics, the part of
+the network whose multiply-adds and memory are counted, and whether the task draws contact sheets.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.choices import find_choice
+from ..runs.results import Results
 from ..text import describe_unknown
 
 COCO = {
@@ -40,14 +41,14 @@ DETECTOR_LOSSES = {
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A task as the rest of the project sees it."""
+    """The facts about a task that the other rooms need."""
 
     name: str
     headline: str  # the metric that chooses the best epoch and heads a table; higher is better
     titles: dict[str, str]  # of the metrics, in a table's order
     single: bool = False  # an image has one class, so that 1 - accuracy is an error rate
     counted: str = ""  # the submodule whose multiply-adds and memory are counted; "": the network
-    counted_in_words: str = ""  # what is said of that
+    counted_in_words: str = ""  # what a message adds to the number
     draws: bool = False  # a contact sheet after each validation
     alike: bool = True  # the images of a batch have one size, so that a step may become a CUDA graph
     lower_is_better: frozenset[str] = field(default_factory=lambda: frozenset({"loss"}))
@@ -102,8 +103,8 @@ register_row(TaskRow("detection", "map", COCO | DETECTOR_LOSSES, **DETECTOR))
 register_row(TaskRow("instance_segmentation", "mask_map", COCO | COCO_MASKS | DETECTOR_LOSSES, **DETECTOR))
 
 
-def row_of(task: str) -> TaskRow:
-    """Return the row of this task; an unknown one raises UserError with the list."""
+def find_task_row(task: str) -> TaskRow:
+    """Return the row of this task; raise UserError, with a list of the tasks, where it has none."""
     if task not in ROWS:
         find_choice("task", task)
         raise ValueError(describe_unknown("task", task, ROWS))
@@ -111,28 +112,28 @@ def row_of(task: str) -> TaskRow:
 
 
 def has_single_class(task: str) -> bool:
-    """Say whether an image of this task has one class; so do tasks of plug-ins that are not imported here."""
+    """Return whether an image of this task has one class; assume so for a plug-in's task that is not imported."""
     return task not in ROWS or ROWS[task].single
 
 
 def find_headline(task: str) -> str:
-    """Return the test metric that a report judges a task by: an error rate where an image has one class."""
+    """Return the headline test metric of a task in a report: an error rate where an image has one class."""
     return "test/error" if has_single_class(task) else f"test/{ROWS[task].headline}"
 
 
-def headlines(tasks: list[str]) -> list[str]:
+def list_headlines(tasks: list[str]) -> list[str]:
     """Return the headline metrics of some tasks, each once, in the order of the table."""
     return list(dict.fromkeys(row.headline for row in ROWS.values() if row.name in tasks))
 
 
-def title_of(metric: str) -> str:
-    """Return what a metric is called, whatever its task; its own name where no task has it."""
+def find_title(metric: str) -> str:
+    """Return the title of a metric in any task, or its own name where no task has it."""
     return next((row.titles[metric] for row in ROWS.values() if metric in row.titles), metric)
 
 
-def objective(results: dict[str, Any]) -> float | None:
-    """Return what a search looks at: the headline metric of the validation, never the test's; None without one."""
-    if "metrics" not in results:  # it failed, or nothing was trained
+def find_objective(results: Results) -> float | None:
+    """Return the value that a search maximises: the headline metric of the validation, or None without one."""
+    if "metrics" not in results:  # the run failed, or nothing was trained
         return None
-    value: float | None = results["metrics"].get(f"val/{row_of(results['task']).headline}")
+    value: float | None = results["metrics"].get(f"val/{find_task_row(results['task']).headline}")
     return value

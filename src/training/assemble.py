@@ -1,4 +1,4 @@
-"""Put a run together: data, network, task, and whether they fit this machine."""
+"""Build what a run needs (data, network and task), and check that they fit this machine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,26 +17,28 @@ from ..models.complexity import count_macs, count_parameters
 from ..models.pretrained.files import compute_sha256, find_weights
 from ..models.pretrained.reading import Pretrained, read_weights
 from ..models.speednet import fit_to_data
+from ..runs.results import Results
 from ..tasks.base import Task
 from ..tasks.build import build_network, build_task, load_initial_weights
-from ..tasks.table import row_of
+from ..tasks.table import find_task_row
+from .checkpoints import Checkpoint
 from .settle import Settled
 
-THREADS = torch.get_num_threads()  # torch's own choice, for the jobs of a sweep that make none
+THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A run, put together: what is trained on what.
+    """The data, network and task of a run.
 
-    ``facts`` are what results.json says of it, known before training; ``notes`` are for a person.
+    ``facts`` are the part of results.json that is known before training; ``notes`` are sentences for a person.
     """
 
     settled: Settled
     data: DataModule
     network: nn.Module
     task: Task
-    facts: dict[str, Any]
+    facts: Results
     notes: list[str]
 
     @property
@@ -44,11 +46,11 @@ class Assembly:
         return self.settled.config
 
 
-def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data: DataModule | None = None) -> Assembly:
+def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: DataModule | None = None) -> Assembly:
     """Build the data, the network with its initial weights, and the task around it; nothing is written.
 
-    With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the weights are left to who loads it.
-    ``data`` spares building the data. Raises UserError for a wrong input.
+    With a ``checkpoint`` of ours, pixels are scaled as its weights expect, and the caller loads the weights. ``data``
+    is used in place of building the data. Raises UserError for a wrong input.
     """
     config = settled.config
     torch.set_num_threads(config.trainer.threads or THREADS)
@@ -58,7 +60,7 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
     data = data or load_data(config, normalization)
     network = build_network(config, data.info, data.normalization)
     notes = [] if checkpoint else initialize(network, config, pretrained, data)
-    macs = count(config, network, data)
+    macs = count_network_macs(config, network, data)
     task = build_task(config, network, data.info)
     data.monitored = task.monitored
     sizes = {f"n_{split}": data.sizes.get(split, 0) for split in ("train", "val", "test")}
@@ -67,17 +69,23 @@ def assemble(settled: Settled, *, checkpoint: dict[str, Any] | None = None, data
 
 
 def read_initial_weights(config: TrainConfig) -> Pretrained | None:
-    """Return the initial weights, if any; UserError where their file is no longer the one that the run is named by."""
+    """Return the initial weights, or None; raise UserError where their file has changed since the run was named."""
     if not config.model.weights:
         return None
     path = find_weights(config.model.weights, config.model.name)
     if compute_sha256(path) != config.model.weights_sha256:
-        raise UserError(f"model.weights={path}: its content has changed since this run was named by it")
+        raise UserError(
+            f"model.weights={path}: the file has changed since this run began; give back the old file, or start anew "
+            "with fresh=true"
+        )
     return read_weights(path)
 
 
 def load_data(config: TrainConfig, normalization: Normalization | None) -> DataModule:
-    """Load the data that the task learns from; ``normalization`` is the one stored with the weights."""
+    """Load the data that the task learns from; ``normalization`` is the one stored with the weights.
+
+    Raises UserError where a split has fewer images than there are processes.
+    """
     data = build_data(
         config.data,
         target=config.task.target,
@@ -87,22 +95,24 @@ def load_data(config: TrainConfig, normalization: Normalization | None) -> DataM
         normalization=normalization,
     )
     if (few := min(data.sizes.values())) < config.trainer.world:
-        raise UserError(f"a split of {few} images cannot be shared by {config.trainer.world} processes; use fewer")
+        raise UserError(
+            f"a split of {few} images cannot be shared by {config.trainer.world} processes; lower trainer.devices"
+        )
     return data
 
 
 def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained | None, data: DataModule) -> list[str]:
-    """Give a network its first weights: those of a file, or those that it takes from the data; return what to say."""
+    """Give a network its first weights, from a file or from the data, and return notes for a person."""
     if pretrained is None:
         fit_to_data(network, (batch[0] for batch in data.train_loader()))
         return []
     path = find_weights(str(config.model.weights), config.model.name)
-    told = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
-    return [told, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
+    note = load_initial_weights(config, network, pretrained, path=path, classes=data.info.classes)
+    return [note, f"Pixels: data.normalize={config.data.normalize}; these weights expect {pretrained.normalize}."]
 
 
-def arrange(config: TrainConfig, model: nn.Module) -> None:
-    """Arrange the memory format and the compilation that are asked for, in place: the names of the weights stay."""
+def prepare_network(config: TrainConfig, model: nn.Module) -> None:
+    """Set the memory format and compile the network as configured, in place, so that the weights keep their names."""
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.trainer.graph == "reduce-overhead":
@@ -111,11 +121,11 @@ def arrange(config: TrainConfig, model: nn.Module) -> None:
         model.compile()
 
 
-def count(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
-    """Count the multiply-adds for an image; UserError where images of this size leave the network nothing to see."""
+def count_network_macs(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
+    """Count the multiply-adds for an image; raise UserError where the images are too small for the network."""
     sizes = data.sides
     try:
-        return [count_macs(counted_part(config, model), data.info.channels, size) for size in sizes][-1]
+        return [count_macs(find_counted_part(config, model), data.info.channels, size) for size in sizes][-1]
     except RuntimeError:
         name, native = config.model.name, config.model.native_size
         raise UserError(
@@ -124,26 +134,26 @@ def count(config: TrainConfig, model: nn.Module, data: DataModule) -> int:
         ) from None
 
 
-def counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
+def find_counted_part(config: TrainConfig, model: nn.Module) -> nn.Module:
     """Return the part of a network whose multiply-adds and memory are counted."""
-    return model.get_submodule(row_of(config.task.name).counted)
+    return model.get_submodule(find_task_row(config.task.name).counted)
 
 
-def memory_needed(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
-    """Say what a step will take and what is free; UserError where it does not fit."""
-    return describe_estimate(*estimate_memory(config, model, info)) + row_of(config.task.name).counted_in_words
+def describe_memory(config: TrainConfig, model: nn.Module, info: DatasetInfo) -> str:
+    """Describe the memory that a step takes and that is free; raise UserError where it does not fit."""
+    return describe_estimate(*estimate_memory(config, model, info)) + find_task_row(config.task.name).counted_in_words
 
 
 def estimate_memory(
     config: TrainConfig, model: nn.Module, info: DatasetInfo, free: int | None = None
 ) -> tuple[Estimate, int]:
-    """Estimate what a step will take, and what of `free` (by default, what is free now) each device has [bytes].
+    """Estimate the memory of a step, and return it with the free memory of each device [bytes].
 
-    Raises UserError where it does not fit.
+    `free` is the memory to share, by default what is free now. Raises UserError where the step does not fit.
     """
     trainer, devices = config.trainer, config.trainer.devices or 1
     batch = config.data.batch_size // trainer.world
-    network = counted_part(config, model)
+    network = find_counted_part(config, model)
     settings: dict[str, Any] = {
         "images": (batch // trainer.accumulate, info.channels, info.image_size, info.image_size),
         "precision": trainer.precision,

@@ -1,46 +1,72 @@
 """Checkpoints: tensors and plain values, written completely or not at all."""
 
 import io
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
+from ..data.info import Normalization
 from ..errors import UserError
 from ..files import write_atomic
 
 
-class AtomicCheckpointIO(CheckpointIO):
-    """Checkpoints that exist completely or not at all, and load without running code (`weights_only`)."""
+class StoredInfo(TypedDict):
+    """The facts of the data set, as a checkpoint stores them."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    classes: tuple[str, ...]
+    channels: int
+
+
+class Checkpoint(TypedDict, total=False):
+    """The content of a checkpoint of ours, as far as it is read by name."""
+
+    state_dict: dict[str, Tensor]
+    callbacks: dict[str, dict[str, float]]
+    config: dict[str, Any]
+    info: StoredInfo
+    normalization: Normalization
+    config_hash: str
+    code_hash: str
+    threshold: float | None
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Write checkpoints completely or not at all, and read them without running code (`weights_only`)."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, object], path: str | PathLike[str], storage_options: object = None
+    ) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(exist_ok=True)
         write_atomic(Path(path), buffer.getbuffer())
 
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
-        return load_checkpoint(Path(path))
+    def load_checkpoint(
+        self, path: str | PathLike[str], map_location: object = "cpu", weights_only: bool | None = None
+    ) -> dict[str, object]:
+        return cast(dict[str, object], load_checkpoint(Path(path)))
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; UserError where it is missing, damaged, or holds code."""
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a checkpoint's tensors and plain values; raise UserError where it is missing, damaged, or holds code."""
     try:
-        return upgrade(torch.load(path, map_location="cpu", weights_only=True))
+        return upgrade_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: damaged or no checkpoint of ours ({reason}). Start over with fresh=true.") from None
+        raise UserError(f"{path}: damaged, or not written by us ({reason}). Start over with fresh=true.") from None
 
 
-def upgrade(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Give the state of the one callback of version 0.1 to those that have its duties now."""
+def upgrade_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    """Pass the state of version 0.1's single callback on to the callbacks that have its duties now."""
     states = checkpoint.get("callbacks", {})
     if (old := states.pop("RunKeeper", None)) is not None:
         states["Saving"] = {"best": old["best"]}
@@ -48,7 +74,7 @@ def upgrade(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint
 
 
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's state from a checkpoint of ours: the averaged weights where there are any."""
+def extract_network_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the network's state from a checkpoint of ours: the averaged weights where there are any."""
     state = checkpoint["state_dict"]
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}

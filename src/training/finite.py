@@ -1,7 +1,7 @@
-"""End a training whose loss or weights are no longer numbers, before anything good is overwritten."""
+"""End a training whose loss or weights are no longer finite, before a good checkpoint is overwritten."""
 
 import math
-from typing import Any
+from typing import cast
 
 import torch
 from lightning import LightningModule, Trainer
@@ -9,19 +9,20 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..errors import UserError
 from ..runs.directory import Run
+from ..tasks.base import Task
 from .progress import Snapshots
 
 
 class Finite(Checkpoint):
-    """Looks at each epoch's loss and, where that is free, at the one on the progress bar."""
+    """Check each epoch's loss and, where that costs nothing, the one on the progress bar."""
 
     def __init__(self, run: Run, snapshots: Snapshots) -> None:
         self.run, self.snapshots = run, snapshots
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        # several processes come together at the saves alone; in a single one a look at the bar's loss is free
+        # several processes may only fail together, at a save; a single one may look at the bar's loss for free
         shown = self.snapshots.arrived
         if shown is not None and trainer.world_size == 1 and not math.isfinite(shown["loss"]):
             require_finite(pl_module, trainer, self.run, shown["loss"])
@@ -31,9 +32,10 @@ class Finite(Checkpoint):
         require_finite(pl_module, trainer, self.run, metrics["train/loss"])
 
 
-def require_finite(task: Any, trainer: Trainer, run: Run, loss: float | None = None) -> None:
-    """Raise UserError where the loss or a weight is no longer a number; what was saved before stays."""
-    figure = float(task.running()["loss"]) if loss is None else loss
+def require_finite(module: LightningModule, trainer: Trainer, run: Run, loss: float | None = None) -> None:
+    """Raise UserError where the loss or a weight is no longer finite; the last good checkpoint stays."""
+    task = cast(Task, module)
+    figure = float(task.read_running_figures()["loss"]) if loss is None else loss
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if math.isfinite(figure) and torch.isfinite(weights):
         return

@@ -1,4 +1,7 @@
-"""One run from its assembly to its results.json; imported late, because Lightning takes seconds to import."""
+"""Train and test one run, from its assembly to its results.json.
+
+Import this module late: Lightning takes seconds to import.
+"""
 
 import statistics
 import sys
@@ -6,63 +9,62 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Trainer
 
 from ..cli.console import say
-from ..cli.messages import sentence
+from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
 from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
 from ..runs.directory import Run
-from ..runs.identity import config_hash, plain
-from ..runs.results import read_metrics
-from ..runs.stored import command_line
-from ..tasks.table import row_of
-from .assemble import Assembly, arrange, memory_needed
-from .checkpoints import load_checkpoint, network_weights
+from ..runs.identity import compute_config_hash, to_plain
+from ..runs.results import Results, read_metrics
+from ..runs.stored import read_command_line
+from ..tasks.table import find_task_row
+from .assemble import Assembly, describe_memory, prepare_network
+from .checkpoints import extract_network_weights, load_checkpoint
 from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
-from .loggers.build import build_loggers, readable_name, tags
-from .messages import farewell, opening, summary
+from .loggers.build import build_loggers, list_tags, make_readable_name
+from .messages import describe_start, describe_stop, summarize_run
 from .pictures import Pictures
 from .progress import Progress, Snapshots
 from .saving import Saving
-from .settle import run_of
+from .settle import open_run
 from .stopping import Interrupted, InterruptedAtOnce, Stopping
 from .trainer import build_trainer
 
 
 @dataclass(frozen=True)
 class Session:
-    """A Trainer and what it works with."""
+    """A Trainer, with the callback, the loggers and the facts that the end of a run reads."""
 
     trainer: Trainer
     history: History
     loggers: list[RunLogger]
-    facts: dict[str, Any]  # the part of results.json that is known before training
+    facts: Results  # the part of results.json that is known before training
 
 
-def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> dict[str, Any]:
-    """Train, test once (not with test=false), and write what a finished run leaves: results.json, which is returned.
+def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = None) -> Results:
+    """Train, test once (not with test=false), write the files of a finished run, and return its results.json.
 
-    `run` is the run directory, by default its own; who calls this holds it. `resume` is the checkpoint that training
-    goes on from. Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C,
-    once all is saved.
+    `run` is the run directory, by default the run's own; the caller holds its lock. `resume` is the checkpoint to
+    continue from. Raises UserError for a wrong input, before anything is written, and KeyboardInterrupt after Ctrl-C,
+    once everything is saved.
     """
     config, data, task = assembly.config, assembly.data, assembly.task
-    run = run or run_of(assembly.settled)
+    run = run or open_run(assembly.settled)
     session = prepare(assembly, run, resume)
     trainer = session.trainer
 
-    with told_failures(session, run, assembly):
+    with report_failures(session, run, assembly):
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
-        assembly.network.load_state_dict(network_weights(tested))
+        assembly.network.load_state_dict(extract_network_weights(tested))
         task.adopt(tested)
         if config.test:
             trainer.test(task, data, verbose=False)
@@ -72,37 +74,40 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
         if config.test:
             write_test(assembly, run, results)
         for logger in session.loggers:
-            logger.summary(results, confusion=task.confusion() if config.test else None, classes=data.info.classes)
+            logger.summary(results, confusion=task.get_confusion() if config.test else None, classes=data.info.classes)
             logger.finish(failed=False)
-        write_json(run.path / "results.json", results)  # last: it is what makes the run finished
-        say(f"{summary(results)}\n{run.path}")
+        write_json(run.path / "results.json", results)  # last: this file is what makes the run finished
+        say(f"{summarize_run(results)}\n{run.path}")
     return results
 
 
 def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
-    """Check that the run fits, begin its directory and its loggers, and tell the person and the other processes."""
+    """Check that the run fits, start its directory and loggers, and tell the person and the other processes."""
     config, network = assembly.config, assembly.network
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    memory = f"Memory: {memory_needed(config, network, assembly.data.info)}"
+    memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
     if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
-        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has {done} epochs behind it")
+        raise UserError(
+            f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has trained {done} epochs already; set at "
+            f"least {done}"
+        )
     if config.fresh:
-        run.clear()  # only now, when the data, the network and their size are known to be right
-    arrange(config, network)
+        run.clear()  # only now, when data and network are known to be right and to fit
+    prepare_network(config, network)
     session = begin_session(assembly, run)
     if session.trainer.is_global_zero:
-        run.start(config, command_line())
+        run.start(config, read_command_line())
         notes = [*assembly.notes, memory]
-        say(opening(config, run, session.facts, network, notes, resumed=resume is not None))
+        say(describe_start(config, run, session.facts, network, notes, resumed=resume is not None))
     ranks.announce("train")
     return session
 
 
 def begin_session(assembly: Assembly, run: Run) -> Session:
-    """Build the Trainer, with a callback a concern and the loggers."""
+    """Build the Trainer, with its callbacks and loggers."""
     config, data = assembly.config, assembly.data
-    facts = describe(assembly, run)
+    facts = collect_facts(assembly, run)
     loggers = build_loggers(config.logger.values())
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
@@ -112,7 +117,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
         snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
     )
     carried = {
-        "config": plain(config),
+        "config": to_plain(config),
         "info": asdict(data.info),
         "normalization": data.normalization,
         "config_hash": run.config_hash,
@@ -120,20 +125,20 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     }
     minutes = config.trainer.checkpoint_minutes
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
-    # in this order: each uses what those before it have found
+    # in this order, for each reads what those before it have found
     callbacks = [snapshots, Finite(run, snapshots), history, progress, saving, stopping]
-    pictures = [Pictures(run.path / "pictures", loggers)] if row_of(config.task.name).draws else []
+    pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
     trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
     return Session(trainer, history, loggers, facts)
 
 
-def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
+def collect_facts(assembly: Assembly, run: Run) -> Results:
     """Return the part of results.json that is known before training."""
     config = assembly.config
     return {
         "run": str(run.path),
-        "command": run.command(command_line()),
+        "command": run.choose_command(read_command_line()),
         "config_hash": run.config_hash,
         "code_hash": run.code_hash,
         "model": config.model.name,
@@ -149,33 +154,33 @@ def describe(assembly: Assembly, run: Run) -> dict[str, Any]:
     }
 
 
-def identify(assembly: Assembly, run: Run, facts: dict[str, Any]) -> Identity:
-    """Return what the run is called at its loggers."""
+def identify(assembly: Assembly, run: Run, facts: Results) -> Identity:
+    """Return the names, tags and facts of the run for its loggers."""
     config, settled = assembly.config, assembly.settled
-    pool = config_hash(replace(config, seed=0), settled.content)[:6]  # of runs that differ only in their seed
-    logged = plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
+    pool = compute_config_hash(replace(config, seed=0), settled.content)[:6]  # shared by runs that differ in their seed
+    logged = to_plain(config) | {name: facts[name] for name in ("params", "macs", "n_train", "config_hash")}
     return Identity(
         path=run.path,
-        name=readable_name(config),
+        name=make_readable_name(config),
         group=config.experiment_name or None,
-        tags=tags(config),
-        run_id=run.wandb_id(),
-        facts=logged | {"pool": f"{readable_name(config, seed=False)}-{pool}"},
+        tags=list_tags(config),
+        run_id=run.get_wandb_id(),
+        facts=logged | {"pool": f"{make_readable_name(config, seed=False)}-{pool}"},
     )
 
 
 @contextmanager
-def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
-    """Turn the end of a training into what a person reads: after a signal, and after an error, which is recorded."""
+def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[None]:
+    """Turn a signal into a KeyboardInterrupt with a message, and an error into a recorded UserError."""
     trainer, config = session.trainer, assembly.config
     try:
         yield
     except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
-        raise KeyboardInterrupt(farewell(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
+        raise KeyboardInterrupt(describe_stop(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
     except Exception as error:
-        reason = explain_out_of_memory(error) or sentence(error)
+        reason = explain_out_of_memory(error) or explain_error(error)
         for logger in session.loggers:
             logger.finish(failed=True)
         if trainer.is_global_zero:
@@ -183,8 +188,8 @@ def told_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[No
         raise UserError(reason) from error
 
 
-def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str, Any]:
-    """Return the content of results.json of a run that has come to its end."""
+def collect_results(assembly: Assembly, run: Run, session: Session) -> Results:
+    """Return the content of results.json for a run that has ended."""
     config, task, trainer = assembly.config, assembly.task, session.trainer
     rows = read_metrics(run.path / "metrics.csv")
     headline = f"val/{task.headline}"
@@ -201,14 +206,17 @@ def collect_results(assembly: Assembly, run: Run, session: Session) -> dict[str,
             "images_per_second": statistics.median(row["images_per_second"] for row in rows),
         },
         "peak_memory_bytes": measure_peak_memory(config.trainer.accelerator),
-        "wandb_id": run.wandb_id() if "wandb" in config.logger else None,
+        "wandb_id": run.get_wandb_id() if "wandb" in config.logger else None,
     }
 
 
-def write_test(assembly: Assembly, run: Run, results: dict[str, Any]) -> None:
-    """Write what the final test leaves beside results.json, whose n_test becomes what was seen."""
+def write_test(assembly: Assembly, run: Run, results: Results) -> None:
+    """Write the files of the final test, and set n_test to the number of samples seen.
+
+    Raises RuntimeError where samples of the test set are missing or were seen twice.
+    """
     task, expected = assembly.task, assembly.data.sizes["test"]
     if not assembly.config.trainer.limit_test_batches and task.seen != expected:
-        raise RuntimeError(f"{task.seen} of {expected} test samples were seen")
-    results["n_test"] = task.seen  # fewer where trainer.limit_test_batches asks for a quick look
+        raise RuntimeError(f"the final test has seen {task.seen} samples, but the test set has {expected}")
+    results["n_test"] = task.seen  # fewer with trainer.limit_test_batches
     task.write_test_files(run.path, assembly.data.info)

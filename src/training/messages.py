@@ -1,35 +1,36 @@
-"""What a person reads before, during and after a training."""
+"""The messages that a person reads before and after a training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
 from ..runs.directory import ENDED, Run
-from ..runs.stored import same_command
-from ..tasks.table import headlines, row_of, title_of
+from ..runs.results import Results
+from ..runs.stored import describe_same_command
+from ..tasks.table import find_task_row, find_title, list_headlines
 from ..text import format_duration, format_table
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def farewell(config: TrainConfig, run: Run, *, at_once: bool) -> str:
-    """What a person reads after Ctrl-C; `at_once` where it was pressed again, so that nothing was saved any more."""
-    same = same_command(fresh=config.fresh).capitalize()
+def describe_stop(config: TrainConfig, run: Run, *, at_once: bool) -> str:
+    """Return the message after Ctrl-C; `at_once`: it was pressed twice, so that nothing more was saved."""
+    same = describe_same_command(fresh=config.fresh).capitalize()
     if not at_once:
         return f"\nStopped; all is saved in {run.path}. {same} continues."
     if not run.last.exists():
         return f"\nStopped at once, before anything was saved in {run.path}. {same} begins again."
-    return f"\nStopped at once; {run.path} holds what was saved before. {same} continues from there."
+    return f"\nStopped at once; {run.path} holds the last checkpoint. {same} continues from there."
 
 
-def opening(
-    config: TrainConfig, run: Run, facts: dict[str, Any], model: "nn.Module", notes: list[str], *, resumed: bool
+def describe_start(
+    config: TrainConfig, run: Run, facts: Results, model: "nn.Module", notes: list[str], *, resumed: bool
 ) -> str:
-    """What a person reads when training begins; `notes` are on the initial weights."""
+    """Return the message at the start of a training; `notes` are on the initial weights and the memory."""
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if learned < facts["params"]:
-        notes = [*notes, f"{learned:,} of {facts['params']:,} parameters learn."]
+        notes = [*notes, f"{learned:,} of {facts['params']:,} parameters are trained."]
     trainer = config.trainer
     nodes = f"{trainer.num_nodes} × " if trainer.num_nodes > 1 else ""
     compiled = ", compiled" if trainer.compile else ""
@@ -42,49 +43,48 @@ def opening(
     )
 
 
-WIDEST = 8  # more metrics than these stand below each other
+WIDEST = 8  # most metrics in columns; more of them are rows
 
 
-def metrics_table(metrics: dict[str, float], task: str) -> str:
-    """A table with a row a split and a column a metric, from names such as "test/accuracy"; many metrics are rows."""
-    titles = row_of(task).titles
+def format_metrics(metrics: dict[str, float], task: str) -> str:
+    """Format metrics named "test/accuracy" and so on as a table: splits are rows, or columns of more than 8 metrics."""
+    titles = find_task_row(task).titles
     columns = [name for name in titles if any(key.endswith(f"/{name}") for key in metrics)]
     rows = [["", *(titles[name] for name in columns)]]
     for split in ("train", "val", "test"):
         if any(key.startswith(f"{split}/") for key in metrics):
-            rows.append([split, *(cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
+            rows.append([split, *(format_cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
     return format_table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
 
 
-def cell(name: str, value: float | None) -> str:
-    """A metric as a table shows it; COCO's -1 says that there was nothing of this kind to find."""
+def format_cell(name: str, value: float | None) -> str:
+    """Format a metric for a table; COCO's -1 means that there was nothing of this kind to find."""
     if value is None or value == -1:
         return "" if value is None else "none"
     return f"{value:.0f}" if name == "classes_with_positives" else f"{value:.4f}"
 
 
-def summary(results: dict[str, Any]) -> str:
-    """A finished run on one screen: what ran, its metrics, and the protocol behind them."""
+def summarize_run(results: Results) -> str:
+    """Summarize a finished run on one screen: its network and data, its metrics, and the protocol."""
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
     taken = format_duration(results["time"]["fit_seconds"])
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {taken}"
     memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"
-    return f"\n{head}\n{metrics_table(results['metrics'], results['task'])}\n{tail}{memory}"
+    return f"\n{head}\n{format_metrics(results['metrics'], results['task'])}\n{tail}{memory}"
 
 
-def already(path: Path, results: dict[str, Any], code: str) -> str:
-    """What to say of a run that is finished: where it is and its numbers, and whether the code has changed since."""
-
+def describe_finished_run(path: Path, results: Results, code: str) -> str:
+    """Return the message for a run that had finished before; it says so where the code has changed since."""
     stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
-    return f"Finished before: {path}{stale}{summary(results)}"
+    return f"Finished before: {path}{stale}{summarize_run(results)}"
 
 
-def sweep_table(jobs: list[dict[str, Any]]) -> str:
-    """One table of all jobs, and the reasons of those that failed."""
-    names = headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
-    rows = [["job", "", *(f"test {title_of(name)}" for name in names), "time"]]
+def format_sweep(jobs: list[Results]) -> str:
+    """Format a sweep as one table of its jobs, followed by the reasons of those that failed."""
+    names = list_headlines([entry["task"] for entry in jobs if "task" in entry]) or ["accuracy"]
+    rows = [["job", "", *(f"test {find_title(name)}" for name in names), "time"]]
     failed = []
     for number, entry in enumerate(jobs):
         if entry["status"] in ENDED:

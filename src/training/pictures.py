@@ -14,13 +14,13 @@ from .loggers.base import RunLogger
 
 
 class Pictures(Callback):
-    """Writes ``folder``/epoch_0001.png and so on after each validation, and shows it at the loggers."""
+    """Write ``folder``/epoch_0001.png and so on after each validation, and pass it on to the loggers."""
 
     def __init__(self, folder: Path, loggers: Sequence[RunLogger]) -> None:
         self.folder, self.loggers = folder, loggers
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        make: Callable[[], Tensor | None] = pl_module.contact_sheet  # type: ignore[assignment]
+        make: Callable[[], Tensor | None] = pl_module.draw_contact_sheet  # type: ignore[assignment]
         sheet = make() if trainer.is_global_zero else None
         if sheet is None:
             return

@@ -1,21 +1,21 @@
-"""Bring a run to its end, from wherever it stands."""
+"""Find, resume or train a run."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..cli.console import say, variable
+from ..cli.console import say, set_variable
 from ..config.run import TrainConfig
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
-from .messages import already
+from ..runs.results import Results
+from .messages import describe_finished_run
 from .settle import Settled, find_run
 
 
-def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Bring a run to its end, from wherever it stands, and return its results (the content of results.json).
+def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] | None = None) -> Results:
+    """Train a run, resume it or find it finished, and return its results (the content of results.json).
 
     `exact` is the run directory where the user chose one. Raises UserError for every wrong input.
     """
@@ -25,25 +25,25 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
         os.environ[RANK_ZERO_DECIDED] = "told"
     with ranks.announce_end():
         settled, run = find_run(config, exact, overrides or [])
-        if RANK_ZERO_DECIDED in os.environ:  # a process of several: rank 0 decided, we follow
-            return work(Settled(replace(settled.config, fresh=False), settled.content), run)
+        if RANK_ZERO_DECIDED in os.environ:  # one of several processes: rank 0 has decided what to do
+            return train_held_run(Settled(replace(settled.config, fresh=False), settled.content), run)
         fresh = settled.config.fresh
-        if not fresh and (results := run.results()):
-            say(already(run.path, results, run.code_hash))
+        if not fresh and (results := run.find_results()):
+            say(describe_finished_run(run.path, results, run.code_hash))
             return results
         with run.hold():
-            if not fresh and (results := run.results()):  # another process finished it meanwhile
+            if not fresh and (results := run.find_results()):  # another process finished it meanwhile
                 return results
-            with variable(RANK_ZERO_DECIDED, str(run.path)):
-                return work(settled, run)
+            with set_variable(RANK_ZERO_DECIDED, str(run.path)):
+                return train_held_run(settled, run)
 
 
-def work(settled: Settled, run: Run) -> dict[str, Any]:
-    """Train the run that this process holds, from its last checkpoint where it has one."""
+def train_held_run(settled: Settled, run: Run) -> Results:
+    """Train a run whose directory is held, from its last checkpoint where it has one."""
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import load_checkpoint
     from .fit import fit
 
-    resume = None if settled.config.fresh else run.checkpoint_to_resume(settled.config.resume_anyway)
+    resume = None if settled.config.fresh else run.find_checkpoint_to_resume(settled.config.resume_anyway)
     assembly = assemble(settled, checkpoint=load_checkpoint(resume) if resume else None)
     return fit(assembly, run, resume=resume)

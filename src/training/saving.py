@@ -1,8 +1,8 @@
 """Save last.ckpt at each epoch's end and every few minutes, and best.ckpt where validation improves."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -11,38 +11,38 @@ from ..files import write_atomic
 from ..runs.directory import Run
 from .finite import require_finite
 from .history import History
-from .stopping import Stopping, any_process, may_stop
+from .stopping import Stopping, ask_any_process, may_stop
 
 
 class Saving(Checkpoint):
-    """Keeps the checkpoints of a run directory up to date.
+    """Keep the checkpoints of a run directory up to date.
 
-    ``carried`` is what each checkpoint says of itself: config, info, normalisation, hashes.
+    ``carried`` is added to each checkpoint: config, info, normalisation, hashes.
     """
 
     def __init__(
-        self, run: Run, *, minutes: float, carried: dict[str, Any], history: History, stopping: Stopping
+        self, run: Run, *, minutes: float, carried: Mapping[str, object], history: History, stopping: Stopping
     ) -> None:
         self.run, self.carried, self.history, self.stopping = run, carried, history, stopping
         self.seconds_between = minutes * 60
         self.best = float("-inf")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         return {"best": self.best}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if not may_stop(trainer, batch_idx):
             return
         due = self.stopping.requested or time.monotonic() - self.saved > self.seconds_between
-        if any_process(trainer, due):
+        if ask_any_process(trainer, due):
             self.save(trainer, pl_module, self.run.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,13 +54,13 @@ class Saving(Checkpoint):
         self.save(trainer, pl_module, self.run.best)
         if trainer.is_global_zero:
             write_atomic(self.run.last, self.run.best.read_bytes())
-        trainer.strategy.barrier()  # another process may read it next
+        trainer.strategy.barrier()  # another process may read last.ckpt next
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
         checkpoint |= self.carried
 
     def save(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> None:
-        """Save a checkpoint of finite weights only."""
+        """Save a checkpoint; raise UserError where the weights are not finite."""
         require_finite(pl_module, trainer, self.run)
         trainer.save_checkpoint(path)
         self.saved = time.monotonic()

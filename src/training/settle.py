@@ -1,10 +1,10 @@
-"""Settle a configuration: what `auto` means here, which data it names, and which run directory is its own."""
+"""Settle a configuration: resolve each `auto`, name the content of its data, and find its run directory."""
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..cli.compose import changed, typed
+from ..cli.compose import apply_overrides, to_train_config
 from ..cli.console import say
 from ..cli.plugins import hash_plugins
 from ..config.run import TrainConfig
@@ -12,9 +12,9 @@ from ..data.build import fingerprint
 from ..errors import UserError
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
-from ..runs.identity import config_hash, default_path, identity
-from ..runs.stored import load_config
-from ..tasks.table import row_of
+from ..runs.identity import build_default_path, collect_identity, compute_config_hash
+from ..runs.stored import load_stored_config
+from ..tasks.table import find_task_row
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -29,21 +29,21 @@ RESUME_MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class Settled:
-    """A configuration without any `auto`, and what names the content of its data: all that makes a run's identity."""
+    """A configuration without any `auto`, and a name of its data's content: all that a run's identity is made of."""
 
     config: TrainConfig
     content: str
 
     @property
     def hash(self) -> str:
-        return config_hash(self.config, self.content)
+        return compute_config_hash(self.config, self.content)
 
 
 def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
-    """Replace each `auto` by what it means for this network and this machine; the configuration stays as it is.
+    """Return the configuration with each `auto` replaced by its meaning for this network and machine.
 
-    A run that is `continued` has its weights in its checkpoint, so their file is not looked at. Raises UserError for
-    what this machine lacks, and for weights and data that are not there.
+    A `continued` run has its weights in its checkpoint, so the file of its initial weights is not read. Raises
+    UserError for devices that this machine lacks, and for weights and data that are missing.
     """
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
@@ -51,9 +51,9 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
 
 
 def settle_weights(config: TrainConfig) -> TrainConfig:
-    """Find and hash the initial weights, and scale pixels as they expect unless the user chose.
+    """Find and hash the initial weights, and scale pixels as they expect unless the user chose otherwise.
 
-    Raises UserError where there are none.
+    Raises UserError where the weights are missing or have another hash than the user gave.
     """
     model, expected = config.model, "dataset"
     if model.weights is not None:
@@ -63,7 +63,9 @@ def settle_weights(config: TrainConfig) -> TrainConfig:
         path = find_weights(model.weights, model.name)
         found = compute_sha256(path)
         if model.weights_sha256 not in ("", found):
-            raise UserError(f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256}")
+            raise UserError(
+                f"model.weights={path}: its sha256 is {found}, not {model.weights_sha256} (model.weights_sha256)"
+            )
         model, expected = replace(model, weights_sha256=found), read_weights(path).normalize
     data = replace(config.data, normalize=expected) if config.data.normalize == "auto" else config.data
     return replace(config, model=model, data=data)
@@ -79,7 +81,7 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
     accelerator, devices, precision = hardware.resolve_hardware(config.trainer)
     trainer = replace(config.trainer, accelerator=accelerator, devices=devices, precision=precision)
     config = replace(config, optim=optim, trainer=trainer)
-    if trainer.graph != "none" and (reason := refuse_graph(config)):
+    if trainer.graph != "none" and (reason := explain_no_graph(config)):
         if RANK_ZERO_DECIDED not in os.environ:
             say(f"trainer.graph={trainer.graph} is left out: {reason}.")
         config = replace(config, trainer=replace(trainer, graph="none"))
@@ -89,20 +91,21 @@ def settle_machine(config: TrainConfig) -> TrainConfig:
         check_parts(config.data.batch_size, trainer.world, trainer.accumulate)
     if config.finetune.name == "gradual" and trainer.strategy == "ddp":
         raise UserError(
-            "finetune=gradual: the processes of trainer=ddp agree once on what learns; use one device, without it."
+            "finetune=gradual: the processes of trainer=ddp agree only once on what is trained; use one device, "
+            "without trainer=ddp"
         )
     return config
 
 
-def refuse_graph(config: TrainConfig) -> str | None:
-    """Return why `trainer.graph` cannot be had with this settled configuration, for a person; None where it can."""
+def explain_no_graph(config: TrainConfig) -> str | None:
+    """Return the reason why this settled configuration cannot have its `trainer.graph`, or None where it can."""
     trainer, optim, data = config.trainer, config.optim, config.data
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
         "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
-        f"images of task={config.task.name} differ in size": not row_of(config.task.name).alike,
+        f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,
         "model.checkpoint_activations=true asks the generator for its state in each step": recomputes,
         "data.train_sizes changes the images' size": bool(getattr(data, "train_sizes", [])),
     }
@@ -118,10 +121,10 @@ def refuse_graph(config: TrainConfig) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def place(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
-    """Return the configuration and the run directory, where the user chose one.
+def choose_directory(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfig, Path | None]:
+    """Return the configuration, and the run directory where the user chose one.
 
-    A sweep's directory without one for each job is an output root.
+    A sweep's directory without a subdirectory for each job becomes the output root.
     """
     if directory.resolve() == Path(config.output_root).resolve():
         return config, None
@@ -131,31 +134,31 @@ def place(config: TrainConfig, directory: Path, subdir: str) -> tuple[TrainConfi
 
 
 def find_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> tuple[Settled, Run]:
-    """Settle a configuration, or that of the run it continues, and return it with its run directory."""
+    """Settle a configuration, or that of the run that it resumes, and return it with its run directory."""
     if not config.resume:
         settled = settle(config)
     elif config.fresh:
-        raise UserError("resume= continues and fresh=true starts over: choose one of them")
+        raise UserError("resume=… continues a run and fresh=true starts it over: choose one of them")
     else:
         exact = Path(config.resume)
         settled = settle(continue_run(exact, overrides), continued=True)
-    return settled, run_of(settled, exact, adopt=bool(config.resume) or config.fresh)
+    return settled, open_run(settled, exact, adopt=bool(config.resume) or config.fresh)
 
 
-def run_of(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:
+def open_run(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:
     """Return the run directory of a settled configuration: its own, or `exact`."""
-    path = exact or default_path(settled.config, settled.hash)
+    path = exact or build_default_path(settled.config, settled.hash)
     return Run(path, settled.hash, adopt=adopt, test=settled.config.test)
 
 
 def continue_run(path: Path, overrides: list[str]) -> TrainConfig:
-    """Return the configuration of a run that `resume=<run directory>` continues, with what was typed beside it.
+    """Return the configuration of the run in `path`, changed by the overrides typed beside `resume=<run directory>`.
 
-    Raises UserError where something is changed that would make it another experiment.
+    Raises UserError where an override would make it another experiment.
     """
-    stored = typed(load_config(path))
-    config = typed(changed(load_config(path), overrides))
-    before, after = (identity(c) | {"model.weights": c.model.weights} for c in (stored, config))
+    stored = to_train_config(load_stored_config(path))
+    config = to_train_config(apply_overrides(load_stored_config(path), overrides))
+    before, after = (collect_identity(c) | {"model.weights": c.model.weights} for c in (stored, config))
     differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if refused := [name for name in differing if name not in RESUME_MAY_CHANGE]:
         raise UserError(

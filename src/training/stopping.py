@@ -3,31 +3,32 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
-# Ctrl-C; the end that a system asks for; and SLURM's warnings of the end of the time or of being preempted
+# Ctrl-C; a system's request to end; and SLURM's warnings before a time limit or a preemption
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-AGREE_EVERY = 50  # steps between the moments at which processes agree to save or stop
+Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.signal returns it
+AGREE_EVERY = 50  # steps after which several processes agree whether to save or stop
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, after the state was saved. No Exception: it must end a sweep, not only its job."""
+    """Raised by a signal once the state is saved. No Exception, because it must end a sweep, not only its job."""
 
 
 class InterruptedAtOnce(Interrupted):
-    """Ctrl-C for the second time: nothing was saved after the first."""
+    """Raised by the second Ctrl-C; nothing was saved after the first."""
 
 
 def may_stop(trainer: Trainer, batch_idx: int) -> bool:
-    """Say whether the training may be saved or stopped after this batch.
+    """Return whether the training may be saved or stopped after this batch.
 
-    The epoch's end saves anyway, between accumulated parts there is no state to save, and several processes agree only
-    now and then.
+    It may not at the epoch's end, which saves anyway, between accumulated parts, which have no state to save, nor in
+    the steps in which several processes do not agree.
     """
     done = batch_idx + 1
     if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:
@@ -35,35 +36,35 @@ def may_stop(trainer: Trainer, batch_idx: int) -> bool:
     return trainer.world_size == 1 or done % AGREE_EVERY == 0
 
 
-def any_process(trainer: Trainer, wish: bool) -> bool:
-    """Return whether any of the processes that train together wishes this."""
+def ask_any_process(trainer: Trainer, wish: bool) -> bool:
+    """Return whether any of the processes that train together has this wish."""
     return trainer.strategy.reduce_boolean_decision(wish, all=False) if trainer.world_size > 1 else wish
 
 
 class Stopping(Checkpoint):
-    """Turns signals into an ``Interrupted``, raised after ``Saving`` has saved. A Checkpoint, so that it comes last."""
+    """Turn signals into an ``Interrupted``, raised after ``Saving`` has saved. A Checkpoint, so that it comes last."""
 
     def __init__(self) -> None:
         self.requested = False
-        self.handlers: dict[int, Any] = {}
+        self.handlers: dict[int, Handler] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self.request) for number in STOPS}
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if may_stop(trainer, batch_idx) and any_process(trainer, self.requested):
+        if may_stop(trainer, batch_idx) and ask_any_process(trainer, self.requested):
             raise Interrupted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stopping = any_process(trainer, self.requested)
+        stopping = ask_any_process(trainer, self.requested)
         if stopping and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise Interrupted
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back, before Lightning does so with its own."""
+        """Restore the earlier signal handlers, before Lightning restores those that it replaced."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
@@ -72,9 +73,9 @@ class Stopping(Checkpoint):
         self.on_train_end(trainer, pl_module)
 
     def request(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Handle a signal: stop after this step, or at once after a second Ctrl-C."""
         if self.requested:
-            if number == signal.SIGINT:  # the second time the user means now; a system only repeats itself
+            if number == signal.SIGINT:  # a user who repeats it means now; a system only repeats itself
                 raise InterruptedAtOnce
             return
         self.requested = True

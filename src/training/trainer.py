@@ -1,4 +1,4 @@
-"""Lightning's Trainer, from the configuration."""
+"""Build Lightning's Trainer from the configuration."""
 
 import logging
 import warnings
@@ -21,12 +21,12 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 def build_trainer(
     config: TrainConfig, *, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> Trainer:
-    """Build a Trainer that leaves order, augmentation, learning rate, metrics and checkpoints to us.
+    """Build a Trainer that leaves order, augmentation, learning rate, metrics and checkpoints to this project.
 
     Without `callbacks` nothing is saved.
     """
     quiet_lightning()
-    # a debugging aid that takes 5 % of a ResNet-20's step
+    # off, for this debugging aid takes 5 % of a ResNet-20's step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
     rank = ranks.find_rank() if trainer.world > 1 else None
@@ -47,7 +47,7 @@ def build_trainer(
         detect_anomaly=trainer.detect_anomaly,
         callbacks=[*averaging, *callbacks],
         logger=list(loggers) or False,
-        # who starts the processes is said: Lightning would guess by what programs and variables there are
+        # named here, for Lightning would guess from programs and variables who has started the processes
         plugins=[AtomicCheckpointIO(), rank.find_environment() if rank else LightningEnvironment()],
         enable_checkpointing=bool(callbacks),
         enable_progress_bar=False,

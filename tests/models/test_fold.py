@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from src.models.fold import fold_batchnorm
-from src.tasks.base import evaluator
+from src.tasks.base import copy_for_evaluation
 from src.zoo.registry import row, rows
 from zoo import build
 
@@ -72,10 +72,12 @@ def test_in_bfloat16_it_agrees_with_autocast(name: str) -> None:
     model = trained(name, torch.float32, **SMALL.get(name, {}))
     images = torch.randn(16, 3, 32, 32)
     with torch.no_grad():
-        expected, got = model(images), evaluator(model, "bf16-mixed")(images)
+        expected, got = model(images), copy_for_evaluation(model, "bf16-mixed")(images)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             cast = model(images)
-            assert torch.equal(got, evaluator(model, "bf16-mixed")(images))  # its own precision, not autocast's
+            assert torch.equal(
+                got, copy_for_evaluation(model, "bf16-mixed")(images)
+            )  # its own precision, not autocast's
     assert got.dtype == torch.bfloat16
     scale = expected.std()
     assert (got - expected).abs().mean() / scale < max(0.01, 2 * (cast - expected).abs().mean() / scale)

@@ -400,11 +400,11 @@ def test_sha256_is_the_files(tmp_path: Path) -> None:
 def test_a_run_directory_is_its_checkpoint(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    from src.runs.identity import plain
+    from src.runs.identity import to_plain
 
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: no run directory .it holds no config.yaml.$"):
         find_weights(str(tmp_path), "resnet20")
-    OmegaConf.save(OmegaConf.create(plain(compose(*TINY, "protocol=best_val"))), tmp_path / "config.yaml")
+    OmegaConf.save(OmegaConf.create(to_plain(compose(*TINY, "protocol=best_val"))), tmp_path / "config.yaml")
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: this run has not saved its best.ckpt yet$"):
         find_weights(str(tmp_path), "resnet20")
     (tmp_path / "checkpoints").mkdir()

@@ -22,8 +22,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from src.metrics.coco import NUMBERS, Scores
-from src.tasks.detection import LOSSES, Judged, Losses, step
-from src.tasks.sheets import HEIGHT, captioned, contact_sheet, drawn, shown
+from src.tasks.detection import LOSSES, Evaluated, Losses, compute_step
+from src.tasks.sheets import HEIGHT, add_caption, choose_images, draw_contact_sheet, draw_objects
 from src.training.pictures import Pictures
 
 
@@ -50,7 +50,9 @@ def test_an_epoch_leaves_its_numbers_and_pictures(kind: str, root: Path, tmp_pat
     assert all(row.keys() == expected for row in rows) and len(rows) == 2
     assert rows[0]["train/loss"] == pytest.approx(sum(rows[0][f"train/{name}"] for name in LOSSES[kind]))
     assert 0 < rows[1]["train/loss"] < rows[0]["train/loss"]
-    assert task.headline == "map" and set(task.running()) == {"loss"}
+    assert task.headline == ("mask_map" if kind == "mask_rcnn" else "map") and set(task.read_running_figures()) == {
+        "loss"
+    }
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
     with Image.open(tmp_path / "pictures" / "epoch_0002.png") as sheet:
         assert sheet.height > 384 and sheet.width > 4 * 384
@@ -90,7 +92,7 @@ def test_two_processes_give_the_numbers_of_one(root: Path, tmp_path: Path) -> No
     finally:
         torch.set_num_threads(threads)
     assert together["metrics"] == metrics and metrics["test/mar_100"] > 0
-    assert together["results"] == json.loads(json.dumps(task.judged["test"].results))
+    assert together["results"] == json.loads(json.dumps(task.evaluated["test"].results))
 
 
 def test_a_run_resumed_within_an_epoch_ends_in_the_weights_of_the_unbroken_one(root: Path, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_a_step_is_pure(root: Path) -> None:
     values = []
     for _ in range(2):
         torch.manual_seed(3)
-        loss, losses = step(task.model.train(), images, targets)
+        loss, losses = compute_step(task.model.train(), images, targets)
         values.append(loss.item())
         assert loss.item() == pytest.approx(sum(value.item() for value in losses.values()))
     assert values[0] == pytest.approx(values[1], rel=1e-5)
@@ -157,18 +159,18 @@ def test_losses_are_averaged_over_the_steps_and_go_on_after_a_resume() -> None:
 
 def test_a_sheet_shows_what_is_true_beside_what_is_certain(root: Path) -> None:
     index = data_of(root).indices["test"]
-    images = shown(index.presence)
+    images = choose_images(index.presence)
     assert images == [i for i in range(7) if index.presence[i].any()][:6]
-    blank = contact_sheet(index, [], images, masks=True)
+    blank = draw_contact_sheet(index, [], images, masks=True)
     assert blank.dtype == torch.uint8 and blank.shape[0] == 3
     found = {"image_id": index.images[images[0]].id, "category_id": 7, "bbox": [2.0, 2.0, 12.0, 9.0], "score": 0.8}
     assert torch.equal(
-        contact_sheet(index, [found | {"score": 0.4}], images, masks=False),
-        contact_sheet(index, [], images, masks=False),
+        draw_contact_sheet(index, [found | {"score": 0.4}], images, masks=False),
+        draw_contact_sheet(index, [], images, masks=False),
     )
-    changed = (contact_sheet(index, [found], images, masks=False) != contact_sheet(index, [], images, masks=False)).any(
-        0
-    )
+    changed = (
+        draw_contact_sheet(index, [found], images, masks=False) != draw_contact_sheet(index, [], images, masks=False)
+    ).any(0)
     rows, columns = torch.nonzero(changed, as_tuple=True)
     record = index.images[images[0]]
     width = round(record.width * 384 / record.height)
@@ -179,8 +181,8 @@ def test_masks_that_overlap_show_the_last_one_in_its_colour() -> None:
     photo = torch.full((3, HEIGHT, HEIGHT), 100, dtype=torch.uint8)
     square, half = [[0, 0, 300, 0, 300, 300, 0, 300]], [[0, 0, 150, 0, 150, 300, 0, 300]]
     boxes = [[0, 0, 300, 300], [0, 0, 150, 300]]
-    sheet = drawn(photo, boxes, [0, 1], ["", ""], [square, half])
-    alone = drawn(photo, boxes, [0, 1], ["", ""], [[[310, 310, 320, 310, 320, 320]], half])
+    sheet = draw_objects(photo, boxes, [0, 1], ["", ""], [square, half])
+    alone = draw_objects(photo, boxes, [0, 1], ["", ""], [[[310, 310, 320, 310, 320, 320]], half])
     assert torch.equal(sheet[:, 50:250, 50:100], alone[:, 50:250, 50:100])
     assert not torch.equal(sheet[:, 50:250, 200:250], alone[:, 50:250, 200:250])
     assert (sheet[:, 50:250, 50:250].amax(0) > 100).all(), "nothing is darker than the photo"
@@ -188,7 +190,7 @@ def test_masks_that_overlap_show_the_last_one_in_its_colour() -> None:
 
 def test_a_caption_stands_below_its_photo() -> None:
     photo = torch.zeros(3, HEIGHT, 200, dtype=torch.uint8)
-    empty, short, long = (captioned(photo, text, lines=2) for text in ("", "true: person", "word " * 100))
+    empty, short, long = (add_caption(photo, text, lines=2) for text in ("", "true: person", "word " * 100))
     assert empty.shape == short.shape == long.shape and torch.equal(short[:, :HEIGHT], photo)
     assert (empty[:, HEIGHT:] == 255).all() and (short[:, HEIGHT:] < 128).any()
 
@@ -197,5 +199,5 @@ def test_a_validation_set_without_anything_to_find_has_no_sheet(root: Path) -> N
     task = task_of("faster_rcnn")
     index = data_of(root).indices["test"]
     nothing = index.take([i for i in range(7) if not index.presence[i].any()])
-    task.judged["val"] = Judged(nothing, [], Scores({}, {}), None)
-    assert len(nothing) and task.contact_sheet() is None
+    task.evaluated["val"] = Evaluated(nothing, [], Scores({}, {}), None)
+    assert len(nothing) and task.draw_contact_sheet() is None

@@ -20,7 +20,7 @@ from src.config.optim import Adam
 from src.data.coco.multilabel import MultilabelData, build_multilabel_data
 from src.optim.build import build_optimizer
 from src.optim.schedule import compute_learning_rate
-from src.tasks.multilabel import MultilabelTask, build_loss, step
+from src.tasks.multilabel import MultilabelTask, build_loss, compute_step
 from src.tasks.sheets import HEIGHT
 from src.training.pictures import Pictures
 from src.training.trainer import quiet_lightning
@@ -47,7 +47,7 @@ def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce") -> Multilabel
         num_classes=3,
         loss=build_loss(loss, **SETTINGS),
         optimizer=partial(build_optimizer, optim),
-        rate=partial(compute_learning_rate, optim),
+        learning_rate=partial(compute_learning_rate, optim),
         monitored=monitored,
     )
 
@@ -112,16 +112,16 @@ def test_a_sheet_shows_the_first_photos_with_labels(root: Path, tmp_path: Path):
     trainer(max_epochs=1, callbacks=[Pictures(tmp_path, [])]).fit(learner, data(root))
     with Image.open(tmp_path / "epoch_0001.png") as sheet:
         assert sheet.height > HEIGHT and sheet.width > 3 * HEIGHT
-    blank = learner.contact_sheet()
+    blank = learner.draw_contact_sheet()
     learner.validated = (*learner.validated[:2], torch.zeros_like(learner.validated[2]))
-    assert blank is not None and learner.contact_sheet() is None, "nothing is to be found"
+    assert blank is not None and learner.draw_contact_sheet() is None, "nothing is to be found"
 
 
 def test_without_validation_it_is_a_half_and_says_so(root: Path, capsys: pytest.CaptureFixture[str]):
     learner, found = task(monitored=()), data(root, val_fraction=0.0)
     trainer().test(learner, found, verbose=False)
     assert learner.epoch_metrics["test/threshold"] == 0.5
-    assert "The threshold is 0.5: no validation set has chosen one." in capsys.readouterr().err
+    assert "The threshold is 0.5, because there was no validation set to choose one." in capsys.readouterr().err
 
 
 def test_a_checkpoint_carries_the_threshold_of_its_weights(root: Path, tmp_path: Path):
@@ -149,8 +149,8 @@ def test_the_counts_of_an_epoch_survive_a_checkpoint_within_it():
     two = task()
     two.on_load_checkpoint(content)
     assert torch.equal(two.resumed["train_metrics"]["counts"], one.train_metrics.counts)
-    assert {name: value.item() for name, value in one.running().items()} == {
-        "loss": pytest.approx(step(one.model, images, targets, loss=one.loss)[0].item()),
+    assert {name: value.item() for name, value in one.read_running_figures().items()} == {
+        "loss": pytest.approx(compute_step(one.model, images, targets, loss=one.loss)[0].item()),
         "micro_f1": pytest.approx(one.train_metrics.compute()["micro_f1"]),
     }
 

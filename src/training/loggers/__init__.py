@@ -1,1 +1,1 @@
-"""What is written beside metrics.csv: one adapter a logger."""
+"""The loggers that are written beside metrics.csv, with an adapter for each."""

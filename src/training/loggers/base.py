@@ -1,45 +1,46 @@
-"""What every logger does: begin, take an epoch's row, show media, take the summary, end."""
+"""The base of the loggers: start, then rows of epochs, pictures and a summary, then finish."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from ...runs.results import Results
+
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is called at its loggers."""
+    """The names, tags and facts of a run for its loggers."""
 
     path: Path  # of the run directory
     name: str
     group: str | None
     tags: list[str]
     run_id: str
-    facts: dict[str, Any] = field(default_factory=dict)  # the configuration, and what is known before training
+    facts: Results = field(default_factory=dict)  # the configuration, and what is known before training
 
 
 class RunLogger:
-    """Receives what happens to a run; only rank 0 calls it after ``start``. Every method may be left as it is."""
+    """Receive the events of a run; only rank 0 calls it after ``start``. A subclass overrides what it needs."""
 
     lightning: Logger | None = None  # for the Trainer, where the logger is one of Lightning's
 
     def start(self, run: Identity) -> None:
-        """Begin, or go on with, the run of this identity."""
+        """Begin or continue the run of this identity."""
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Take an epoch's row of metrics.csv, and its step."""
+        """Log an epoch's row of metrics.csv, which has the step."""
 
     def repeat(self, rows: Iterable[dict[str, float]]) -> None:
-        """Take the rows of the epochs before a stop, where the logger does not remember them."""
+        """Log the rows of the epochs before a stop, where the logger has lost them."""
 
     def media(self, name: str, picture: Path, step: int) -> None:
         """Show a picture."""
 
-    def summary(self, results: dict[str, Any], *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
-        """Take the content of results.json and, after a test that has one, the confusion matrix int64 [C, C]."""
+    def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
+        """Log the content of results.json and, where the test has one, the confusion matrix int64 [C, C]."""
 
     def finish(self, *, failed: bool) -> None:
-        """End."""
+        """End the run at the logger."""

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 
-from ...config.choices import builder_of
+from ...config.choices import find_builder
 from ...config.logger import Csv, LoggerConfig, TensorBoard, Wandb
 from ...config.run import TrainConfig
 from .base import RunLogger
 
 
 def build_loggers(choices: Iterable[LoggerConfig]) -> list[RunLogger]:
-    """Return the adapters of the chosen loggers, which have not begun yet."""
+    """Return the adapters of the chosen loggers, not yet started."""
     return [build_logger(choice) for choice in choices if not isinstance(choice, Csv)]
 
 
 def build_logger(choice: LoggerConfig) -> RunLogger:
-    """Return the adapter of a logger; UserError where nothing builds it."""
+    """Return the adapter of a logger; raise UserError where nothing builds it."""
     match choice:
         case TensorBoard():
             from .tensorboard import TensorBoardRun
@@ -31,18 +31,18 @@ def build_logger(choice: LoggerConfig) -> RunLogger:
                 tags=choice.tags,
                 mode=choice.mode,
             )
-    built: RunLogger = builder_of(choice)(choice)
+    built: RunLogger = find_builder(choice)(choice)
     return built
 
 
-def readable_name(config: TrainConfig, *, seed: bool = True) -> str:
-    """Return what a run is called among its like: network, data set, the part of it where that is limited, seed."""
+def make_readable_name(config: TrainConfig, *, seed: bool = True) -> str:
+    """Return a readable name of a run: network, data set, the part of it where that is limited, and seed."""
     limit = config.data.limit_train
     part = [f"train{limit:g}"] if limit is not None else []
     return "-".join([config.model.name, config.data.name, *part, *([f"seed{config.seed}"] if seed else [])])
 
 
-def tags(config: TrainConfig) -> list[str]:
-    """Return by what runs are found again: experiment, network, data set and task."""
+def list_tags(config: TrainConfig) -> list[str]:
+    """Return the tags of a run: experiment, network, data set and task."""
     named = (config.experiment_name, config.model.name, config.data.name, config.task.name)
     return list(dict.fromkeys(filter(None, named)))

@@ -1,10 +1,9 @@
 """TensorBoard: event files in the run directory."""
 
-from typing import Any
-
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from ...runs.results import Results
 from .base import Identity, RunLogger
 
 
@@ -17,7 +16,7 @@ class TensorBoardRun(RunLogger):
     def epoch(self, row: dict[str, float]) -> None:
         self.lightning.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
-    def summary(self, results: dict[str, Any], *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
+    def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}
         self.lightning.log_metrics(test, step=results["steps"])
 

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from ...machine.wandb import has_wandb_key
-from ...tasks.table import row_of
+from ...runs.results import Results
+from ...tasks.table import find_task_row
 from .base import Identity, RunLogger
 
 
@@ -42,8 +42,10 @@ class WandbRun(RunLogger):
         self.lightning.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
     def repeat(self, rows: Iterable[dict[str, float]]) -> None:
-        """Offline, each start has a folder of its own, and what is sent later shall not depend on how W&B joins them:
-        the newest folder holds the whole run."""
+        """Log the earlier epochs again when offline, so that the newest folder holds the whole run.
+
+        Offline, each start has a folder of its own, and what is synced later must not depend on how W&B joins them.
+        """
         if self.lightning.experiment.offline:
             for row in rows:
                 self.epoch(row)
@@ -51,16 +53,16 @@ class WandbRun(RunLogger):
     def media(self, name: str, picture: Path, step: int) -> None:
         self.lightning.log_image(name, [str(picture)], step=step)
 
-    def summary(self, results: dict[str, Any], *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
+    def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         run = self.lightning.experiment
         run.summary.update(
             results["metrics"]
-            | (error_rates(results) if row_of(results["task"]).single else {})
+            | (compute_error_rates(results) if find_task_row(results["task"]).single else {})
             | {name: results[name] for name in ("params", "macs")}
             | {f"time/{name}": value for name, value in results["time"].items()}
         )
         if confusion is not None:
-            run.log({"test/confusion_matrix": confusion_table(confusion, classes)})
+            run.log({"test/confusion_matrix": build_confusion_table(confusion, classes)})
 
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next job of a sweep begins one of its own."""
@@ -72,15 +74,15 @@ class WandbRun(RunLogger):
             self.lightning.experiment.finish()
 
 
-def error_rates(results: dict[str, Any]) -> dict[str, float]:
+def compute_error_rates(results: Results) -> dict[str, float]:
     """Return 1 - accuracy, which the literature prints, where an image has one class."""
     names = {"accuracy": "error", "top5": "top5_error"}
     parted = [(*key.rpartition("/"), value) for key, value in results["metrics"].items()]
     return {f"{split}/{names[name]}": 1 - value for split, _, name, value in parted if name in names}
 
 
-def confusion_table(confusion: Tensor, classes: Sequence[str]) -> Any:
-    """Return the confusion matrix [C, C] as a table of W&B's with a row a pair of classes."""
+def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> object:
+    """Return the confusion matrix [C, C] as a W&B table with a row for each pair of classes."""
     import wandb
 
     rows = [
