@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from ..files import Json
 
 DISTURBED = 0.03  # fraction of the cores' time that others may take before a warning says so
 
 
-Record = dict[str, Any]  # an object of a result file
+Record = Json  # an object of a result file
 
 
 @dataclass(frozen=True)

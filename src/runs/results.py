@@ -3,11 +3,10 @@
 import contextlib
 import csv
 from pathlib import Path
-from typing import Any
 
-from ..files import write_rows
+from ..files import Json, write_rows
 
-Results = dict[str, Any]  # JSON: numbers and words, and "metrics", "time" and "environment" by name
+Results = Json  # numbers and words, and "metrics", "time" and "environment" by name
 
 
 def append_metrics(path: Path, row: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ from ..config.choices import Choice, find_choice, list_group_fields
 from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
+from ..files import Json
 from ..zoo.registry import row
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def keep_own_settings(kind: type[Choice], stored: dict[str, object]) -> dict[str
     return {name: value for name, value in stored.items() if name in own}
 
 
-def upgrade_loggers(stored: dict[str, Any]) -> dict[str, object]:
+def upgrade_loggers(stored: Json) -> dict[str, object]:
     """Return a run's loggers by name; earlier versions stored a single one, beside the settings of W&B."""
     if "name" not in stored:
         return stored

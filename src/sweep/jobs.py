@@ -22,6 +22,7 @@ from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import read_json
 from ..runs.directory import Run
+from ..runs.results import Results
 from ..runs.stored import describe_same_command
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long
 
 
 GRACE = 60  # seconds that a job has to save its work, once it was asked to stop
-
-
-Results = dict[str, Any]  # of a run, as results.json holds them
 
 
 ENTRIES: list[Results] = []  # the results, or reasons to fail, of the jobs that this process has launched

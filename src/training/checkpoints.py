@@ -3,7 +3,7 @@
 import io
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.info import Normalization
 from ..errors import UserError
-from ..files import write_atomic
+from ..files import Json, write_atomic
 
 
 class StoredInfo(TypedDict):
@@ -26,7 +26,7 @@ class Checkpoint(TypedDict, total=False):
 
     state_dict: dict[str, Tensor]
     callbacks: dict[str, dict[str, float]]
-    config: dict[str, Any]
+    config: Json
     info: StoredInfo
     normalization: Normalization
     config_hash: str

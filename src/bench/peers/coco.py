@@ -2,12 +2,11 @@
 
 import contextlib
 import io
-from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-Json = dict[str, Any]  # an object of a COCO file
+from ...files import Json
 
 
 def evaluate(truth: Json, results: list[Json]) -> list[float]:
