@@ -13,7 +13,8 @@ from helpers import TINY, compose
 
 from src.errors import UserError
 from src.files import write_json
-from src.machine.ranks import NODE_GPUS, resolve
+from src.machine.hardware import resolve
+from src.machine.ranks import NODE_GPUS
 from src.runs.directory import Run
 from src.sweep import slurm
 from src.sweep.jobs import Job
