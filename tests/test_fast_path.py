@@ -23,7 +23,7 @@ from src.optim.averaging import Averaging
 from src.optim.schedule import set_learning_rate
 from src.tasks.base import Task
 from src.tasks.build import build_task
-from src.tasks.classification import compute_step
+from src.tasks.classification import step
 from src.tasks.graph import CapturedStep
 from src.training.progress import Snapshot
 from src.training.trainer import PRECISION, build_trainer
@@ -229,7 +229,7 @@ def test_steps_on_a_gpu_never_wait_and_a_replay_is_the_step() -> None:
     def losses(capture: bool) -> Tensor:
         model = network(stochastic_depth=0.2).to(device, memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
-        run = CapturedStep(lambda *batch: compute_step(model, *batch), optimizer, capture=True)
+        run = CapturedStep(lambda *batch: step(model, *batch), optimizer, capture=True)
         run.capture = capture
         found = []
         for k, batch in enumerate(batches):

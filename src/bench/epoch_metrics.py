@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ..metrics.confusion import ClassificationMetrics
-from ..tasks.classification import compute_step
+from ..tasks.classification import step
 from ..training.trainer import quiet_lightning
 from .peers.logged_metrics import Bare, Logged
 from .peers.updated_metrics import Updated
@@ -35,7 +35,7 @@ class Counted(Bare):
         self.metrics = ClassificationMetrics(classes)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, cells = compute_step(self.model, *batch)
+        loss, cells = step(self.model, *batch)
         self.metrics.update(cells, loss)
         return loss
 

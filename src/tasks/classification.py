@@ -57,9 +57,7 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def compute_step(
-    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
-) -> tuple[Tensor, Tensor]:
+def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
     images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
@@ -123,7 +121,7 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return compute_step(self.model, *batch, label_smoothing=self.label_smoothing)
+        return step(self.model, *batch, label_smoothing=self.label_smoothing)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics

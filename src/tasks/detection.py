@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-def compute_step(
-    model: nn.Module, images: list[Tensor], targets: list[dict[str, object]]
-) -> tuple[Tensor, dict[str, Tensor]]:
+def step(model: nn.Module, images: list[Tensor], targets: list[dict[str, object]]) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the sum [] of a detector's losses on a batch, and each of them by its name."""
     losses = {f"loss_{name.removeprefix('loss_')}": loss for name, loss in model(images, targets).items()}
     return torch.stack(list(losses.values())).sum(), losses
@@ -112,7 +110,7 @@ class DetectionTask(Task):
         return loss
 
     def compute(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return compute_step(self.model, *batch)
+        return step(self.model, *batch)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         return {"loss": self.train_metrics.sums.sum() / self.train_metrics.steps.clamp(min=1)}

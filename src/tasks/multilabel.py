@@ -42,7 +42,7 @@ def build_loss(name: str, *, gamma_negative: float, gamma_positive: float, margi
     return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
 
 
-def compute_step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
+def step(model: nn.Module, images: Tensor, targets: Tensor, *, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return the mean loss [] and the logits float32 [B, C] of a batch.
 
     images: [B, C, H, W]; targets: 0 or 1, float32 [B, C].
@@ -79,7 +79,7 @@ class MultilabelTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return compute_step(self.model, *batch, loss=self.loss)
+        return step(self.model, *batch, loss=self.loss)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
 
 from src.metrics.confusion import find_cells
-from src.tasks.classification import ClassificationTask, compute_scores, compute_step
+from src.tasks.classification import ClassificationTask, compute_scores, step
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -21,8 +21,8 @@ def model() -> nn.Module:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -> None:
-    loss, cells = compute_step(model, IMAGES, LABELS, label_smoothing=smoothing)
-    soft, soft_cells = compute_step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
+    loss, cells = step(model, IMAGES, LABELS, label_smoothing=smoothing)
+    soft, soft_cells = step(model, IMAGES, one_hot(LABELS, 5).float(), label_smoothing=smoothing)
     torch.testing.assert_close(soft, loss)
     assert torch.equal(soft_cells, cells)
     assert torch.equal(cells, find_cells(model(IMAGES), LABELS))
@@ -31,7 +31,7 @@ def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -
 def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:
     other = LABELS.roll(1)
     shares = 0.7 * one_hot(LABELS, 5) + 0.3 * one_hot(other, 5)
-    loss, cells = compute_step(model, IMAGES, shares)
+    loss, cells = step(model, IMAGES, shares)
     logits = model(IMAGES)
     torch.testing.assert_close(loss, 0.7 * cross_entropy(logits, LABELS) + 0.3 * cross_entropy(logits, other))
     assert torch.equal(cells, find_cells(logits, LABELS))

@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from src.metrics.coco import NUMBERS, Scores
-from src.tasks.detection import LOSSES, Evaluated, Losses, compute_step
+from src.tasks.detection import LOSSES, Evaluated, Losses, step
 from src.tasks.sheets import HEIGHT, add_caption, choose_images, draw_contact_sheet, draw_objects
 from src.training.pictures import Pictures
 
@@ -135,7 +135,7 @@ def test_a_step_is_pure(root: Path) -> None:
     values = []
     for _ in range(2):
         torch.manual_seed(3)
-        loss, losses = compute_step(task.model.train(), images, targets)
+        loss, losses = step(task.model.train(), images, targets)
         values.append(loss.item())
         assert loss.item() == pytest.approx(sum(value.item() for value in losses.values()))
     assert values[0] == pytest.approx(values[1], rel=1e-5)

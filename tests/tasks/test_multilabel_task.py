@@ -20,7 +20,7 @@ from src.config.optim import Adam
 from src.data.coco.multilabel import MultilabelData, build_multilabel_data
 from src.optim.build import build_optimizer
 from src.optim.schedule import compute_learning_rate
-from src.tasks.multilabel import MultilabelTask, build_loss, compute_step
+from src.tasks.multilabel import MultilabelTask, build_loss, step
 from src.tasks.sheets import HEIGHT
 from src.training.pictures import Pictures
 from src.training.trainer import quiet_lightning
@@ -150,7 +150,7 @@ def test_the_counts_of_an_epoch_survive_a_checkpoint_within_it():
     two.on_load_checkpoint(content)
     assert torch.equal(two.resumed["train_metrics"]["counts"], one.train_metrics.counts)
     assert {name: value.item() for name, value in one.read_running_figures().items()} == {
-        "loss": pytest.approx(compute_step(one.model, images, targets, loss=one.loss)[0].item()),
+        "loss": pytest.approx(step(one.model, images, targets, loss=one.loss)[0].item()),
         "micro_f1": pytest.approx(one.train_metrics.compute()["micro_f1"]),
     }
 
