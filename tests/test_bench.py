@@ -165,7 +165,7 @@ def test_figures_are_printed_and_kept(
 def test_augmentation_equals_pil_a_sample_at_a_time() -> None:
     """Crops and flips to the bit, by PIL; normalisation to the bit by our arithmetic, nearly so by torchvision's."""
     raw = make_images(256, 10)
-    normal = make_normalization("dataset", CIFAR10, torch.from_numpy(raw.train.images))
+    normal = make_normalization("dataset", CIFAR10.info, torch.from_numpy(raw.train.images))
     padded = torch.nn.functional.pad(torch.from_numpy(raw.train.images), (0, 0, 4, 4, 4, 4))
     labels = torch.from_numpy(raw.train.labels)
     loader = TrainLoader(padded, labels, normal, padding=4, flip=True, seed=3, epoch=2, batch_size=128)

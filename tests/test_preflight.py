@@ -17,7 +17,7 @@ def survey_points(root: Path, *words: str, points: tuple[str, ...] = ("seed=0",)
     jobs = []
     for number, point in enumerate(points):
         base = [word for word in TINY if not point.startswith(word.partition("=")[0] + "=")]
-        said = [*base, *words, point, f"output_root={root}"]
+        said = [*base, *words, *point.split(), f"output_root={root}"]
         jobs.append(Job(number=number, words=said, config=compose(*said), label=point))
     return survey(jobs, slots)
 
@@ -32,8 +32,14 @@ def test_what_is_right_stays_waiting_with_its_place(tmp_path: Path) -> None:
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    points = ("data.batch_size=5000", "trainer.accumulate=3", "data=cifar10", "seed=0", "trainer.checkpoint_minutes=1")
-    found = survey_points(tmp_path, f"data.root={tmp_path}", "data.download=false", points=points)
+    points = (
+        "data.batch_size=5000",
+        "trainer.accumulate=3",
+        "data=cifar10 data.download=false",
+        "seed=0",
+        "trainer.checkpoint_minutes=1",
+    )
+    found = survey_points(tmp_path, f"data.root={tmp_path}", points=points)
     told = format_problems(found)
     assert [job.state for job in found.jobs] == ["failed"] * 3 + ["waiting", "failed"]
     assert "4 of 5 jobs cannot run" in told

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from ..config.choices import CHOICES, list_group_fields
+from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..files import read_json
@@ -210,7 +212,9 @@ def select_settings(config: Mapping[str, object], model: str) -> dict[str, objec
     return {
         name: value
         for name, value in flatten(config)
-        if name not in SHOWN_ELSEWHERE and not (name in defaults and value == defaults[name])
+        if name not in SHOWN_ELSEWHERE
+        and not name.startswith("logger.")
+        and not (name in defaults and value == defaults[name])
     }
 
 
@@ -226,7 +230,10 @@ def list_default_settings(model: str) -> dict[str, object]:
     def walk(instance: object, prefix: str) -> Iterator[tuple[str, object]]:
         for f in fields(instance) if is_dataclass(instance) else ():
             value = getattr(instance, f.name)
-            if is_dataclass(value):
+            if f.name in CHOICES and not prefix:  # a choice has some of its group's settings
+                for name, inner in list_group_fields(f.name).items():
+                    yield f"{f.name}.{name}", get_neutral(inner) if inner.metadata["identity"] else Anything()
+            elif is_dataclass(value):
                 yield from walk(rows().get(model, value) if f.name == "model" else value, f"{prefix}{f.name}.")
             else:
                 yield prefix + f.name, value if f.metadata["identity"] else Anything()
