@@ -1,6 +1,7 @@
 """Compose ``conf/train.yaml`` and the command line into typed configurations, with Hydra."""
 
 import contextlib
+import functools
 import re
 import sys
 from collections.abc import Callable
@@ -117,6 +118,7 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
     return result
 
 
+@functools.cache
 def list_choice_files(group: str, kind: str) -> list[str]:
     """Return the names of a group that are files of conf/, built on the choice of this kind."""
     found = (CONF / group).glob("*.yaml")
