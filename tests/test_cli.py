@@ -28,7 +28,7 @@ WRONG = {
     ("data.mixup=0.2",): ["data.mixup: a setting of data=imagenet"],
     ("data=coco", "data.ten_crop=true"): ["data.ten_crop: a setting of data=imagenet"],
     ("optim=adam", "optim.nesterov=true"): ["optim.nesterov: a setting of optim=sgd"],
-    ("optim.name=lion",): ["optim.name=lion", "choose another by optim=<name>"],
+    ("optim.name=lion",): ["optim.name=lion", "choose by optim=<name>"],
     ("data=coco", "task.label_smoothing=0.1"): ["task.label_smoothing: a setting of task=multiclass"],
     ("logger.project=mine",): ["logger.project: a setting of logger=wandb"],
     ("data=cifar11",): ["data=cifar11", "cifar10"],

@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_refused_before_a_directory_is_made(
     config.trainer.devices = 1
     model = build_model(config.model, DIGITS)
     assert "for a step" in assemble.describe_memory(config, model, DIGITS)
-    monkeypatch.setattr(assemble, "free_bytes", lambda accelerator: 20_000_000)
+    monkeypatch.setattr(assemble, "measure_free_memory", lambda accelerator: 20_000_000)
     with pytest.raises(UserError, match="needs about .* only 20 MB is free: .*trainer.accumulate=") as plain:
         assemble.describe_memory(config, model, DIGITS)
     config.trainer.accumulate, config.optim.ema = 2, 0.9

@@ -228,7 +228,7 @@ def test_the_least_loss_is_the_best(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_best_point_is_an_experiment(tmp_path: Path) -> None:
     search = make_search(Launcher(tmp_path))
     fixed = ["data=digits", "model=cifar_resnet", "model.depth=8", "optim=adamw", "experiment=cifar10_short"]
-    point = {"optim.lr": 0.001234, "optim.nesterov": False, "task.label_smoothing": 0.1, "optim.warmup": None}
+    point = {"optim.lr": 0.001234, "optim.momentum": 0.85, "task.label_smoothing": 0.1, "optim.warmup": None}
     text = format_experiment([*fixed, "output_root=/elsewhere"], point, search.launcher, ["How it came about."])
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "best.yaml").write_text(text)
@@ -253,7 +253,7 @@ WRONG_SEARCH = {
     "optim.\\*": {"space": {"seed": RangeConfig(choices=[0, 1])}},
     "data.split_seed is not": {"space": {"data.split_seed": RangeConfig(choices=[0, 1])}},
     "the test set never chooses": {"metric": "test/accuracy"},
-    "differ in what their loss means": {"metric": "val/loss"},
+    "losses of trials that differ in task": {"metric": "val/loss"},
     "at least 1": {"trials": 0},
     "data.augment=pad_crop is no number: give choices": {"space": {"data.augment": RangeConfig(0.1, 1)}},
     "letters, digits": {"name": "../elsewhere"},

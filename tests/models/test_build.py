@@ -11,7 +11,7 @@ from torch import nn
 from src.errors import UserError
 from src.models import create_model
 from src.models.backbone import Backbone, get_backbone
-from src.models.heads import HEADS
+from src.models.heads import HEADS, make_classifier
 from src.models.layers import ACTIVATIONS, GATES
 from src.zoo import registry
 from src.zoo.base import ACTIVATION_NAMES, HEAD_NAMES, Family, Residual, dial
@@ -58,7 +58,7 @@ def test_wrong_names_and_dials_are_refused(name: str, dials: dict[str, object], 
 
 @dataclass
 class Pixels(Family):
-    """A family of a plug-in: one linear layer on the pixels."""
+    """A family of a plug-in: one linear layer on the mean colour."""
 
     size: int = dial(8, "side of the images [pixels]")
 
@@ -72,8 +72,23 @@ class NarrowResNet(CifarResNet):
     family: ClassVar[str] = "narrow_resnet"
 
 
+class PixelMaps(nn.Module):
+    """The images themselves, as a backbone's only map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.feature_channels, self.feature_strides = [channels], [1]
+        self.parts: list[list[nn.Module]] = []
+
+    def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
 def build_pixels(config: Pixels, *, in_channels: int, num_classes: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * config.size**2, num_classes))
+    return make_classifier(PixelMaps(in_channels), "linear", num_classes)
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +115,8 @@ def test_a_family_from_outside_is_built_by_its_own_function() -> None:
 def test_a_family_that_extends_ours_may_be_built_otherwise() -> None:
     register(NarrowResNet(name="narrow_resnet", width=4))
     assert create_model("narrow_resnet").get_submodule("backbone.stem")[0][0].out_channels == 4  # type: ignore[index]
-    register_family(NarrowResNet, lambda config, in_channels, num_classes: nn.Identity())
-    assert isinstance(create_model("narrow_resnet"), nn.Identity)
+    register_family(NarrowResNet, build_pixels)
+    assert isinstance(create_model("narrow_resnet").get_submodule("backbone"), PixelMaps)
 
 
 def test_a_builder_must_return_a_module() -> None:
