@@ -88,7 +88,7 @@ class PixelMaps(nn.Module):
 
 
 def build_pixels(config: Pixels, *, in_channels: int, num_classes: int) -> nn.Module:
-    return make_classifier(PixelMaps(in_channels), "linear", num_classes)
+    return make_classifier(backbone=PixelMaps(in_channels), head="linear", num_classes=num_classes)
 
 
 @pytest.fixture(autouse=True)
