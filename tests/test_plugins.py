@@ -34,6 +34,7 @@ def test_all_five_train_together_and_the_run_is_read_again(tmp_path: Path) -> No
     assert again.returncode == 0 and f"{content['metrics']['test/accuracy']:.4f}" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

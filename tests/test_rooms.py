@@ -32,9 +32,7 @@ print("MODULES", *sorted(name for name in sys.modules if name.startswith("src.")
 """
 COCO = ("model=resnet18", "data=coco", "data.workers=0", "trainer.limit_test_batches=1", "trainer.limit_val_batches=1")
 RUNS = {
-    "multiclass": TINY,
-    "ema and plateau": (*TINY, "optim=adam_plateau", "optim.ema=0.9"),
-    "muon, fine-tuning": (*TINY, "optim=muon"),
+    "multiclass": (*TINY, "optim=muon", "optim.ema=0.9"),
     "multilabel": (*COCO, "data.image_size=32", "data.batch_size=4"),
     "detection": (*COCO, "task=detection", "data.image_size=64", "data.batch_size=2", "task.box_samples=8"),
 }
