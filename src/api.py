@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli.compose import CONF, complete_overrides, store_schema, to_train_config
-from .cli.plugins import find_plugin_names, load_plugins
+from .cli.compose import compose_run as compose
 from .config.choices import BUILDERS, register_choice, register_recipe
 from .config.data import DataConfig
 from .config.fields import setting
@@ -61,19 +60,6 @@ __all__ = [
     "settle",
     "train",
 ]
-
-
-def compose(*overrides: str) -> TrainConfig:
-    """Compose the configuration that ``python -m src.train <overrides>`` would run.
-
-    Raises UserError, or an error of Hydra, for wrong overrides.
-    """
-    from hydra import compose, initialize_config_dir
-
-    load_plugins(find_plugin_names(overrides))
-    store_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_train_config(compose("train", complete_overrides(list(overrides))))
 
 
 def assemble(settled: Settled) -> "Assembly":

@@ -12,6 +12,7 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 
+from ..cli.compose import compose_run
 from ..data.raw import Raw
 from ..runs.directory import Run
 from ..tasks.classification import ClassificationTask
@@ -96,14 +97,7 @@ def simulate_terminal() -> Iterator[None]:
 
 def compose_config(*overrides: str) -> Settled:
     """Compose and settle the configuration that ``python -m src.train <overrides>`` would run."""
-    from hydra import compose, initialize_config_dir
-
-    from ..cli.compose import CONF, store_schema, to_train_config
-
-    store_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = to_train_config(compose("train", list(overrides)))
-    return settle(config)
+    return settle(compose_run(*overrides))
 
 
 class Training:

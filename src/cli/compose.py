@@ -25,6 +25,19 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
+def compose_run(*overrides: str) -> TrainConfig:
+    """Compose the configuration that ``python -m src.train <overrides>`` would run.
+
+    Raises UserError, or an error of Hydra, for wrong overrides.
+    """
+    from hydra import compose, initialize_config_dir
+
+    load_plugins(find_plugin_names(overrides))
+    store_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return to_train_config(compose("train", complete_overrides(list(overrides))))
+
+
 def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
     """Compose ``conf/train.yaml`` with the command line and run the job on it, or on each point of a sweep (-m)."""
     import hydra

@@ -128,7 +128,8 @@ class Run:
         Raises UserError, before anything is deleted, where the directory holds a file or folder that no run writes, or
         files but no run.json.
         """
-        written = self._written(str((read_json(self.path / "run.json") or {}).get("wandb_id")))
+        record = read_json(self.path / "run.json") or {}
+        written = self._written(str(record.get("wandb_id")))
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry not in written)
         foreign += sorted(
             f"{folder.name}/{entry.name}"
@@ -137,7 +138,7 @@ class Run:
             for entry in folder.iterdir()
             if entry not in contents
         )
-        marked = {"config_hash", "code_hash"} <= (read_json(self.path / "run.json") or {}).keys()
+        marked = {"config_hash", "code_hash"} <= record.keys()
         present = [entry for entry in written if entry.exists() and entry.name != ".lock"]
         if foreign or (present and not marked):
             what = f"holds {', '.join(foreign[:3])}{', …' * (len(foreign) > 3)}, which no run writes"
