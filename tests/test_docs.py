@@ -1,7 +1,7 @@
 """Whatever the README and docs tell people to type works, and every path that they name exists.
 
-A command of ours is run where it is a matter of seconds; a training is composed from the same words, each value of
-each of its lists, by the real entry point. A placeholder (<run>, …) stands for something made here.
+A training is composed from the same words, each value of each of its lists, by the real entry point; the slow tests
+run the commands that take seconds. A placeholder (<run>, …) stands for something made here.
 """
 
 import itertools
@@ -160,12 +160,14 @@ def run_in_small(module: str, words: list[str]) -> None:
     assert done.returncode == 0, f"python -m {module} {' '.join(words)}\n{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.evaluate", "run", left_out=("data.root",)), ids=" ".join)
 def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
     """On the digits, which lie in no data.root."""
     run_in_small("src.evaluate", fill(words, run=made.run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb", left_out=("out",)), ids=" ".join)
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
@@ -173,6 +175,7 @@ def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.report", [*fill(words, runs=made.run, compare=two, wandb="entity/project"), f"out={out}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.pack", "data.root", left_out=("out",)), ids=" ".join)
 def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
@@ -186,6 +189,7 @@ def test_the_words_that_list_networks_exist() -> None:
             assert word in options if word.startswith("-") else any(fnmatchcase(name, word) for name in rows()), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.bench", left_out=("out",)), ids=" ".join)
 def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: Path) -> None:
     """Nothing is measured: the last thing that is checked before is where the figures go."""

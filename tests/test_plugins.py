@@ -59,6 +59,7 @@ def test_a_sweep_has_the_plugin_in_every_process(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("results.json"))) == 2
 
 
+@pytest.mark.slow
 def test_every_process_of_ddp_has_the_plugin(tmp_path: Path) -> None:
     words = ("model=tiny_net", "data=stripes", "task=focal", "optim=sign", "trainer=ddp", "trainer.devices=2")
     done = command("src.train", PLUGIN, *words, "trainer.accelerator=cpu", *QUICK[1:], f"output_root={tmp_path}")
@@ -77,6 +78,7 @@ def test_a_network_without_a_backbone_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1 and not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_its_content_is_part_of_a_runs_identity(tmp_path: Path) -> None:
     words = ("model=tiny_net", "data=stripes", "task=focal", *QUICK, f"output_root={tmp_path / 'o'}")
     for number in (1, 2):
