@@ -36,7 +36,7 @@ ADVICE = {  # what to do after an error of the system
 
 def explain_os_error(error: OSError, path: Path | None = None) -> str:
     """Return the sentence for an error of the system: where it happened, what it is, and what to do."""
-    place = path or error.filename
+    place = path or (os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename)
     reason = error.strerror or str(error) or type(error).__name__
     advice = ADVICE.get(error.errno or 0, "")
     return ": ".join(filter(None, [str(place or ""), reason])) + (f"; {advice}." if advice else ".")

@@ -27,6 +27,9 @@ SHOWN_ELSEWHERE = {"seed", "protocol", "monitor_test", "task.name", "data.name",
 LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches", "data.classes")
 
 
+SECTIONS = ("model", "data", "task", "optim", "trainer")  # of config.yaml
+
+
 CONVERGED = 0.005  # within half a point of the final validation accuracy
 
 
@@ -130,10 +133,15 @@ def read_result(path: Path, code: str) -> Result:
     if damage := find_damage(content):
         raise UserError(f"results.json is damaged: {damage}")
     check_tables(path, content["epochs"])
-    return Result(path, make_keys_legible(content), read_config(path / "config.yaml"), content["code_hash"] != code)
+    return Result(
+        path,
+        make_keys_legible(content),
+        read_config(path / "config.yaml", content["model"]),
+        content["code_hash"] != code,
+    )
 
 
-def read_config(path: Path) -> Mapping[str, object]:
+def read_config(path: Path, model: str) -> Mapping[str, object]:
     """Read config.yaml; {} where there is none, for results.json alone will do. UserError where it is damaged."""
     import yaml
 
@@ -146,10 +154,22 @@ def read_config(path: Path) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise UserError("config.yaml is damaged")
     config = make_keys_legible(content)
-    for name, value in flatten(config):
-        if isinstance(value, int | float) and not isinstance(value, bool) and not is_number(value):
-            raise UserError(f"config.yaml is damaged: {name} is no possible number")
+    if odd := next((name for name in SECTIONS if not isinstance(config.get(name, {}), Mapping)), None):
+        raise UserError(f"config.yaml is damaged: {odd} has no settings")
+    defaults = list_default_settings(find_row_name(config, model))
+    if odd := next((name for name, value in flatten(config) if not is_alike(value, defaults.get(name))), None):
+        raise UserError(f"config.yaml is damaged: {odd} has no possible value")
     return config
+
+
+def is_alike(value: object, default: object) -> bool:
+    """Return whether a stored value can be one of a setting with this default."""
+    if isinstance(value, float | int) and not isinstance(value, bool) and not is_number(value):
+        return False
+    for kind in (bool, int | float, str):
+        if isinstance(default, kind):
+            return value is None or isinstance(value, kind)
+    return True
 
 
 def read_table(path: Path) -> list[list[str]]:

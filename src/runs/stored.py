@@ -40,8 +40,16 @@ def restore_config(stored: object, source: Path) -> "DictConfig":
         OmegaConf.to_object(config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    except (OmegaConfBaseException, LookupError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        reason = take_first_line(str(error))[:200]
+    except (
+        OmegaConfBaseException,
+        LookupError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
+        reason = take_first_line(str(error) or type(error).__name__)[:200]
         raise UserError(f"{source}: damaged (no configuration of a run: {reason})") from None
     return config
 
