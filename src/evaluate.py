@@ -14,6 +14,7 @@ from .cli.console import say
 from .cli.main import main
 from .config.run import TrainConfig
 from .errors import UserError
+from .runs.archive import DamagedError
 from .runs.stored import find_checkpoint, restore_config
 
 if TYPE_CHECKING:
@@ -47,12 +48,8 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     checkpoint_path = find_checkpoint(path)
     from omegaconf import DictConfig, OmegaConf
 
-    from .training.checkpoints import load_checkpoint
-
-    checkpoint = load_checkpoint(checkpoint_path)
-    if "config" not in checkpoint:
-        raise UserError(f"{checkpoint_path}: no checkpoint of ours (it has no configuration)")
-    stored = restore_config(OmegaConf.create(checkpoint["config"]))
+    checkpoint = load_checkpoint_to_evaluate(checkpoint_path)
+    stored = restore_config(checkpoint["config"], checkpoint_path)
     here = {
         "accelerator": "auto",
         "devices": None,
@@ -66,10 +63,25 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     return evaluate_checkpoint(config, checkpoint, checkpoint_path, split)
 
 
+def load_checkpoint_to_evaluate(path: Path) -> "Checkpoint":
+    """Load a checkpoint of ours; raise UserError for any other, and name another one beside it for a damaged one."""
+    from .training.checkpoints import load_checkpoint
+
+    try:
+        checkpoint = load_checkpoint(path)
+    except DamagedError as error:
+        others = [path.with_name(f"{name}.ckpt") for name in ("last", "previous", "best")]
+        beside = " or ".join(str(other) for other in others if other != path and other.exists())
+        raise UserError(f"{error}" + (f"; type run={beside} for another state of the run" if beside else "")) from None
+    if absent := [name for name in ("config", "info", "normalization") if name not in checkpoint]:
+        raise UserError(f"{path}: no checkpoint of ours (it has no {absent[0]})")
+    return checkpoint
+
+
 def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Path, split: str) -> dict[str, float]:
     """Run the network of a checkpoint over a split and print the table."""
     from .training.assemble import assemble
-    from .training.checkpoints import extract_network_weights
+    from .training.checkpoints import load_network
     from .training.messages import format_metrics
     from .training.settle import settle
     from .training.trainer import build_trainer
@@ -80,7 +92,7 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     check_classes(checkpoint["info"], assembly)
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run has no such split (data.val_fraction={config.data.val_fraction})")
-    assembly.network.load_state_dict(extract_network_weights(checkpoint))
+    load_network(assembly.network, checkpoint, path)
     task.adopt(checkpoint)
     trainer = build_trainer(config)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import compose
-from omegaconf import OmegaConf
+from made_runs import make_results
 
 from src.cli.compose import to_train_config
 from src.config.run import TrainConfig
@@ -148,13 +148,13 @@ def test_what_is_stored_is_what_was_composed() -> None:
         ("model=imagenet_resnet", "model.depth=18", "fresh=true"),
     ):
         config = compose(*overrides)
-        again = to_train_config(restore_config(OmegaConf.create(to_plain(config))))
+        again = to_train_config(restore_config(to_plain(config), Path("config.yaml")))
         assert collect_identity(again) == collect_identity(config)
         assert again.fresh is False
 
 
 def test_a_directory_of_another_config_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "results.json", {"config_hash": "other", "status": "finished"})
+    write_json(tmp_path / "results.json", make_results(config_hash="other"))
     with pytest.raises(UserError, match="holds another configuration"):
         Run(tmp_path, "mine").find_results()
     assert Run(tmp_path, "other").find_results()
@@ -176,7 +176,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_start_that_fails_leaves_the_result_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(tmp_path / "results.json", {"config_hash": "a", "status": "finished"})
+    write_json(tmp_path / "results.json", make_results(config_hash="a"))
 
     def fail(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
@@ -196,16 +196,16 @@ def test_a_run_of_two_codes_is_marked(tmp_path: Path) -> None:
     run = Run(tmp_path, "a")
     run.start(compose(), "python …")
     run.last.touch()
-    assert Run(tmp_path, "a").find_checkpoint_to_resume(anyway=True) == run.last
+    assert Run(tmp_path, "a").find_checkpoints_to_resume(anyway=True) == [run.last]
     write_json(tmp_path / "run.json", run.read_record() | {"code_hash": "0123456789"})
     with pytest.raises(UserError, match="resume_anyway=true"):
-        Run(tmp_path, "a").find_checkpoint_to_resume(anyway=False)
+        Run(tmp_path, "a").find_checkpoints_to_resume(anyway=False)
     again = Run(tmp_path, "a")
-    again.find_checkpoint_to_resume(anyway=True)
+    again.find_checkpoints_to_resume(anyway=True)
     again.start(compose(), "python …")
     assert again.code_hash == "mixed" == again.read_record()["code_hash"]
     with pytest.raises(UserError, match="resume_anyway=true"):
-        Run(tmp_path, "a").find_checkpoint_to_resume(anyway=False)
+        Run(tmp_path, "a").find_checkpoints_to_resume(anyway=False)
 
 
 def test_the_last_words_say_what_was_saved(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import TINY, compose
+from made_runs import make_results
 
 from src.errors import UserError
 from src.files import write_json
@@ -64,7 +65,7 @@ def make_jobs(root: Path, count: int = 3) -> list[Job]:
 
 def finish(job: Job, **content: Any) -> None:
     job.path.mkdir(exist_ok=True)
-    write_json(job.path / "results.json", {"config_hash": "0123456789", "status": "finished", **content})
+    write_json(job.path / "results.json", make_results(**content))
 
 
 def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> None:

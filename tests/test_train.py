@@ -72,7 +72,7 @@ def test_a_finished_run_leaves_everything(finished: Path) -> None:
     assert predictions["index"].tolist() == list(range(360))
     right = (predictions["label"] == predictions["prediction"]).mean()
     assert right == pytest.approx(content["metrics"]["test/accuracy"], abs=1e-6)
-    assert {p.name for p in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {p.stem for p in (finished / "checkpoints").iterdir()} == {"last", "previous", "best"}
 
 
 def test_checkpoints_are_plain_and_carry_the_configuration(finished: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config.choices import CHOICES
 from ..errors import UserError
+from ..files import explain_os_error
 from ..text import clip_lines, describe_unknown, take_first_line
 from .compose import CONF, list_group_choices
 
@@ -35,9 +36,8 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
         return explain_wrong_setting(str(error), cause, sys.argv[1:] if words is None else words)
     if isinstance(error, HydraException):
         return clip_lines(str(error))
-    if isinstance(error, OSError) and error.errno == 28:
-        place = f" at {error.filename}" if error.filename else ""
-        return f"No space left on the device{place}: free some; all files written before are intact."
+    if isinstance(error, OSError):
+        return explain_os_error(error)
     if type(error).__module__.startswith("wandb"):
         return f"W&B: {take_first_line(str(error))} Work offline with logger.mode=offline, or without W&B: logger=csv."
     name = type(error).__name__

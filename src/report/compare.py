@@ -164,18 +164,21 @@ def compare_predictions(a: Result, b: Result) -> McNemar | None:
 
 
 def read_predictions(path: Path) -> "list[np.ndarray] | None":
-    """Read the indices, labels and predicted classes of the test images; None where the file is missing or damaged."""
-    import zipfile
+    """Read the indices, labels and predicted classes of the test images; None where they are not of one class each.
 
+    Raises UserError where the file is damaged.
+    """
     import numpy as np
 
+    if not path.exists():
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = [file[name] for name in ("index", "label", "prediction")]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-    flat = all(array.ndim == 1 and array.shape == found[0].shape for array in found)
-    return found if flat else None
+            found = [file[name] for name in ("index", "label", "prediction") if name in file.files]
+    except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
+        raise UserError(f"{path}: damaged; delete it, and runs are compared without McNemar's test") from None
+    flat = all(array.ndim == 1 and array.shape == found[0].shape and array.dtype.kind in "iu" for array in found)
+    return found if flat and len(found) == 3 else None
 
 
 def describe_comparison(found: Comparison) -> str:

@@ -4,7 +4,6 @@ The settings that make a result are the identity settings of src.config, from th
 alone will do. A directory without a finished run raises a UserError that says why.
 """
 
-import csv
 import glob
 import math
 import os
@@ -17,29 +16,18 @@ from ..config.choices import CHOICES, list_group_fields
 from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import read_json
+from ..files import read_csv, read_json, read_yaml_text
+from ..runs.results import LARGEST, find_damage, is_number
 from ..text import take_first_line
 from ..zoo.registry import rows
-
-REQUIRED = {  # the keys that every finished run's results.json holds, and their types
-    "model": str,
-    "data": str,
-    "task": str,
-    "protocol": str,
-    "seed": int,
-    "epochs": int,
-    "n_train": int,
-    "config_hash": str,
-    "code_hash": str,
-    "metrics": dict,
-    "time": dict,
-}
-
 
 SHOWN_ELSEWHERE = {"seed", "protocol", "monitor_test", "task.name", "data.name", "model.name", "trainer.max_epochs"}
 
 
 LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches", "data.classes")
+
+
+SECTIONS = ("model", "data", "task", "optim", "trainer")  # of config.yaml
 
 
 CONVERGED = 0.005  # within half a point of the final validation accuracy
@@ -87,14 +75,9 @@ class Result:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, one for each epoch; [] where the file is missing or damaged."""
-        lines = read_csv(self.path / "metrics.csv")
-        try:
-            return [
-                {key: float(value) for key, value in zip(lines[0], line, strict=True) if value} for line in lines[1:]
-            ]
-        except (ValueError, IndexError):
-            return []
+        """The rows of metrics.csv, one for each epoch; [] where the file is missing."""
+        names, *lines = read_table(self.path / "metrics.csv") or [[]]
+        return [{key: float(value) for key, value in zip(names, line, strict=True) if value} for line in lines]
 
     def value(self, metric: str) -> float | None:
         """Return a number by its name; None where this run has none.
@@ -129,11 +112,11 @@ class Result:
 
 def find_run_directories(patterns: Iterable[str]) -> set[Path]:
     """Return the directories that hold a run, finished or not, at or below whatever the patterns match."""
-    directories = set()
+    directories: set[Path] = set()  # with those that cannot be read, of which the reader then says so
     for pattern in patterns:
         for match in glob.glob(os.path.expanduser(pattern), recursive=True):
             place = Path(match).parent if match.endswith(".json") else Path(match)
-            for folder, _, names in os.walk(place):
+            for folder, _, names in os.walk(place, onerror=lambda error: directories.add(Path(error.filename))):
                 if {"results.json", "run.json"} & set(names):
                     directories.add(Path(os.path.abspath(folder)))
     return directories
@@ -141,43 +124,83 @@ def find_run_directories(patterns: Iterable[str]) -> set[Path]:
 
 def read_result(path: Path, code: str) -> Result:
     """Read the finished run of a directory; UserError says why there is none. `code` is the hash of today's code."""
-    try:
-        content = read_json(path / "results.json")
-    except UserError:
-        raise UserError("results.json is damaged") from None
+    content = read_json(path / "results.json")
     if content is None:
         raise UserError("has not finished (no results.json)")
     if content.get("status") != "finished":
         reason = take_first_line(str(content.get("reason", "no reason given")))
         raise UserError(f"{content.get('status', 'has no status')}: {reason[:200]}")
-    for key, kind in REQUIRED.items():
-        if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
-            raise UserError(f"results.json is damaged: {key} is {'wrong' if key in content else 'missing'}")
-    return Result(path, make_keys_legible(content), read_config(path / "config.yaml"), content["code_hash"] != code)
+    if damage := find_damage(content):
+        raise UserError(f"results.json is damaged: {damage}")
+    check_tables(path, content["epochs"])
+    return Result(
+        path,
+        make_keys_legible(content),
+        read_config(path / "config.yaml", content["model"]),
+        content["code_hash"] != code,
+    )
 
 
-def read_config(path: Path) -> Mapping[str, object]:
+def read_config(path: Path, model: str) -> Mapping[str, object]:
     """Read config.yaml; {} where there is none, for results.json alone will do. UserError where it is damaged."""
     import yaml
 
-    try:
-        content = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    try:
+        content = yaml.load(read_yaml_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, TypeError):  # such as a date of month 13, or a list as a key
         raise UserError("config.yaml is damaged") from None
     if not isinstance(content, Mapping):
         raise UserError("config.yaml is damaged")
-    return make_keys_legible(content)
+    config = make_keys_legible(content)
+    if odd := next((name for name in SECTIONS if not isinstance(config.get(name, {}), Mapping)), None):
+        raise UserError(f"config.yaml is damaged: {odd} has no settings")
+    defaults = list_default_settings(find_row_name(config, model))
+    if odd := next((name for name, value in flatten(config) if not is_alike(value, defaults.get(name))), None):
+        raise UserError(f"config.yaml is damaged: {odd} has no possible value")
+    return config
 
 
-def read_csv(path: Path) -> list[list[str]]:
-    """Read the lines of a CSV file; [] where it is missing or no text."""
-    try:
-        with path.open(newline="") as file:
-            return [[make_legible(cell) for cell in line] for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
+def is_alike(value: object, default: object) -> bool:
+    """Return whether a stored value can be one of a setting with this default."""
+    if isinstance(value, float | int) and not isinstance(value, bool) and not is_number(value):
+        return False
+    for kind in (bool, int | float, str):
+        if isinstance(default, kind):
+            return value is None or isinstance(value, kind)
+    return True
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """Read a CSV file that a run has written, each cell legible; [] where it is missing."""
+    return [[make_legible(cell) for cell in line] for line in read_csv(path)]
+
+
+def check_tables(path: Path, epochs: int) -> None:
+    """Raise UserError where a CSV file of a run is damaged: no text, not rectangular, no numbers, or cut."""
+    rows = {name: check_table(path / name) for name in ("metrics.csv", "confusion_matrix.csv", "per_class.csv")}
+    matrix = read_csv(path / "confusion_matrix.csv")
+    if 0 < rows["metrics.csv"] != epochs:
+        raise UserError(f"metrics.csv is damaged: it has {rows['metrics.csv']} of {epochs} epochs")
+    if matrix and len(matrix) != len(matrix[0]):
+        raise UserError("confusion_matrix.csv is damaged: it is not square")
+    if matrix and rows["per_class.csv"] and rows["per_class.csv"] != len(matrix) - 1:
+        raise UserError("per_class.csv is damaged: it has other classes than confusion_matrix.csv")
+
+
+def check_table(path: Path) -> int:
+    """Return the number of rows below the head; raise UserError where there is another row than of numbers."""
+    lines = read_csv(path)
+    labels = 0 if path.name == "metrics.csv" else 1  # the columns of names
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            fine = len(line) == len(lines[0]) and all(not abs(float(cell)) >= LARGEST for cell in line[labels:] if cell)
+        except ValueError:
+            fine = False
+        if not fine:
+            raise UserError(f"{path.name} is damaged: line {number} is no row of numbers")
+    return max(0, len(lines) - 1)
 
 
 def make_legible(text: str) -> str:

@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import find_missing_folders, read_json, remove_empty, write_atomic, write_json
+from ..files import find_missing_folders, keep_second_name, read_json, remove_empty, write_atomic, write_json
 from .identity import compute_code_hash, to_plain
-from .results import Results
+from .results import Results, find_damage
 
 FILES = (  # of a run directory; fresh=true deletes these and no others
     ".lock",
@@ -32,7 +32,7 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
 
 SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # left by a killed process
 FOLDERS = {  # of a run directory, with the names of the files that a run writes there
-    "checkpoints": r"\.?(last|best)\.ckpt(\.\d+\.tmp)?",
+    "checkpoints": r"\.?(last|previous|best)\.ckpt(\.\d+\.tmp)?",
     "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..*|hparams\.yaml",
     "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
@@ -56,10 +56,16 @@ class Run:
         self.config_hash = config_hash
         self.code_hash = compute_code_hash()
         self._wandb_id: str | None = None
+        self._lock_inode: int | None = None
 
     @property
     def last(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The last.ckpt before the one of that name, for the day on which that is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def best(self) -> Path:
@@ -67,22 +73,35 @@ class Run:
 
     def find_results(self) -> Results | None:
         """Return results.json of the ended run, or None; raise UserError for a directory of another configuration."""
-        results = read_json(self.path / "results.json")
-        self._refuse_other(results)
+        advice = "delete it, and the same command tests the run again"
+        results = read_json(self.path / "results.json", advice)
+        self._refuse_other("results.json", results, advice)
         if results is None or results.get("config_hash") != self.config_hash:
             return None
-        return results if results.get("status") in (ENDED[:1] if self.test else ENDED) else None
+        if results.get("status") not in (ENDED[:1] if self.test else ENDED):
+            return None
+        if damage := find_damage(results):
+            raise UserError(f"{self.path / 'results.json'}: damaged ({damage}); {advice}")
+        return results
 
     def read_record(self) -> Results:
         """Return run.json, written when the run started: hashes, command and W&B id; {} before that."""
-        record = read_json(self.path / "run.json")
-        self._refuse_other(record)
+        advice = "delete it, and resume_anyway=true continues from the last checkpoint"
+        record = read_json(self.path / "run.json", advice)
+        self._refuse_other("run.json", record, advice)
         return record or {}
 
-    def _refuse_other(self, record: Results | None) -> None:
-        if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
+    def _refuse_other(self, name: str, record: Results | None, advice: str) -> None:
+        if record is None:
+            return
+        words = ("config_hash", "code_hash", "command", *(("wandb_id",) if name == "run.json" else ()))
+        if odd := next((word for word in words if not isinstance(record.get(word, ""), str)), None):
+            raise UserError(f"{self.path / name}: damaged ({odd} is no text); {advice}")
+        if "config_hash" not in record:
+            raise UserError(f"{self.path / name}: damaged (config_hash is missing); {advice}")
+        if not self.adopt and record["config_hash"] != self.config_hash:
             raise UserError(
-                f"{self.path}: holds another configuration ({record.get('config_hash')}, not {self.config_hash}; "
+                f"{self.path}: holds another configuration ({record['config_hash']}, not {self.config_hash}; "
                 "see its config.yaml). Choose another hydra.run.dir."
             )
 
@@ -94,18 +113,32 @@ class Run:
         """
         made = find_missing_folders(self.path)
         lock = self._lock()
+        self._lock_inode = os.fstat(lock.fileno()).st_ino
         try:
             yield
         finally:
-            if os.listdir(self.path) == [".lock"]:
-                (self.path / ".lock").unlink()
-                remove_empty([self.path, *made])
+            with contextlib.suppress(OSError):  # the directory may have been deleted meanwhile
+                if os.listdir(self.path) == [".lock"]:
+                    (self.path / ".lock").unlink()
+                    remove_empty([self.path, *made])
             lock.close()
+
+    def require_place(self) -> None:
+        """Raise UserError where the directory was deleted, moved or taken by another process since it was locked."""
+        if self._lock_inode is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self.path / ".lock").st_ino != self._lock_inode:
+                raise UserError(f"{self.path}: was deleted, and another process trains this run there now.")
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: was deleted or moved while the run trained; the same command begins again.")
 
     def _lock(self) -> BinaryIO:
         name = self.path / ".lock"
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
+            if name.is_symlink() or (name.exists() and not name.is_file()):
+                raise UserError(f"{name}: is no file, so that the run cannot be locked; move it away")
             try:
                 lock = name.open("ab")
             except FileNotFoundError:  # another process has just removed the directory
@@ -128,7 +161,7 @@ class Run:
         Raises UserError, before anything is deleted, where the directory holds a file or folder that no run writes, or
         files but no run.json.
         """
-        record = read_json(self.path / "run.json") or {}
+        record = read_json(self.path / "run.json", "move it away, and choose another hydra.run.dir") or {}
         written = self._written(str(record.get("wandb_id")))
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry not in written)
         foreign += sorted(
@@ -186,19 +219,33 @@ class Run:
             file.unlink()
         facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
-        write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
         text = OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
-        write_atomic(self.path / "config.yaml", text.encode())
+        self._record = (facts, text.encode())
+        self.write_record()
         # the results of a failed attempt or of fewer epochs go last: on a full disk, nothing above may have worked
         (self.path / "results.json").unlink(missing_ok=True)
 
-    def find_checkpoint_to_resume(self, anyway: bool) -> Path | None:
-        """Return last.ckpt, or None where there is none.
+    def write_record(self, *, missing: bool = False) -> None:
+        """Write what names the run, run.json and config.yaml; with `missing` only what was deleted meanwhile."""
+        facts, config = self._record
+        if not (missing and (self.path / "run.json").exists()):
+            write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
+        if not (missing and (self.path / "config.yaml").exists()):
+            write_atomic(self.path / "config.yaml", config)
 
-        Raises UserError where other code has written it, unless resume_anyway=true.
+    def keep_previous(self) -> None:
+        """Give last.ckpt, which is about to be replaced, the name previous.ckpt as well."""
+        self.require_place()
+        keep_second_name(self.last, self.previous)
+
+    def find_checkpoints_to_resume(self, anyway: bool) -> list[Path]:
+        """Return last.ckpt and the one before it, as far as they exist.
+
+        Raises UserError where other code has written them, unless resume_anyway=true.
         """
-        if not self.last.exists():
-            return None
+        found = [path for path in (self.last, self.previous) if path.exists()]
+        if not found:
+            return []
         written_by = self.read_record().get("code_hash")
         if written_by != self.code_hash and not anyway:
             raise UserError(
@@ -207,4 +254,4 @@ class Run:
             )
         if written_by != self.code_hash:
             self.code_hash = MIXED
-        return self.last
+        return found

@@ -1,47 +1,81 @@
 """The content of results.json, and the rows of metrics.csv, one an epoch."""
 
 import contextlib
-import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files import Json, write_rows
+from ..errors import UserError
+from ..files import Json, read_csv, write_rows
 
 Results = Json  # numbers and words, and "metrics", "time" and "environment" by name
+Row = Mapping[str, float]  # of an epoch, by the names of metrics.csv
+
+REQUIRED: dict[str, type] = {  # the keys that every ended run's results.json holds, and their types
+    "model": str,
+    "data": str,
+    "task": str,
+    "protocol": str,
+    "seed": int,
+    "epochs": int,
+    "params": int,
+    "n_train": int,
+    "n_val": int,
+    "n_test": int,
+    "config_hash": str,
+    "code_hash": str,
+    "metrics": dict,
+    "time": dict,
+}
+LARGEST = 1e100  # of a number that can still be squared and added
 
 
-def append_metrics(path: Path, row: dict[str, float]) -> None:
-    """Add a row to metrics.csv, under a header where the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def find_damage(results: Results) -> str:
+    """Return what is wrong with the results.json of an ended run; "" where nothing is."""
+    for key, kind in REQUIRED.items():
+        if not isinstance(results.get(key), kind) or isinstance(results[key], bool):
+            return f"{key} is {'wrong' if key in results else 'missing'}"
+    numbers = {key: value for key, value in results.items() if REQUIRED.get(key) is int}
+    numbers |= {"peak_memory_bytes": results.get("peak_memory_bytes", 0)}
+    numbers |= results["metrics"] | {f"time/{key}": value for key, value in results["time"].items()}
+    if odd := next((key for key, value in numbers.items() if value is not None and not is_number(value)), None):
+        return f"{odd} is no possible number"
+    if results["protocol"] not in ("last", "best_val"):
+        return f"protocol={results['protocol'][:20]} is unknown"
+    return "" if is_number(results["time"].get("fit_seconds")) else "time/fit_seconds is missing"
 
 
-def cut_metrics(path: Path, epochs: int) -> None:
-    """Keep the rows of the first `epochs` epochs; a resumed run writes the others again."""
-    rows = [row for row in read_metrics(path) if row["epoch"] <= epochs]
+def is_number(value: object) -> bool:
+    """Return whether this is a number that can be counted with: no bool, not NaN, not astronomically large."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def write_metrics(path: Path, rows: Sequence[Row]) -> None:
+    """Write all rows of metrics.csv; without any, there is no such file."""
     if not rows:
         path.unlink(missing_ok=True)
         return
-    whole = [{k: int(v) if k in ("epoch", "step") else v for k, v in row.items()} for row in rows]
-    write_rows(path, [list(rows[0]), *(list(row.values()) for row in whole)])
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics.csv, one an epoch, without an incomplete last line; [] where there is no file."""
-    rows = []
-    with contextlib.suppress(FileNotFoundError):
-        for row in csv.DictReader(path.read_text().rpartition("\n")[0].splitlines()):
-            with contextlib.suppress(TypeError, ValueError):
-                rows.append({key: float(value) for key, value in row.items()})
+    """Return the rows of a metrics.csv, one an epoch, without an incomplete last line; [] where there is no file.
+
+    Raises UserError for a damaged file.
+    """
+    names, *lines = read_csv(path, cut=True) or [[]]
+    rows: list[dict[str, float]] = []
+    for number, line in enumerate(lines, 2):
+        try:
+            row = {name: float(value) for name, value in zip(names, line, strict=True) if value}
+            rows.append(row | {name: int(row[name]) for name in ("epoch", "step") if name in row})
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}: damaged (line {number} is no row of numbers)") from None
     return rows
 
 
 def watch_metrics(path: Path) -> list[dict[str, float]]:
     """Return the rows of a metrics.csv of another process, or [] while a shared file system fails."""
-    try:
+    with contextlib.suppress(UserError):
         return read_metrics(path)
-    except OSError:
-        return []
+    return []

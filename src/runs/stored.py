@@ -10,36 +10,54 @@ from ..config.choices import Choice, find_choice, list_group_fields
 from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import Json
+from ..files import Json, read_yaml_text
+from ..text import take_first_line
 from ..zoo.registry import row
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from omegaconf.basecontainer import BaseContainer as Container
 
 
 def load_stored_config(path: Path) -> "DictConfig":
     """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     file = path / "config.yaml"
     if not file.exists():
         raise UserError(f"{path}: no run directory (it holds no config.yaml)")
-    try:
-        return restore_config(OmegaConf.load(file))
-    except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
+    return restore_config(read_yaml_text(file), file)
 
 
-def restore_config(stored: "Container") -> "DictConfig":
-    """Return a stored configuration on its schema, so that it is checked again as when it was composed.
+def restore_config(stored: object, source: Path) -> "DictConfig":
+    """Return a stored configuration, plain or as YAML, on its schema, and checked as when it was composed.
 
-    Settings of a single start (fresh, resume …) get their defaults.
+    Settings of a single start (fresh, resume …) get their defaults. Raises UserError, which names the source, where it
+    is no configuration.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = put_on_schema(OmegaConf.to_container(OmegaConf.create(stored)))  # type: ignore[call-overload]
+        OmegaConf.to_object(config)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    except (
+        OmegaConfBaseException,
+        LookupError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
+        reason = take_first_line(str(error) or type(error).__name__)[:200]
+        raise UserError(f"{source}: damaged (no configuration of a run: {reason})") from None
+    return config
+
+
+def put_on_schema(content: Any) -> "DictConfig":
+    """Return a stored configuration on the schema of its choices, with today's names."""
     from omegaconf import DictConfig, OmegaConf
 
-    content: Any = OmegaConf.to_container(stored)
     load_plugins(content.get("plugins", []))
     schema = OmegaConf.structured(TrainConfig)
     schema.model = OmegaConf.structured(type(row(content["model"].pop("family"))))

@@ -24,6 +24,7 @@ from ..files import read_json
 from ..runs.directory import Run
 from ..runs.results import Results
 from ..runs.stored import describe_same_command
+from ..text import take_first_line
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -147,7 +148,7 @@ def read_failure(job: Job, since: float) -> str:
     with contextlib.suppress(FileNotFoundError, UserError):
         if file.stat().st_mtime >= since - 1:  # some file systems count in seconds
             results = read_json(file) or {}
-            return str(results["reason"]).splitlines()[0] if results.get("status") == "failed" else ""
+            return take_first_line(str(results.get("reason"))) if results.get("status") == "failed" else ""
     return ""
 
 

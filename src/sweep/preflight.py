@@ -90,7 +90,7 @@ def locate_run(job: Job) -> None:
         stale = "" if results.get("code_hash") == job.run.code_hash else "; the code has changed since"
         job.end("done", f"Finished before{stale}")
     elif not config.fresh:
-        job.run.find_checkpoint_to_resume(config.resume_anyway)
+        job.run.find_checkpoints_to_resume(config.resume_anyway)
 
 
 def check_job(
@@ -133,7 +133,7 @@ def check_disk(found: Survey) -> str:
         if job.state == "waiting" and job.number in found.costs and not (job.path / "checkpoints/last.ckpt").exists():
             config, taken = job.config, found.costs[job.number]
             copies = 1 + config.optim.states + (config.optim.ema > 0)
-            files = 2 if taken.evaluated else 1  # best.ckpt, too
+            files = 3 if taken.evaluated else 2  # last.ckpt, the one before it, and best.ckpt
             place = next(folder for folder in job.path.absolute().parents if folder.exists())
             device = place.stat().st_dev
             places[device] = place

@@ -6,7 +6,7 @@ Import this module late: Lightning takes seconds to import.
 import statistics
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from ..machine import ranks
 from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
 from ..runs.directory import Run
 from ..runs.identity import compute_config_hash, to_plain
-from ..runs.results import Results, read_metrics
+from ..runs.results import Results
 from ..runs.stored import read_command_line
 from ..tasks.table import find_task_row
 from .assemble import Assembly, describe_memory, prepare_network
-from .checkpoints import extract_network_weights, load_checkpoint
+from .checkpoints import load_checkpoint, load_network
 from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
@@ -63,22 +63,42 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
 
     with report_failures(session, run, assembly):
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
-        tested = load_checkpoint(run.best if config.protocol == "best_val" else run.last)
-        assembly.network.load_state_dict(extract_network_weights(tested))
-        task.adopt(tested)
+        load_tested_weights(assembly, run)
         if config.test:
             trainer.test(task, data, verbose=False)
+        results = collect_results(assembly, run, session)
+        if trainer.is_global_zero:
+            write_files(assembly, run, session, results)
 
-    results = collect_results(assembly, run, session)
     if trainer.is_global_zero:
-        if config.test:
-            write_test(assembly, run, results)
-        for logger in session.loggers:
-            logger.summary(results, confusion=task.get_confusion() if config.test else None, classes=data.info.classes)
-            logger.finish(failed=False)
-        write_json(run.path / "results.json", results)  # last: this file is what makes the run finished
         say(f"{summarize_run(results)}\n{run.path}")
     return results
+
+
+def load_tested_weights(assembly: Assembly, run: Run) -> None:
+    """Load the weights that the protocol tests; raise UserError where their checkpoint is missing or damaged."""
+    path = run.best if assembly.config.protocol == "best_val" else run.last
+    try:
+        tested = load_checkpoint(path)
+        load_network(assembly.network, tested, path)
+    except UserError as error:
+        other = f"; {run.last} holds the last epoch, for python -m src.evaluate run=…" if path == run.best else ""
+        raise UserError(f"{error}{other}. fresh=true trains anew.") from None
+    assembly.task.adopt(tested)
+
+
+def write_files(assembly: Assembly, run: Run, session: Session, results: Results) -> None:
+    """Write the files of a run that has ended; results.json comes last, for it is what makes the run finished."""
+    test, task = assembly.config.test, assembly.task
+    run.require_place()
+    if test:
+        write_test(assembly, run, results)
+    confusion = task.get_confusion() if test else None
+    for logger in session.loggers:
+        logger.summary(results, confusion=confusion, classes=assembly.data.info.classes)
+        logger.finish(failed=False)
+    run.write_record(missing=True)
+    write_json(run.path / "results.json", results)
 
 
 def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
@@ -87,11 +107,6 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
-    if resume and config.trainer.max_epochs < (done := len(read_metrics(run.path / "metrics.csv"))):
-        raise UserError(
-            f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has trained {done} epochs already; set at "
-            f"least {done}"
-        )
     if config.fresh:
         run.clear()  # only now, when data and network are known to be right and to fit
     prepare_network(config, network)
@@ -182,16 +197,19 @@ def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[
     except Exception as error:
         reason = explain_out_of_memory(error) or explain_error(error)
         for logger in session.loggers:
-            logger.finish(failed=True)
-        if trainer.is_global_zero:
-            write_json(run.path / "results.json", session.facts | {"status": "failed", "reason": reason})
+            with suppress(Exception):  # the first error is the one to tell
+                logger.finish(failed=True)
+        with suppress(OSError):
+            if trainer.is_global_zero and run.path.is_dir():
+                write_json(run.path / "results.json", session.facts | {"status": "failed", "reason": reason})
         raise UserError(reason) from error
 
 
 def collect_results(assembly: Assembly, run: Run, session: Session) -> Results:
     """Return the content of results.json for a run that has ended."""
     config, task, trainer = assembly.config, assembly.task, session.trainer
-    rows = read_metrics(run.path / "metrics.csv")
+    session.history.require_last_row(trainer.current_epoch)
+    rows = session.history.rows
     headline = f"val/{task.headline}"
     chosen = max(rows, key=lambda row: row[headline]) if config.protocol == "best_val" else rows[-1]
     metrics = {key: value for key, value in chosen.items() if key.startswith(("train/", "val/"))}

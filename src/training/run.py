@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cli.console import say, set_variable
 from ..config.run import TrainConfig
+from ..errors import UserError
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
@@ -41,9 +42,22 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 def train_held_run(settled: Settled, run: Run) -> Results:
     """Train a run whose directory is held, from its last checkpoint where it has one."""
     from .assemble import assemble  # late, because Lightning takes seconds to import
-    from .checkpoints import load_checkpoint
+    from .checkpoints import count_epochs, load_network, load_newest
     from .fit import fit
 
-    resume = None if settled.config.fresh else run.find_checkpoint_to_resume(settled.config.resume_anyway)
-    assembly = assemble(settled, checkpoint=load_checkpoint(resume) if resume else None)
-    return fit(assembly, run, resume=resume)
+    config = settled.config
+    found = None if config.fresh else load_newest(run.find_checkpoints_to_resume(config.resume_anyway))
+    if found is None:
+        return fit(assemble(settled), run)
+    path, checkpoint = found
+    if path == run.previous:
+        say(f"{run.last}: missing or damaged; continuing from {path.name}, which was saved before it.")
+        path.replace(run.last)  # else the next checkpoint would give its name to the damaged one
+    if config.trainer.max_epochs < (done := count_epochs(checkpoint, run.path)):
+        raise UserError(
+            f"trainer.max_epochs={config.trainer.max_epochs}: {run.path} has trained {done} epochs already; set at "
+            f"least {done}"
+        )
+    assembly = assemble(settled, checkpoint=checkpoint)
+    load_network(assembly.network, checkpoint, run.last)
+    return fit(assembly, run, resume=run.last)

@@ -53,6 +53,7 @@ class Saving(Checkpoint):
             return
         self.save(trainer, pl_module, self.run.best)
         if trainer.is_global_zero:
+            self.run.keep_previous()
             write_atomic(self.run.last, self.run.best.read_bytes())
         trainer.strategy.barrier()  # another process may read last.ckpt next
 
@@ -62,5 +63,7 @@ class Saving(Checkpoint):
     def save(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> None:
         """Save a checkpoint; raise UserError where the weights are not finite."""
         require_finite(pl_module, trainer, self.run)
+        if trainer.is_global_zero and path == self.run.last:
+            self.run.keep_previous()
         trainer.save_checkpoint(path)
         self.saved = time.monotonic()

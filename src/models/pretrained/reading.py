@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...data.info import Normalization
 from ...errors import UserError
+from ...runs.archive import DamagedError, read_archive
 from .files import refuse_weights
 from .naming import KERAS_RESNET_V2, OURS, TORCHVISION, read_keras_variables, strip_prefixes, translate_names
 
@@ -84,10 +85,11 @@ def load_content(path: Path) -> object:
 
             tensors: object = load_file(path)
             return tensors
-        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):  # timm stores its arguments
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on what it cannot read
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
-            return content
+            return read_archive(path, safe=[Namespace])  # timm stores its arguments
+    except DamagedError as error:
+        raise UserError(f"model.weights={error}") from None
     except UserError:
         raise
     except PermissionError:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..groups import Arena, Group, describe_seeds
-from ..result import Result, read_csv
+from ..result import Result, read_table
 from ..verdict import compute_std
 from .plot import GRID, INK, Figure, draw_figure, get_colour, get_marker, shorten
 
@@ -51,7 +51,7 @@ def read_confusion_matrix(run: Result) -> tuple[list[str], Matrix] | None:
 
     A row is a true class, a column a predicted one.
     """
-    lines = read_csv(run.path / "confusion_matrix.csv")
+    lines = read_table(run.path / "confusion_matrix.csv")
     try:
         classes, counts = lines[0][1:], [[float(count) for count in line[1:]] for line in lines[1:]]
     except (ValueError, IndexError):
@@ -149,7 +149,7 @@ def collect_class_scores(group: Group, scale: float) -> dict[str, list[float]]:
 
 def read_class_scores(run: Result) -> tuple[str, dict[str, float]]:
     """Read the name of the score in per_class.csv and its value for each class; "" and {} where there is none."""
-    lines = read_csv(run.path / "per_class.csv")
+    lines = read_table(run.path / "per_class.csv")
     metric = next((name for name in ("recall", "ap", "f1") if lines and name in lines[0]), "")
     try:
         scores = {line[0]: float(line[lines[0].index(metric)]) for line in lines[1:] if metric}

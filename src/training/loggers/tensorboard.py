@@ -1,16 +1,21 @@
 """TensorBoard: event files in the run directory."""
 
+import threading
+
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ...runs.results import Results
 from .base import Identity, RunLogger
 
+PRINT_TRACEBACK = threading.excepthook
+
 
 class TensorBoardRun(RunLogger):
     lightning: TensorBoardLogger
 
     def start(self, run: Identity) -> None:
+        threading.excepthook = ignore_writer
         self.lightning = TensorBoardLogger(save_dir=run.path, name="", version="tensorboard")
 
     def epoch(self, row: dict[str, float]) -> None:
@@ -23,3 +28,9 @@ class TensorBoardRun(RunLogger):
     def finish(self, *, failed: bool) -> None:
         if not failed:
             self.lightning.finalize("success")
+
+
+def ignore_writer(failure: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a failed thread, but not of one that writes events: the next event raises its error."""
+    if not (isinstance(failure.exc_value, OSError) and "Writer" in type(failure.thread).__name__):
+        PRINT_TRACEBACK(failure)
