@@ -116,6 +116,7 @@ def pack(settings: Settings) -> Json:
     Raises UserError for a wrong folder, unreadable images, and a full disk.
     """
     found, out = SETS[settings.data](settings.root), Path(settings.out).expanduser()
+    found.warn_of_left_out()
     with lock_folder(out, found, settings):
         facts = claim(out, found, settings)
         if facts.get("whole"):

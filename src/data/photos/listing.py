@@ -1,17 +1,43 @@
-"""Find image files in class folders, and hash the listing of them."""
+"""Find the pictures in class folders, and hash the listing of them.
+
+Read is every file with a suffix of a format that Pillow reads (src/data/photos/formats.py), at any depth of its class
+folder. Left out, counted and named are: hidden files and folders (``.name``, ``__MACOSX``), links to folders and links
+that lead out of ``data.root``, and files that are no pictures. A class folder may be a link inside of ``data.root``;
+``data.root`` and its split folders may be links to anywhere.
+"""
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-
+from ...files import is_file_name
+from .formats import list_suffixes
 
 SPLITS = ("train", "val", "test")
+
+# kinds of what is left out
+HIDDEN, LINKS = "hidden", "links that lead nowhere, out of data.root or to a folder"
+OTHERS, LOOSE = "files that are no pictures", "files beside the class folders"
+SHOWN = 6  # names or suffixes of each kind
+
+
+def describe_left_out(left_out: Mapping[str, list[str]], below: str = "") -> str:
+    """Return "left out: 3 hidden (.thumbnails), 4 files that are no pictures (.txt .mov)" or so; "" for nothing."""
+    parts = []
+    for kind, paths in left_out.items():
+        found = [path for path in paths if path.startswith(below)]
+        names = Counter(os.path.basename(path) if kind == HIDDEN else path for path in found)
+        if kind == OTHERS:
+            names = Counter(os.path.splitext(path)[1].lower() or os.path.basename(path) for path in found)
+        shown = " ".join(name if name.isprintable() else repr(name) for name, _ in names.most_common(SHOWN))
+        if found:
+            parts.append(f"{len(found):,} {kind} ({shown}{' …' if len(names) > SHOWN else ''})")
+    return f"left out: {', '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -24,11 +50,17 @@ class Listing:
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, dict[str, list[str]]]
+    left_out: str = ""
 
     def files(self, split: str) -> list[tuple[str, int]]:
         """Return each image of a split with its class number."""
         found = self.splits[split]
         return [(path, k) for k, name in enumerate(self.classes) for path in found.get(name, ())]
+
+    def warn_of_left_out(self) -> None:
+        """Log what lies under the root and is not read, if there is anything."""
+        if self.left_out:
+            logging.getLogger(__name__).warning("%s: %s", self.root, self.left_out)
 
     def content(self) -> str:
         """Return the sha256 of the sorted (relative path, size) of all images; the folder may lie anywhere."""
@@ -40,15 +72,16 @@ class Listing:
 def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
     """List the images under ``root``, in those of the splits that have a folder.
 
-    Raises UserError where the folder or its ``train`` is missing, where a class has no images, where val or
-    test have a class that train has not, and where there is nothing to test on.
+    Raises UserError where the folder or its ``train`` is missing, where a class has no images or a name that is no
+    text, where val or test have a class that train has not, and where there is nothing to test on.
     """
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UserError(f"data.root={root}: no such folder; it should hold images as train/<class>/<image>")
     if not (top / "train").is_dir():
         raise UserError(f"data.root={root}: has no folder train; put the images into train/<class>/")
-    found = {split: _find_images(top, split) for split in splits if (top / split).is_dir()}
+    left_out: dict[str, list[str]] = defaultdict(list)
+    found = {split: Walk(top, split, left_out).find_images() for split in splits if (top / split).is_dir()}
     classes = tuple(found["train"])
     if len(classes) < 2:
         raise UserError(f"{top / 'train'}: holds {len(classes)} class folders; at least two are needed")
@@ -60,35 +93,79 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
         if "val" not in found:
             raise UserError(f"data.root={root}: has no folder test (nor val); put images to test on into test/<class>/")
         found["test"] = found.pop("val")
-    return Listing(top, classes, found)
+    return Listing(top, classes, found, describe_left_out(left_out))
 
 
-def list_class_folders(folder: Path) -> list[str]:
-    """Return the names of the class folders, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+def has_classes(top: Path, split: str) -> bool:
+    """Return True where the folder of a split holds class folders, or links in their place."""
+    walk = Walk(top, split, defaultdict(list))
+    return bool(walk.list_classes() or walk.left_out[LINKS])
 
 
-def _find_images(top: Path, split: str) -> dict[str, list[str]]:
-    folder, names = top / split, list_class_folders(top / split)
-    if not names:
-        raise UserError(f"{folder}: holds no class folders; put the images into {split}/<class>/")
-    found = {name: sorted(_walk_images(top, f"{split}/{name}"), key=lambda path: path.split("/")) for name in names}
-    for name, images in found.items():
-        if not images:
-            raise UserError(f"{folder / name}: this class has no images ({', '.join(sorted(SUFFIXES))})")
-    return found
+class Walk:
+    """Walk over the class folders of a split; ``left_out`` collects what is not read, by kind."""
 
+    def __init__(self, top: Path, split: str, left_out: dict[str, list[str]]) -> None:
+        self.top, self.split, self.left_out = top, split, left_out
+        self.roots = [os.path.join(os.path.realpath(folder), "") for folder in (top, top / split)]
 
-def _walk_images(top: Path, folder: str) -> Iterator[str]:
-    with os.scandir(top / folder) as entries:
-        for entry in entries:
-            path = f"{folder}/{entry.name}"
-            if entry.is_dir():
-                if not entry.is_symlink():
-                    yield from _walk_images(top, path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.name.startswith("."):
-                yield path
+    def list_classes(self) -> list[str]:
+        """Return the names of the class folders, sorted."""
+        names = []
+        with os.scandir(self.top / self.split) as entries:
+            for entry in entries:
+                path = f"{self.split}/{entry.name}"
+                if entry.name[0] == "." or entry.name == "__MACOSX":
+                    self.left_out[HIDDEN].append(path)
+                elif entry.is_symlink() and not self._stays_inside(entry.path):
+                    self.left_out[LINKS].append(path)
+                elif entry.is_dir():
+                    names.append(entry.name)
+                else:
+                    self.left_out[LOOSE].append(path)
+        if strange := [name for name in names if not is_file_name(name)]:
+            raise UserError(
+                f"{self.top / self.split}: the name of the class folder {strange[0]!r} is no UTF-8; rename it"
+            )
+        return sorted(names)
+
+    def find_images(self) -> dict[str, list[str]]:
+        """Return the images of each class. Raises UserError where there are no classes, or one has no images."""
+        folder, names = self.top / self.split, self.list_classes()
+        if not names:
+            advice = f"put the images into {self.split}/<class>/{self._explain(self.split)}"
+            raise UserError(f"{folder}: holds no class folders; {advice}")
+        found = {}
+        for name in names:
+            found[name] = sorted(self._walk(f"{self.split}/{name}"), key=lambda path: path.split("/"))
+            if not found[name]:
+                raise UserError(f"{folder / name}: this class has no images{self._explain(f'{self.split}/{name}')}")
+        return found
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        with os.scandir(self.top / folder) as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}"
+                if entry.name[0] == "." or entry.name == "__MACOSX":
+                    self.left_out[HIDDEN].append(path)
+                elif entry.is_symlink() and (entry.is_dir() or not self._stays_inside(entry.path)):
+                    self.left_out[LINKS].append(path)
+                elif entry.is_dir():
+                    yield from self._walk(path)
+                elif os.path.splitext(entry.name)[1].lower() in list_suffixes() and entry.is_file():
+                    yield path
+                else:
+                    self.left_out[OTHERS].append(path)
+
+    def _explain(self, folder: str) -> str:
+        left_out = describe_left_out(self.left_out, f"{folder}/")
+        return f" ({left_out})" if left_out else ""
+
+    def _stays_inside(self, link: str) -> bool:
+        """Return True for a link into the root that leads to something below it, not to a folder that holds it."""
+        target = os.path.realpath(link)
+        holds = os.path.join(os.path.realpath(os.path.dirname(link)), "").startswith(os.path.join(target, ""))
+        return os.path.exists(target) and not holds and any(target.startswith(root) for root in self.roots)
 
 
 def find_photos(root: str) -> Listing:
@@ -99,10 +176,10 @@ def find_photos(root: str) -> Listing:
     top = Path(root).expanduser()
     if not (top / "train").is_dir() and (nested := top / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         raise UserError(f"data.root={root}: the photos lie deeper: data.root={nested}")
-    if (top / "train").is_dir() and (top / "val").is_dir() and not list_class_folders(top / "val"):
+    if (top / "train").is_dir() and (top / "val").is_dir() and not has_classes(top, "val"):
         raise UserError(
             f"{top / 'val'}: holds no class folders; move its photos into val/<wnid>/ (as LOC_val_solution.csv says)"
         )
     # ImageNet's own test photos have no labels, and lie in no class folders
-    unlabelled = (top / "test").is_dir() and not list_class_folders(top / "test")
+    unlabelled = (top / "test").is_dir() and not has_classes(top, "test")
     return scan(root, tuple(split for split in SPLITS if not (unlabelled and split == "test")))

@@ -1,44 +1,126 @@
-"""Read a photo in the wanted mode and upright, or say why it cannot be read."""
+"""Read a picture, upright and in the wanted mode, or say in one sentence why it cannot be read.
+
+All rooms read by this file. What Pillow calls the mode of a file decides:
+
+| mode | how it becomes RGB (data.channels=3) or grey (data.channels=1) |
+|---|---|
+| 1, L, P, RGB, RGBX, CMYK, YCbCr | as Pillow does; of 16-bit colours the high bytes |
+| LA, PA, RGBA, and 1, L, P, RGB with a transparent colour | laid on white |
+| I;16, I;16B, I;16L, I;16N, and I from 0 to 65535 | 16-bit grey, divided by 257 |
+| F, LAB, I beyond 65535, and all others | refused: what is black and white in them is not defined |
+
+EXIF's orientation is applied once. Of several frames or pages the first is read. A picture of more pixels than
+``MOST_PIXELS``, or more than ``LONGEST`` times as long as wide, is refused.
+"""
 
 import logging
+import re
+import warnings
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 from ...errors import UserError
+from .formats import list_formats, list_jpeg_suffixes
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
 except ImportError:  # deprecated there since 0.29: where it is gone, Pillow reads everything
     decode_jpeg = None
 
-JPEG = {".jpg", ".jpeg", ".jpe"}
+MOST_PIXELS = 178_956_970  # 0.5 GiB as RGB, from where on Pillow suspects a decompression bomb
+LONGEST = 100  # times as long as wide: resized to 224 pixels, a longer picture would have millions
+PLAIN = {"1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr"}
+GREY16 = {"I;16", "I;16B", "I;16L", "I;16N"}
+PPM_HEAD = re.compile(rb"P6\n(\d{1,9}) (\d{1,9})\n255\n")
+
+# Pillow warns of oddities (in EXIF, of many pixels) whose pictures it reads
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def open_image(path: Path, mode: str) -> Image.Image:
-    """Open an image file in mode "RGB" or "L", turned as EXIF says; alpha is laid on white, 16-bit grey made 8-bit.
+class Header(NamedTuple):
+    """Hold the size of a picture as it lies in its file [pixels], and whether EXIF turns it."""
+
+    width: int
+    height: int
+    turned: bool  # by a quarter: upright it is height x width
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        return (self.height, self.width) if self.turned else (self.width, self.height)
+
+
+def read_header(path: Path) -> Header:
+    """Read the size and the orientation of a picture without its pixels. Raises UserError as ``read_photo`` does."""
+    try:
+        with Image.open(path, formats=list_formats()) as file:
+            check_shape(*file.size)
+            check_mode(file.mode)
+            turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return Header(file.width, file.height, turned)
+    except Exception as error:
+        raise make_error(path, error) from error
+
+
+def open_image(path: Path, mode: str, *, upright: bool = True) -> Image.Image:
+    """Open an image file in mode "RGB" or "L", as the table above says; where not ``upright``, as it lies in the file.
 
     Raises whatever Pillow's decoders raise for a damaged file, which is a dozen types; see ``describe_error``.
     """
-    with Image.open(path) as file:
-        image: Image.Image = ImageOps.exif_transpose(file)
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    with Image.open(path, formats=list_formats()) as file:
+        check_shape(*file.size)
+        check_mode(file.mode)
+        image: Image.Image = ImageOps.exif_transpose(file) if upright else file
+        if image.mode in GREY16 | {"I"}:
+            image = Image.fromarray(narrow(np.asarray(image)))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert(mode)
 
 
+def narrow(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return 16-bit grey pixels, or 32-bit ones of this range, as 8-bit ones. Raises ValueError for a larger range."""
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError(f"its values, {grey.min()} to {grey.max()}, exceed 0 to 65535; save it with 8 or 16 bits")
+    return (grey // 257).astype(np.uint8)
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError for a mode of Pillow whose black and white are not defined."""
+    if mode not in PLAIN | GREY16 | {"I"}:
+        raise ValueError(f"what is white in Pillow's mode {mode} is not defined; save it with 8 bits a colour")
+
+
+def check_shape(width: int, height: int) -> None:
+    """Raise ValueError for a picture without pixels, with too many, or too long for its width."""
+    if width < 1 or height < 1:
+        raise ValueError(f"{width}x{height} pixels are no picture")
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width}x{height} are more than {MOST_PIXELS:,} pixels; shrink it")
+    if max(width, height) > LONGEST * min(width, height):
+        raise ValueError(f"{width}x{height} pixels: more than {LONGEST} times as long as wide; crop it")
+
+
 def describe_error(error: BaseException, path: Path) -> str:
-    """Return why an image cannot be read, without repeating its path."""
-    return (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
+    """Return in one printable line why an image cannot be read, without repeating its path."""
+    text = (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
+    return "".join(sign if sign.isprintable() else " " for sign in text[:200])
+
+
+def make_error(path: Path, error: Exception) -> UserError:
+    """Make the error for an image file that cannot be read."""
+    return UserError(
+        f"{path}: cannot be read ({describe_error(error, path)}); repair or delete it, or leave such files out: "
+        "data.skip_unreadable=true"
+    )
 
 
 def report_problems(problems: list[str], root: Path, skip: bool) -> None:
@@ -51,28 +133,49 @@ def report_problems(problems: list[str], root: Path, skip: bool) -> None:
         raise UserError("\n  ".join([head, *problems[:10], *rest]))
 
 
-def read_photo(path: Path, channels: int = 3) -> Tensor:
-    """Read a photo as uint8 [C, H, W], channels last in memory, turned as EXIF says.
+def read_photo(path: Path, channels: int = 3, *, upright: bool = True) -> Tensor:
+    """Read a photo as uint8 [C, H, W], channels last in memory; where not ``upright``, as it lies in its file.
 
     torchvision decodes a JPEG 1.7 times as fast as Pillow. Raises UserError where the file cannot be read.
     """
-    suffix = path.suffix.lower()
-    if suffix in JPEG and decode_jpeg is not None:
-        mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
-        try:
-            return decode_jpeg(torch.from_numpy(np.fromfile(path, np.uint8)), mode, apply_exif_orientation=True)
-        except (OSError, RuntimeError):
-            pass  # missing, damaged, or no JPEG in spite of its name
-    elif suffix == ".ppm" and channels == 3 and (pixels := map_ppm(path)) is not None:
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+    mode = "RGB" if channels == 3 else "L"
     try:
-        image = np.array(open_image(path, "RGB" if channels == 3 else "L"))
+        suffix = path.suffix.lower()
+        if suffix in list_jpeg_suffixes() and (photo := _decode_jpeg(path, mode, upright)) is not None:
+            return photo
+        if suffix == ".ppm" and channels == 3 and (pixels := map_ppm(path)) is not None:
+            return torch.from_numpy(pixels).permute(2, 0, 1)
+        image = np.array(open_image(path, mode, upright=upright))
     except Exception as error:
-        raise UserError(
-            f"{path}: cannot be read ({describe_error(error, path)}); repair or delete it, or leave such files out: "
-            "data.skip_unreadable=true"
-        ) from error
+        raise make_error(path, error) from error
     return torch.from_numpy(image).view(*image.shape[:2], channels).permute(2, 0, 1)
+
+
+def _decode_jpeg(path: Path, mode: str, upright: bool) -> Tensor | None:
+    """Decode a grey or coloured JPEG of a sound shape; return None for what Pillow shall read, or refuse."""
+    content = np.fromfile(path, np.uint8)
+    if decode_jpeg is None or (shape := find_jpeg_shape(content.data)) is None or shape[2] not in (1, 3):
+        return None
+    check_shape(*shape[:2])
+    kind = ImageReadMode.RGB if mode == "RGB" else ImageReadMode.GRAY
+    try:
+        return decode_jpeg(torch.from_numpy(content), kind, apply_exif_orientation=upright)
+    except RuntimeError:  # damaged
+        return None
+
+
+def find_jpeg_shape(content: memoryview) -> tuple[int, int, int] | None:
+    """Find width, height and number of colours in a JPEG's segments; return None where they are not there."""
+    at = 2
+    while content[:2] == b"\xff\xd8" and at + 10 <= len(content) and content[at] == 0xFF:
+        kind = content[at + 1]
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):  # a frame; these three are tables
+            height, width = (int.from_bytes(content[at + k : at + k + 2], "big") for k in (5, 7))
+            return width, height, content[at + 9]
+        if kind == 0xFF or kind < 0xC0 or 0xD0 <= kind <= 0xDA:  # filling, or no segment with a length
+            return None
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return None
 
 
 def map_ppm(path: Path) -> NDArray[np.uint8] | None:
@@ -80,17 +183,15 @@ def map_ppm(path: Path) -> NDArray[np.uint8] | None:
 
     A crop of mapped memory reads only its own rows.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(64).split(b"\n", 3)
-        kind, sides, largest, _ = head
-        width, height = map(int, sides.split())
-        if (kind, largest) != (b"P6", b"255"):
-            return None
-        offset = len(kind) + len(sides) + len(largest) + 3
-        return np.memmap(path, np.uint8, "c", offset, (height, width, 3))
-    except (OSError, ValueError):
+    with path.open("rb") as file:
+        head = PPM_HEAD.match(file.read(64))
+    if head is None:
         return None
+    width, height = map(int, head.groups())
+    check_shape(width, height)
+    if path.stat().st_size < head.end() + height * width * 3:
+        return None
+    return np.memmap(path, np.uint8, "c", head.end(), (height, width, 3))
 
 
 def find_readable(root: Path, paths: list[str]) -> NDArray[np.bool_]:

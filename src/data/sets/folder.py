@@ -1,4 +1,4 @@
-"""Load your own images from folders: ``data.root``/{train,val,test}/<class>/* (png, jpg, bmp, webp, gif, tif …).
+"""Load your own images from folders: ``data.root``/{train,val,test}/<class>/*, any pictures (photos/reader.py).
 
 The classes are the folders of ``train``. Without a ``val`` folder, validation is held out from train.
 Without a ``test`` folder, as in ImageNet's layout, the ``val`` folder is the test set and validation is held out from
@@ -29,6 +29,7 @@ def load_folder(root: str, size: int | None, channels: int | None, skip_unreadab
     Raises UserError for a wrong folder (see ``scan``), for unreadable files, and for too little memory.
     """
     listing = scan(root)
+    listing.warn_of_left_out()
     size, channels = size or IMAGE_SIZE, channels or 3
     files = [(split, *file) for split in listing.splits for file in listing.files(split)]
     _check_memory(len(files), size, channels)
@@ -60,7 +61,7 @@ def load_folder(root: str, size: int | None, channels: int | None, skip_unreadab
 def decode_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
     """Decode an image file as uint8 [size, size, channels]: resize by its shorter side, then crop the centre.
 
-    Antialiased bicubic; see ``open_image`` for turned, transparent and 16-bit images.
+    Antialiased bicubic; see photos/reader.py for turned, transparent and 16-bit images.
     """
     image = ImageOps.fit(open_image(path, "L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(size, size, channels)

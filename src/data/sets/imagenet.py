@@ -68,6 +68,7 @@ def build_imagenet(
 def find_splits(config: ImageNet) -> Raw:
     """List the photos by split; leave out those that cannot be read where data.skip_unreadable says so."""
     found = find_photos(config.root)
+    found.warn_of_left_out()
 
     def split(name: str) -> Split:
         files = found.files(name)
