@@ -27,6 +27,7 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
     "per_class.csv",
     "test_predictions.npz",
     "detections.json",
+    "data.csv.gz",
 )
 
 
@@ -78,6 +79,13 @@ class Run:
         record = read_json(self.path / "run.json")
         self._refuse_other(record)
         return record or {}
+
+    def find_data_fingerprint(self) -> str | None:
+        """Return the fingerprint of the data that this run was trained on; None where it was not, or none is kept."""
+        record, results = self.read_record(), read_json(self.path / "results.json") or {}
+        if not self.last.exists() and results.get("status") not in ENDED:
+            return None
+        return record.get("data_fingerprint") or results.get("data_fingerprint")
 
     def _refuse_other(self, record: Results | None) -> None:
         if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
@@ -175,7 +183,7 @@ class Run:
         """Return the command that made this configuration: the first one, or the `resume=…` that changed it."""
         return typed if self.adopt else self.read_record().get("command", typed)
 
-    def start(self, config: TrainConfig, command: str) -> None:
+    def start(self, config: TrainConfig, command: str, data_fingerprint: str) -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 
@@ -186,6 +194,7 @@ class Run:
             file.unlink()
         facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
+        facts |= {"data_fingerprint": data_fingerprint}
         write_json(self.path / "run.json", facts)  # first: it marks the directory as a run's
         text = OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
         write_atomic(self.path / "config.yaml", text.encode())

@@ -28,6 +28,7 @@ class Checkpoint(TypedDict, total=False):
     callbacks: dict[str, dict[str, float]]
     config: Json
     info: StoredInfo
+    data_fingerprint: str
     normalization: Normalization
     config_hash: str
     code_hash: str
