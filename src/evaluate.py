@@ -41,7 +41,8 @@ def run_command() -> int:
 def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = None) -> dict[str, float]:
     """Return metrics such as "test/accuracy" of a run's weights on a split, and print them as a table.
 
-    Raises UserError where there is no such run or split, or where the data has another number of classes.
+    Classes are matched by name. Raises UserError where there is no such run or split, where the data has other
+    classes, or where a split other than train holds images that the run was trained on.
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
@@ -88,10 +89,15 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
 
     as_trained = replace(config.data, normalize="weights")
     assembly = assemble(settle(replace(config, data=as_trained), continued=True), checkpoint=checkpoint)
-    config, data, task = assembly.config, assembly.data, assembly.task
+    trained, found = list(checkpoint["info"]["classes"]), list(assembly.data.info.classes)
+    if trained != found and sorted(trained) == sorted(found):  # labels are numbers, in the order of the training
+        as_trained = replace(as_trained, classes=trained)
+        assembly = assemble(settle(replace(config, data=as_trained), continued=True), checkpoint=checkpoint)
     check_classes(checkpoint["info"], assembly)
+    config, data, task = assembly.config, assembly.data, assembly.task
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run has no such split (data.val_fraction={config.data.val_fraction})")
+    check_split(assembly, checkpoint, path, split)
     load_network(assembly.network, checkpoint, path)
     task.adopt(checkpoint)
     trainer = build_trainer(config)
@@ -106,16 +112,58 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
 
 
 def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
-    """Refuse data with another number of classes or channels, and warn where the classes have other names."""
+    """Refuse data with other classes, by name, or another number of channels."""
     config, info = assembly.config, assembly.data.info
-    if len(trained_on["classes"]) != info.num_classes or trained_on["channels"] != info.channels:
+    expected = trained_on["classes"]
+    unknown, missing = (
+        [name for name in some if name not in others]
+        for some, others in ((info.classes, expected), (expected, info.classes))
+    )
+    if unknown or missing or len(expected) != info.num_classes:
+        parts = [
+            f"{what} {', '.join(map(repr, names[:5]))}{', …' * (len(names) > 5)}"
+            for what, names in (("it has", unknown), ("it lacks", missing))
+            if names
+        ]
         raise UserError(
-            f"data={config.data.name}: {info.num_classes} classes and {info.channels} channels, but the "
-            f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
-            "set data.classes and data.channels"
+            f"data={config.data.name}: {info.num_classes} classes are not the {len(expected)} that the network was "
+            f"trained on ({'; '.join(parts)}); name the folders alike, or set data.classes"
         )
-    if list(trained_on["classes"]) != list(info.classes):
-        say(f"The network was trained on other classes: {', '.join(trained_on['classes'][:5])} …")
+    if trained_on["channels"] != info.channels:
+        raise UserError(
+            f"data={config.data.name}: {info.channels} channels, but the network was trained on "
+            f"{trained_on['channels']}; set data.channels={trained_on['channels']}"
+        )
+
+
+def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, split: str) -> None:
+    """Look at the photos of a split, and say where they are others than those of the run.
+
+    Raises UserError where val or test then holds images that the run was trained on.
+    """
+    from .data.build import find_photo_folders
+    from .data.photos.look import look_at_photos
+    from .data.photos.manifest import MANIFEST, find_others, read_manifest
+
+    data, stored = assembly.config.data, checkpoint["config"]["data"]
+    files = {name: files for name, files in assembly.data.list_photos().items() if name == split}
+    before = read_manifest(path.absolute().parents[1] / MANIFEST)
+    others, trained = find_others(before, look_at_photos(files, find_photo_folders(data), before), split)
+    if trained and split != "train":
+        raise UserError(
+            f"split={split}: {len(trained):,} of its photos are those that the run was trained on (the first is "
+            f"{trained[0]}), for the data or data.val_fraction and data.split_seed have changed since; give them back"
+        )
+    same_set = data.name == stored["name"]
+    same_content = checkpoint.get("data_fingerprint", assembly.settled.content) == assembly.settled.content
+    same_cut = all(stored[name] == getattr(data, name) for name in ("val_fraction", "split_seed"))
+    if split == "val" and same_set and not (before and files) and not (same_content and same_cut):
+        raise UserError(
+            "split=val: the data, or data.val_fraction and data.split_seed, are not those of the run, so it would hold "
+            "images that the run was trained on; give them back"
+        )
+    if others or not (same_set and same_content):
+        say(f"The {split} images are not those of the run{f': {len(others):,} photos differ' if others else ''}.")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Training:
             run = Run(Path(folder), "bench")
             trainer = begin_session(self.assembly, run).trainer
             trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
-            run.start(self.config, "bench")
+            run.start(self.config, "bench", self.assembly.settled.content)
             try:
                 trainer.fit(self.task, self.data)
             except Interrupted:

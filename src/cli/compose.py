@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..config.choices import CHOICES, RECIPES, find_choice
+from ..config.fields import check_numbers
 from ..config.run import TrainConfig
 from ..config.task import list_tasks_for
 from ..errors import UserError
@@ -63,12 +64,29 @@ def complete_overrides(words: list[str]) -> list[str]:
     group cannot set the default of another.
     """
     words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
+    check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     chosen = read_experiment_choices(typed.get("experiment", "")) | typed
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
     tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
     return words if chosen.get("task", "multiclass") in tasks else [*words, f"task={tasks[0]}"]
+
+
+def check_group_words(words: list[str]) -> None:
+    """Refuse what is no name where a group's choice is named, such as model=7 or optim=[sgd]; raise UserError."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
+    for word in words:
+        group, equals, typed = word.lstrip("+").partition("=")
+        if not equals or group not in [*groups, "logger"]:
+            continue
+        override = OverridesParser.create().parse_override(word)
+        value = None if override.is_sweep_override() else override.value()
+        names = value if isinstance(value, list) and group == "logger" else [value]
+        if not all(name is None or isinstance(name, str) for name in names) or None in names[1:]:
+            raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
 
 
 def read_experiment_choices(experiment: str) -> dict[str, str]:
@@ -128,6 +146,11 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
         raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)
+    chosen = {"data": result.data.choice, "task": result.task.choice, "optim": result.optim.choice}
+    for group, name in ({"model": result.model.family} | chosen).items():
+        if not name:
+            raise UserError(f"{group}=null: a run needs one; type {group}=<name> (python -m src.train --help)")
+    check_numbers(result)
     return result
 
 

@@ -39,6 +39,7 @@ class DataConfig(Choice):
         check_name(self)
         check_choices(self, "data")
         require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: at least 1 image")
+        require(0 <= self.split_seed < 2**32, f"data.split_seed={self.split_seed}: from 0 to 2**32 - 1")
         require(self.eval_batch_size >= 1, f"data.eval_batch_size={self.eval_batch_size}: at least 1 image")
         require(0 <= self.val_fraction < 1, f"data.val_fraction={self.val_fraction}: from 0 up to, but not, 1")
         require(
@@ -138,7 +139,7 @@ class Photos(DataConfig):
             self.test_size is None or 4 <= self.test_size <= 2048,
             f"data.test_size={self.test_size}: from 4 to 2048 pixels",
         )
-        require(self.workers is None or self.workers >= 0, f"data.workers={self.workers}: at least 0")
+        require(self.workers is None or 0 <= self.workers <= 1024, f"data.workers={self.workers}: from 0 to 1024")
         sizes, ramp = self.train_sizes, self.train_sizes_ramp
         require(all(4 <= size <= 2048 for size in sizes), f"data.train_sizes={sizes}: each from 4 to 2048 pixels")
         require(

@@ -1,6 +1,8 @@
 """Fields of the typed configuration, and the checks that every part of it uses."""
 
-from dataclasses import MISSING, Field, field, fields
+import math
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
@@ -45,6 +47,24 @@ def check_choices(config: "DataclassInstance", group: str) -> None:
             raise UserError(
                 f"{group}.{f.name}={getattr(config, f.name)!r} is not a choice; choose one of: {', '.join(choices)}"
             )
+
+
+def check_numbers(config: object, name: str = "") -> None:
+    """Raise UserError where a number of this configuration is not finite or does not fit; `name` leads to it."""
+    if is_dataclass(config):
+        parts: Iterable[tuple[str, object]] = ((f"{name}.{f.name}", getattr(config, f.name)) for f in fields(config))
+    elif isinstance(config, dict):
+        parts = ((f"{name}.{key}", value) for key, value in config.items())
+    elif isinstance(config, list):
+        parts = ((name, value) for value in config)
+    else:
+        finite = not isinstance(config, float) or math.isfinite(config)
+        require(finite, f"{name}={config}: a finite number is needed")
+        small = not isinstance(config, int) or abs(config) < 2**32
+        require(small, f"{name}={str(config)[:24]}: a whole number below 2**32 is needed")
+        return
+    for part, value in parts:
+        check_numbers(value, part.removeprefix("."))
 
 
 def require(condition: bool, message: str) -> None:

@@ -109,7 +109,7 @@ class Muon(OptimConfig):
         check_momentum("momentum", self.momentum)
         check_momentum("sgd_momentum", self.sgd_momentum)
         require(self.sgd_lr > 0, f"optim.sgd_lr={self.sgd_lr}: above 0")
-        require(self.newton_schulz >= 1, f"optim.newton_schulz={self.newton_schulz}: at least 1 iteration")
+        require(1 <= self.newton_schulz <= 100, f"optim.newton_schulz={self.newton_schulz}: from 1 to 100 iterations")
 
 
 @register_choice

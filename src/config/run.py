@@ -87,6 +87,10 @@ class TrainConfig:
             "trainer.compile=true: torch cannot compile a network that recomputes its blocks as "
             "model.checkpoint_activations=true asks; choose one of them",
         )
+        require(
+            self.preflight_memory is None or self.preflight_memory > 0,
+            f"preflight_memory={self.preflight_memory}: above 0 GB",
+        )
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
 
     def _check_detection(self, task: FindsObjects) -> None:

@@ -38,6 +38,8 @@ class TrainerConfig:
         for name in ("devices", "limit_train_batches", "limit_val_batches", "limit_test_batches", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"trainer.{name}={value}: at least 1")
+        require((self.threads or 1) <= 1024, f"trainer.threads={self.threads}: at most 1024")
+        require(self.checkpoint_minutes >= 0, f"trainer.checkpoint_minutes={self.checkpoint_minutes}: at least 0")
 
     @property
     def world(self) -> int:

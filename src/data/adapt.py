@@ -25,7 +25,7 @@ def select_classes(raw: Raw, wanted: list[str]) -> Raw:
 
     def keep(split: Split) -> Split:
         labels = number[split.labels]
-        return Split(split.images[labels >= 0], labels[labels >= 0])
+        return replace(split, labels=labels).take(np.flatnonzero(labels >= 0))
 
     info = replace(raw.info, classes=tuple(classes[k] for k in chosen))
     return Raw(info, keep(raw.train), keep(raw.test), None if raw.val is None else keep(raw.val))
@@ -48,7 +48,7 @@ def resize_images(split: Split, size: int) -> Split:
     images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
     parts = images.split(4096)  # bounds the memory of the intermediate results
     scaled = [interpolate(part, (size, size), mode="bilinear", antialias=True) for part in parts]
-    return Split(torch.cat(scaled).permute(0, 2, 3, 1).contiguous().numpy(), split.labels)
+    return replace(split, images=torch.cat(scaled).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def convert_channels(split: Split, channels: int) -> Split:
@@ -57,9 +57,9 @@ def convert_channels(split: Split, channels: int) -> Split:
     if have == channels:
         return split
     if channels == 3:
-        return Split(np.repeat(split.images, 3, axis=3), split.labels)
+        return replace(split, images=np.repeat(split.images, 3, axis=3))
     images = np.empty((*split.images.shape[:3], 1), dtype=np.uint8)
     for k in range(0, len(images), 4096):
         luma = split.images[k : k + 4096] @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
         images[k : k + 4096, ..., 0] = luma.round()
-    return Split(images, split.labels)
+    return replace(split, images=images)

@@ -8,6 +8,7 @@ from lightning import LightningDataModule, Trainer
 
 from ..errors import UserError
 from .info import DatasetInfo, Normalization
+from .raw import PhotoFiles
 
 
 class Loader(Protocol):
@@ -80,6 +81,10 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
+
+    def list_photos(self) -> dict[str, PhotoFiles]:
+        """Return the photo files of each split; {} for a set that is published as a whole."""
+        return {}
 
     @property
     def sides(self) -> list[int]:

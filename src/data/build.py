@@ -1,7 +1,8 @@
 """Build the data module that a choice of a data set stands for. Importing this module imports no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from ..config.choices import find_builder
@@ -11,6 +12,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from .base import DataModule
     from .info import Normalization
+    from .photos.manifest import Photo
     from .raw import Raw
 
 
@@ -77,6 +79,48 @@ def identify_content(config: DataConfig) -> str:
 
             return files.hash_content(config)
     return find_source(config).content(config)
+
+
+def find_photo_folders(config: DataConfig) -> dict[str, Path]:
+    """Return the folders that the names of a set's photos begin with; {} for a set that is published as a whole."""
+    match config:
+        case Folder() | ImageNet():
+            from .photos.listing import SPLITS
+
+            return {split: Path(config.root).expanduser() / split for split in SPLITS}
+        case Coco():
+            from .coco.files import locate_files
+
+            return {split: files.images for split, files in locate_files(config).items()}
+    return {}
+
+
+def list_photo_names(config: DataConfig) -> list[str] | None:
+    """Return the names of all photos that a set has, used or not; None where an annotation file says which it has."""
+    from .photos.listing import find_photos, scan
+
+    match config:
+        case Folder():
+            listing = scan(config.root)
+        case ImageNet():
+            listing = find_photos(config.root)
+        case _:
+            return None
+    return [name for split in listing.splits for name, _ in listing.files(split)]
+
+
+def describe_data_changes(config: DataConfig, photos: "Sequence[Photo]", *, before: str, now: str) -> str:
+    """Say what of the data has changed since a run used ``photos``; "" where nothing has that matters to it.
+
+    ``before`` and ``now`` are the fingerprints. Of photos that no split has, only their number and names matter.
+    """
+    from .photos.manifest import find_changes
+
+    listed = list_photo_names(config) if before != now else None
+    told = find_changes(photos, find_photo_folders(config), listed).describe() if photos else ""
+    if told or before == now or (photos and listed is not None):
+        return told
+    return "its annotations are others" if photos else f"its content is {now}, not {before}"
 
 
 def load_raw(config: DataConfig) -> "Raw":

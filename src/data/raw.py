@@ -1,5 +1,6 @@
 """Hold a data set as it was loaded, before classes, sizes and splits are chosen."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,21 @@ from .info import DatasetInfo
 
 @dataclass(frozen=True)
 class Split:
-    """Hold images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N]."""
+    """Hold images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N].
+
+    ``paths``, bytes [N], are those of the files that images were decoded from, where there are any.
+    """
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
+    paths: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: NDArray[np.int64]) -> "Split":
-        return Split(self.images[index], self.labels[index])
+        paths = None if self.paths is None else self.paths[index]
+        return Split(self.images[index], self.labels[index], paths)
 
 
 @dataclass(frozen=True)
@@ -31,3 +37,16 @@ class Raw:
     train: Split
     test: Split
     val: Split | None = None
+
+
+@dataclass(frozen=True)
+class PhotoFiles:
+    """Name the photos of a split.
+
+    ``read`` decodes one by its number as training does, and raises UserError where it cannot; None where all of them
+    have been decoded. ``sizes`` are their widths and heights, where these are known beforehand [pixels].
+    """
+
+    paths: Sequence[str]
+    read: Callable[[int], object] | None = None
+    sizes: Sequence[tuple[int, int]] | None = None

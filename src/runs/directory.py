@@ -27,6 +27,7 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
     "per_class.csv",
     "test_predictions.npz",
     "detections.json",
+    "data.csv.gz",
 )
 
 
@@ -90,6 +91,13 @@ class Run:
         record = read_json(self.path / "run.json", advice)
         self._refuse_other("run.json", record, advice)
         return record or {}
+
+    def find_data_fingerprint(self) -> str | None:
+        """Return the fingerprint of the data that this run was trained on; None where it was not, or none is kept."""
+        record, results = self.read_record(), read_json(self.path / "results.json") or {}
+        if not self.last.exists() and results.get("status") not in ENDED:
+            return None
+        return record.get("data_fingerprint") or results.get("data_fingerprint")
 
     def _refuse_other(self, name: str, record: Results | None, advice: str) -> None:
         if record is None:
@@ -208,7 +216,7 @@ class Run:
         """Return the command that made this configuration: the first one, or the `resume=…` that changed it."""
         return typed if self.adopt else self.read_record().get("command", typed)
 
-    def start(self, config: TrainConfig, command: str) -> None:
+    def start(self, config: TrainConfig, command: str, data_fingerprint: str) -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 
@@ -219,6 +227,7 @@ class Run:
             file.unlink()
         facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
+        facts |= {"data_fingerprint": data_fingerprint}
         text = OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
         self._record = (facts, text.encode())
         self.write_record()

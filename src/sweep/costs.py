@@ -51,9 +51,12 @@ def make_data_key(config: TrainConfig) -> str:
 def load_run_data(config: TrainConfig) -> "DataModule":
     """Load the data as a run would see them."""
     from ..training.assemble import load_data, read_initial_weights
+    from ..training.readiness import record_photos
 
     weights = read_initial_weights(config)
-    return load_data(config, weights.normalization if weights else None)
+    data = load_data(config, weights.normalization if weights else None)
+    record_photos(config, data, known=[])
+    return data
 
 
 def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, measured: bool) -> Cost:
@@ -66,10 +69,12 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
     from ..machine.memory import measure_free_memory
     from ..models.complexity import count_parameters
     from ..training.assemble import count_network_macs, estimate_memory
+    from ..training.readiness import check_batch_statistics
 
     with torch.device("meta"):
         model = build_network(config, data.info, data.normalization)
     macs = count_network_macs(config, model, data)
+    check_batch_statistics(config, model, data)
     evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
     result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
     result.note = compare_with_study(result.parameters, config)

@@ -139,8 +139,9 @@ class Jobs(Launcher):
 
         from ..training.settle import choose_directory
 
-        job = Job(number=number, words=complete_overrides(words))
+        job = Job(number=number, words=words)
         try:
+            job.words = complete_overrides(words)
             config = self.loader.load_sweep_config(self.config, job.words)
             with open_dict(config):
                 config.hydra.job.id, config.hydra.job.num = str(number), number

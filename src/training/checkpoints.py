@@ -30,6 +30,7 @@ class Checkpoint(TypedDict, total=False):
     callbacks: dict[str, Json]
     config: Json
     info: StoredInfo
+    data_fingerprint: str
     normalization: Normalization
     config_hash: str
     code_hash: str

@@ -15,6 +15,7 @@ from lightning import Trainer
 
 from ..cli.console import say
 from ..cli.messages import explain_error
+from ..data.photos.manifest import MANIFEST, read_manifest, write_manifest
 from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
@@ -33,6 +34,7 @@ from .loggers.build import build_loggers, list_tags, make_readable_name
 from .messages import describe_start, describe_stop, summarize_run
 from .pictures import Pictures
 from .progress import Progress, Snapshots
+from .readiness import check_batch_statistics, record_photos
 from .saving import Saving
 from .settle import open_run
 from .stopping import Interrupted, InterruptedAtOnce, Stopping
@@ -107,12 +109,16 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
+    check_batch_statistics(config, network, assembly.data)
+    photos = record_photos(config, assembly.data, [] if config.fresh else read_manifest(run.path / MANIFEST))
     if config.fresh:
         run.clear()  # only now, when data and network are known to be right and to fit
     prepare_network(config, network)
     session = begin_session(assembly, run)
     if session.trainer.is_global_zero:
-        run.start(config, read_command_line())
+        run.start(config, read_command_line(), assembly.settled.content)
+        if photos:
+            write_manifest(run.path / MANIFEST, photos)
         notes = [*assembly.notes, memory]
         say(describe_start(config, run, session.facts, network, notes, resumed=resume is not None))
     ranks.announce("train")
@@ -133,6 +139,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     )
     carried = {
         "config": to_plain(config),
+        "data_fingerprint": assembly.settled.content,
         "info": asdict(data.info),
         "normalization": data.normalization,
         "config_hash": run.config_hash,

@@ -8,7 +8,8 @@ from ..cli.compose import apply_overrides, to_train_config
 from ..cli.console import say
 from ..cli.plugins import hash_plugins
 from ..config.run import TrainConfig
-from ..data.build import fingerprint
+from ..data.build import describe_data_changes, fingerprint
+from ..data.photos.manifest import MANIFEST, read_manifest
 from ..errors import UserError
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
@@ -142,7 +143,23 @@ def find_run(config: TrainConfig, exact: Path | None, overrides: list[str]) -> t
     else:
         exact = Path(config.resume)
         settled = settle(continue_run(exact, overrides), continued=True)
-    return settled, open_run(settled, exact, adopt=bool(config.resume) or config.fresh)
+    run = open_run(settled, exact, adopt=bool(config.resume) or config.fresh)
+    if not config.fresh:
+        refuse_changed_data(settled, run)
+    return settled, run
+
+
+def refuse_changed_data(settled: Settled, run: Run) -> None:
+    """Raise UserError where the data are no longer those that the run in this directory was trained on."""
+    before = run.find_data_fingerprint()
+    if before is None:
+        return
+    photos = read_manifest(run.path / MANIFEST)
+    if told := describe_data_changes(settled.config.data, photos, before=before, now=settled.content):
+        raise UserError(
+            f"{run.path}: the data have changed since it was trained: {told}. Give back the old data; or train anew on "
+            "what is there now, by the run's own command with fresh=true, or with another hydra.run.dir"
+        )
 
 
 def open_run(settled: Settled, exact: Path | None = None, *, adopt: bool = False) -> Run:

@@ -1,6 +1,6 @@
 """The base of every family of networks: dials, their choices and the checks on them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..config.fields import check_choices, require, setting
@@ -37,8 +37,12 @@ HEAD_HELP = "linear: average pool and one layer; max: max pool and one layer; co
 RECOMPUTE = "keep only the blocks' inputs for the backward pass: less memory, a third more time"
 
 
+DEEPEST, WIDEST = 10_000, 65_536  # layers and channels; beyond, to build a network takes minutes or all memory
+
+
 def check_depth(depth: int, step: int, network: str, rest: int = 2) -> None:
     """Raise UserError unless the depth is ``step * n + rest`` with n of at least 1; the nearest ones are named."""
+    require(depth <= DEEPEST, f"model.depth={str(depth)[:24]}: at most {DEEPEST:,} layers")
     below = max((depth - rest) // step, 1) * step + rest
     require(
         depth == below,
@@ -58,6 +62,11 @@ class Family(ModelConfig):
     def __post_init__(self) -> None:
         check_sealed(self)
         check_choices(self, "model")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            for number in value if isinstance(value, list) else [value]:
+                too_wide = isinstance(number, int) and f.name != "depth" and number > WIDEST
+                require(not too_wide, f"model.{f.name}={str(number)[:24]}: at most {WIDEST:,}")
         self.check()
 
 

@@ -10,9 +10,10 @@ from ...errors import UserError
 from ..base import CommonSettings, DataModule, check_batch_size, check_parts
 from ..info import DatasetInfo, Normalization
 from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
+from ..raw import PhotoFiles
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
-from .objects import EvalLoader, TrainLoader, TrainReader, select_learnable
+from .objects import EvalLoader, TrainLoader, TrainReader, list_photo_files, select_learnable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,6 +98,9 @@ class DetectionData(DataModule):
         super().__init__(info, indices, **common)
         self.indices, self.masks, self.flip = indices, masks, flip
         self.train_sizes, self.workers = list(train_sizes), workers
+
+    def list_photos(self) -> dict[str, PhotoFiles]:
+        return {split: list_photo_files(index) for split, index in self.indices.items()}
 
     @property
     def sides(self) -> list[int]:

@@ -19,10 +19,11 @@ from ..info import DatasetInfo, Normalization
 from ..normalization import IMAGENET_MEAN, IMAGENET_STD, choose_normalization
 from ..photos.module import StreamedImages
 from ..photos.sizes import choose_sides
-from ..raw import Split
+from ..raw import PhotoFiles, Split
 from ..transforms import PHOTOS, Photos, find_photo_preset
 from ..workers import count_workers
 from .index import CocoIndex, load_splits
+from .objects import list_photo_files
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -47,6 +48,7 @@ def build_multilabel_data(
         info,
         {name: make_split(index) for name, index in indices.items()},
         image_ids={name: np.array([image.id for image in index.images]) for name, index in indices.items()},
+        photos={name: list_photo_files(index) for name, index in indices.items()},
         normalization=choose_normalization(config, info, normalization),
         preset=preset,
         train_sizes=train_sizes,
@@ -82,6 +84,7 @@ class MultilabelData(StreamedImages):
         splits: dict[str, Split],
         *,
         image_ids: dict[str, NDArray[np.int64]],
+        photos: dict[str, PhotoFiles],
         preset: Photos,
         train_sizes: Sequence[int],
         ramp: Sequence[float],
@@ -101,4 +104,7 @@ class MultilabelData(StreamedImages):
             workers=workers,
             **common,
         )
-        self.image_ids = image_ids
+        self.image_ids, self.photos = image_ids, photos
+
+    def list_photos(self) -> dict[str, PhotoFiles]:
+        return self.photos

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...files import Json
 from ..order import SAMPLE, Resumable, derive_seed, draw_order, slice_batches
+from ..raw import PhotoFiles
 from ..workers import read_batches
 from .check import select_segmentation
 from .index import CocoIndex
@@ -93,6 +94,12 @@ def group_by_shape(order: NDArray[np.int64], wide: NDArray[np.bool_], size: int)
             group.clear()
     left = order[np.isin(order, waiting[True] + waiting[False])]
     return [*batches, *(left[k : k + size] for k in range(0, len(left) - size + 1, size))]
+
+
+def list_photo_files(index: CocoIndex) -> PhotoFiles:
+    """Return the files of an index' photos, with the sizes that its annotations say."""
+    sizes = [(image.width, image.height) for image in index.images]
+    return PhotoFiles([str(image.path) for image in index.images], index.load, sizes)
 
 
 class TrainReader:

@@ -1,5 +1,6 @@
 """Hold the data module of photos that are decoded while training (src/data/photos/loader.py has its loaders)."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,10 @@ import torch
 
 from ..base import CommonSettings, DataModule, Loader, check_parts
 from ..info import DatasetInfo
-from ..raw import Split
+from ..raw import PhotoFiles, Split
 from ..transforms import Photos
 from .loader import EvalStream, TrainStream
+from .reader import read_photo
 from .sizes import compute_side
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ class StreamedImages(DataModule):
         self.splits, self.root, self.workers = splits, root, workers
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
+
+    def list_photos(self) -> dict[str, PhotoFiles]:
+        def find(split: str) -> PhotoFiles:
+            paths = [str(self.root / os.fsdecode(path)) for path in self.splits[split].images]
+            return PhotoFiles(paths, lambda k: read_photo(Path(paths[k]), self.info.channels))
+
+        return {split: find(split) for split in self.splits}
 
     @property
     def sides(self) -> list[int]:

@@ -1,5 +1,6 @@
 """Build the data module of small images, and make its loaders on any device."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from ..base import CommonSettings, DataModule, check_batch_size, check_parts
 from ..cut import make_splits
 from ..info import DatasetInfo, Normalization
 from ..normalization import check_fits, make_normalization, measure_statistics
-from ..raw import Raw, Split
+from ..raw import PhotoFiles, Raw, Split
 from ..transforms import Preset, find_preset
 from .augment import pad_images
 from .loader import EvalLoader, TrainLoader
@@ -100,6 +101,7 @@ class ImageData(DataModule):
     ) -> None:
         super().__init__(info, splits, **common)
         self.augment = augment
+        self._paths = {name: split.paths for name, split in splits.items() if split.paths is not None}
         self._splits = {
             name: (torch.from_numpy(split.images).contiguous(), torch.from_numpy(split.labels))
             for name, split in splits.items()
@@ -109,6 +111,9 @@ class ImageData(DataModule):
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
         self._splits["train"] = (pad_images(images, p, reflect=augment.reflect), labels)
         self._resident: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def list_photos(self) -> dict[str, PhotoFiles]:
+        return {split: PhotoFiles([os.fsdecode(path) for path in paths]) for split, paths in self._paths.items()}
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Return images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; move them there once."""

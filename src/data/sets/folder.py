@@ -5,6 +5,7 @@ Without a ``test`` folder, as in ImageNet's layout, the ``val`` folder is the te
 train. With ``data.val_fraction=0`` there is no validation at all.
 """
 
+import os
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def load_folder(root: str, size: int | None, channels: int | None, skip_unreadab
         kept = [k for k, file in enumerate(files) if file[0] == name and not problems[k]]
         if not kept:
             raise UserError(f"{listing.root / name}: none of its images can be read")
-        return Split(images[kept], np.array([files[k][2] for k in kept], dtype=np.int64))
+        paths = np.array([os.fsencode(listing.root / files[k][1]) for k in kept])
+        return Split(images[kept], np.array([files[k][2] for k in kept], dtype=np.int64), paths)
 
     info = DatasetInfo("folder", listing.classes, channels, size, mean=(), std=())
     return Raw(info, split("train"), split("test"), split("val") if "val" in listing.splits else None)
