@@ -13,6 +13,8 @@ from .errors import UserError
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
+LONGEST_NAME = 255  # of a file or folder, on the usual file systems [bytes]
+
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as CSV, atomically."""
@@ -69,6 +71,28 @@ def read_json(path: Path) -> Json | None:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no JSON object; repair or delete it, or start over with fresh=true")
     return content
+
+
+def resolve_inside(root: Path, name: str) -> Path:
+    """Return the path of ``name`` below ``root``, where the name comes from a file or a setting.
+
+    Raises UserError where it leads out of ``root`` (by "/", ".." or a link), or can be no name of a file.
+    """
+    if not is_file_name(name):
+        raise UserError(f"{name[:80]!r}: can be no name of a file; rename it")
+    inner, outer = os.path.realpath(root / name), os.path.realpath(root)
+    if os.path.isabs(name) or not inner.startswith(os.path.join(outer, "")):
+        raise UserError(f"{name!r}: leads out of {root}; a path inside of that folder is needed")
+    return root / name
+
+
+def is_file_name(name: str) -> bool:
+    """Return True for a relative or absolute path whose parts a file system can store and UTF-8 can write."""
+    try:
+        longest = max(len(part.encode()) for part in name.split("/"))
+    except UnicodeEncodeError:  # half a surrogate pair, or a byte that is no UTF-8
+        return False
+    return 0 < longest <= LONGEST_NAME and "\0" not in name
 
 
 def find_missing_folders(path: Path) -> list[Path]:
