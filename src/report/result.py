@@ -17,7 +17,7 @@ from ..config.choices import CHOICES, list_group_fields
 from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import read_json
+from ..files import check_yaml, read_json
 from ..text import take_first_line
 from ..zoo.registry import rows
 
@@ -161,7 +161,7 @@ def read_config(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        content = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(check_yaml(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -93,7 +93,11 @@ class Run:
         Raises UserError where another process has the lock.
         """
         made = find_missing_folders(self.path)
-        lock = self._lock()
+        try:
+            lock = self._lock()
+        except OSError:
+            remove_empty(made)
+            raise
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from ..config.choices import Choice, find_choice, list_group_fields
 from ..config.fields import get_neutral
 from ..config.run import TrainConfig
 from ..errors import UserError
-from ..files import Json
+from ..files import Json, check_yaml
 from ..zoo.registry import row
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def load_stored_config(path: Path) -> "DictConfig":
     if not file.exists():
         raise UserError(f"{path}: no run directory (it holds no config.yaml)")
     try:
-        return restore_config(OmegaConf.load(file))
+        return restore_config(OmegaConf.load(check_yaml(file)))
     except (OmegaConfBaseException, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read as a configuration ({error})") from None
 
