@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -14,8 +15,34 @@ from .errors import UserError
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
 MOST_NODES = 100_000  # of a YAML file, with its aliases written out
+MOST_YAML = 1 << 18  # bytes of a stored configuration, which has some thousands
+DEEPEST_YAML = 50
 LONGEST_ADDED = ".results.json.1234567890.tmp"  # to a name of a folder or file, by ourselves
 LONGEST_NAME = 255  # of a file or folder, on the usual file systems [bytes]
+
+ADVICE = {  # what to do after an error of the system
+    errno.ENOSPC: "free some space; all files written before are intact",
+    errno.EDQUOT: "free some of your quota; all files written before are intact",
+    errno.EIO: "the disk or the network reports a fault; all files written before are intact",
+    errno.EACCES: "choose another place, or get the permission",
+    errno.EPERM: "choose another place, or get the permission",
+    errno.EROFS: "choose another place",
+    errno.ENOENT: "it is missing, or was deleted or moved meanwhile",
+    errno.ESTALE: "it was deleted or moved meanwhile",
+    errno.ENOTDIR: "a file lies where a folder is needed; choose another place",
+    errno.EEXIST: "a file lies where a folder is needed; choose another place",
+    errno.EISDIR: "a folder lies where a file is needed; move it away",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a link leads back to itself; choose another place",
+}
+
+
+def explain_os_error(error: OSError, path: Path | None = None) -> str:
+    """Return the sentence for an error of the system: where it happened, what it is, and what to do."""
+    place = path or error.filename
+    reason = error.strerror or str(error) or type(error).__name__
+    advice = ADVICE.get(error.errno or 0, "")
+    return ": ".join(filter(None, [str(place or ""), reason])) + (f"; {advice}." if advice else ".")
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -34,13 +61,37 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:  # of a full disk says no name, and others that of the scratch file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        scratch.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name itself reaches the disk
+        os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def keep_second_name(path: Path, other: Path) -> None:
+    """Give the content of a file, if there is one, a second name, which outlives the first; it replaces that file."""
+    scratch = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            os.link(path, scratch)
+        except FileNotFoundError:
+            return
+        except OSError:  # some file systems have no links
+            write_atomic(other, path.read_bytes())
+            return
+        scratch.replace(other)
+    finally:
+        scratch.unlink(missing_ok=True)  # it stays where both names had the same content already
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -57,22 +108,64 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_atomic(path, text.encode())
 
 
-def read_json(path: Path) -> Json | None:
+def read_json(path: Path, advice: str = "repair or delete it") -> Json | None:
     """Read the object in a JSON file; return None where there is no such file.
 
-    Raises UserError for a damaged file.
+    Raises UserError, with this advice, for a damaged file.
     """
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); repair or delete it, or start over with fresh=true"
-        ) from None
+    except OSError as error:
+        raise UserError(explain_os_error(error, path)) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error)[:100]}); {advice}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object; repair or delete it, or start over with fresh=true")
+        raise UserError(f"{path}: holds no JSON object; {advice}")
     return content
+
+
+def read_csv(path: Path, *, cut: bool = False) -> list[list[str]]:
+    """Read the lines of a CSV file that are not empty; [] where there is no such file.
+
+    Raises UserError for a damaged file, also where its end is missing; with `cut` a last line without end is left out.
+    """
+    try:
+        with path.open(newline="") as file:
+            text = file.read()
+        if not cut and not text.endswith("\n"):
+            raise UserError(f"{path}: damaged (its end is missing)")
+        return [line for line in csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")) if line]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(explain_os_error(error, path)) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def read_yaml_text(path: Path) -> str:
+    """Return the text of a YAML file that we have written, which means no more than it shows.
+
+    Raises UserError for a file that is no YAML, has aliases (a few lines of them mean gigabytes, or themselves), or is
+    larger or nested deeper than a configuration.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > MOST_YAML:
+            raise UserError(f"{path}: damaged (it has more than {MOST_YAML:,} bytes)")
+        text, depth = path.read_text(), 0
+        for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST_YAML:
+                raise UserError(f"{path}: damaged (it has aliases, or is nested too deeply)")
+    except OSError as error:
+        raise UserError(explain_os_error(error, path)) from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged (no YAML: {' '.join(str(error).split())[:100]})") from None
+    return text
 
 
 def resolve_inside(root: Path, name: str) -> Path:

@@ -1,7 +1,6 @@
 """Explain every error in one clear sentence, in place of the long messages of Hydra, OmegaConf and the system."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..config.choices import CHOICES
 from ..errors import UserError
+from ..files import explain_os_error
 from ..text import clip_lines, describe_unknown, quote, take_first_line
 from .compose import CONF, list_group_choices
 
@@ -87,12 +87,8 @@ def explain_file(error: BaseException) -> str:
     """Return the sentence about a file that cannot be read or written, or "" for another error."""
     from yaml import MarkedYAMLError
 
-    if isinstance(error, OSError) and error.errno == 28:
-        place = f" at {error.filename}" if error.filename else ""
-        return f"No space left on the device{place}: free some; all files written before are intact."
-    if isinstance(error, OSError) and error.errno and isinstance(error.filename, str | bytes):
-        name = os.fsdecode(error.filename)
-        return f"{name if len(name) < 200 else f'{name[:100]}…'}: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, OSError):
+        return explain_os_error(error)
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
         return f"{mark.name}, line {mark.line + 1}: is no YAML ({error.problem or error.context})"
     if isinstance(error, UnicodeDecodeError):
