@@ -32,7 +32,7 @@ def run_command() -> int:
         return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
-    if "run" not in named:
+    if not named.get("run"):
         raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
     return 0

@@ -14,8 +14,11 @@ from .errors import UserError
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
+MOST_NODES = 100_000  # of a YAML file, with its aliases written out
 MOST_YAML = 1 << 18  # bytes of a stored configuration, which has some thousands
 DEEPEST_YAML = 50
+LONGEST_ADDED = ".results.json.1234567890.tmp"  # to a name of a folder or file, by ourselves
+LONGEST_NAME = 255  # of a file or folder, on the usual file systems [bytes]
 
 ADVICE = {  # what to do after an error of the system
     errno.ENOSPC: "free some space; all files written before are intact",
@@ -40,9 +43,6 @@ def explain_os_error(error: OSError, path: Path | None = None) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     advice = ADVICE.get(error.errno or 0, "")
     return ": ".join(filter(None, [str(place or ""), reason])) + (f"; {advice}." if advice else ".")
-
-
-LONGEST_NAME = 255  # of a file or folder, on the usual file systems [bytes]
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -181,6 +181,17 @@ def resolve_inside(root: Path, name: str) -> Path:
     return root / name
 
 
+def check_folder_name(what: str, name: str) -> str:
+    """Return a name that is to be that of a folder; raise UserError where it is none, or leads elsewhere.
+
+    `what` is the setting that it comes from. Room is left for what is added to it.
+    """
+    if "/" in name or name in ("", ".", "..") or not is_file_name(name + LONGEST_ADDED):
+        longest = LONGEST_NAME - len(LONGEST_ADDED)
+        raise UserError(f"{what}={name[:80]}: names a folder, so it has 1 to {longest} bytes, no / and is not . or ..")
+    return name
+
+
 def is_file_name(name: str) -> bool:
     """Return True for a relative or absolute path whose parts a file system can store and UTF-8 can write."""
     try:
@@ -190,14 +201,46 @@ def is_file_name(name: str) -> bool:
     return 0 < longest <= LONGEST_NAME and "\0" not in name
 
 
+def check_yaml(path: Path) -> Path:
+    """Return the path of a YAML file, unless its aliases (*name) make it endless, or far larger than it is.
+
+    Raises UserError; whatever else is wrong is left to who reads the file.
+    """
+    import yaml
+
+    try:
+        content = path.read_bytes()
+        if b"*" not in content or b"&" not in content:
+            return path
+        nodes, sizes, open_nodes = 0, dict[str, int](), list[tuple[str | None, int]]()
+        for event in yaml.parse(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                nodes += sizes.get(event.anchor, MOST_NODES)  # one that is still open holds itself
+            elif isinstance(event, yaml.NodeEvent):
+                nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, nodes))
+            elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+                sizes[event.anchor] = 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor:
+                    sizes[anchor] = nodes - before + 1
+            if nodes >= MOST_NODES:
+                raise UserError(f"{path}: its aliases (*name) make it endless, or more than {MOST_NODES:,} values")
+    except (OSError, yaml.YAMLError):
+        pass
+    return path
+
+
 def find_missing_folders(path: Path) -> list[Path]:
     """Return the directories, deepest first, that would have to be made for this one to exist."""
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
+    return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
 
 
 def remove_empty(folders: list[Path]) -> None:
     """Remove directories, deepest first, as far as they exist and are empty."""
     with contextlib.suppress(OSError):
         for folder in folders:
-            if folder.exists():
+            if os.path.exists(folder):
                 folder.rmdir()

@@ -24,7 +24,7 @@ from .training.settle import choose_directory
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these folders before the job
+MADE_BY_HYDRA = ("hydra.run.dir=", "hydra.sweep.dir=", "output_root=")  # Hydra makes these folders before a job
 
 
 def run_command() -> int:
@@ -37,35 +37,34 @@ def run_command() -> int:
         return 0
     follow_launcher()
     jobs = ENTRIES
-    named = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
-    made = [
-        folder for name in named for folder in find_missing_folders(Path(name))
-    ]  # to be removed again after a wrong input
+    named = [word.split("=", 1)[1].strip("'\"") for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
+    # to be removed again after a wrong input
+    made = [folder for name in (*named, "outputs") if name for folder in find_missing_folders(Path(name))]
 
     def run_one(config: "DictConfig") -> float | None:
-        jobs.append(run_job(config, made))
+        jobs.append(run_job(config))
         return find_objective(jobs[-1])
 
     try:
         with contextlib.suppress(FailedJobError):  # the table names the failed job
             compose_and_run(run_one)
     finally:
+        remove_empty(made)
         if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
             print(format_sweep(jobs))
     return 0 if all(entry["status"] in ENDED for entry in jobs) else 1
 
 
-def run_job(config: "DictConfig", made: list[Path]) -> Results:
-    """Run one composed configuration; report and return a failure, so that a sweep continues.
-
-    `made` are the directories that Hydra has made for it; they are removed again where they stay empty.
-    """
+def run_job(config: "DictConfig") -> Results:
+    """Run one composed configuration; report and return a failure, so that a sweep continues."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
     sweep = hydra.mode == RunMode.MULTIRUN
-    label = " ".join(hydra.overrides.task) or "defaults"
+    words = [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False)]  # type: ignore[union-attr]
+    label = " ".join(words) or "defaults"
     if sweep:
         say(f"\n[job {hydra.job.num}] {label}")
     try:
@@ -79,16 +78,14 @@ def run_job(config: "DictConfig", made: list[Path]) -> Results:
         if run_config.preflight == "only":
             from .sweep import preflight
 
-            return preflight.check_single_run(run_config, exact, list(hydra.overrides.task)) | {"label": label}
-        return train(run_config, exact, overrides=list(hydra.overrides.task)) | {"label": label}
+            return preflight.check_single_run(run_config, exact, words) | {"label": label}
+        return train(run_config, exact, overrides=words) | {"label": label}
     except Exception as error:
         if TRACEBACKS:
             raise
         reason = explain_error(error)
         say(reason)
         return {"status": "failed", "reason": reason, "label": label}
-    finally:
-        remove_empty(made)
 
 
 if __name__ == "__main__":

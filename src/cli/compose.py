@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from ..config.fields import check_numbers
 from ..config.run import TrainConfig
 from ..config.task import list_tasks_for
 from ..errors import UserError
+from ..files import check_yaml
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
 from .plugins import find_plugin_names, load_plugins
+from .words import check_folders, prepare_words, quote_values
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,10 +49,15 @@ def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
     load_plugins(find_plugin_names(sys.argv[1:]))
     store_schema()
 
+    home = Path.cwd()
+
     def run(config: "DictConfig") -> object:
+        os.chdir(home)  # with hydra.job.chdir=true, too, relative paths start where the command was typed
         with set_variable("HYDRA_FULL_ERROR", FULL_ERROR):
             return job(config)
 
+    sys.argv[1:] = prepare_words(sys.argv[1:])
+    check_folders([str(CONF)])
     check_grids(sys.argv[1:])
     sys.argv[1:] = complete_overrides(sys.argv[1:])
     # Hydra would print its own pages and call sys.exit; with the variable set it lets exceptions through.
@@ -58,12 +66,12 @@ def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
 
 
 def complete_overrides(words: list[str]) -> list[str]:
-    """Complete overrides for Hydra with the full names of W&B's settings, and with the task of the data set.
+    """Complete overrides for Hydra with the full names of W&B's settings, quotes, and the task of the data set.
 
     The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
     group cannot set the default of another.
     """
-    words = [WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words]
+    words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     chosen = read_experiment_choices(typed.get("experiment", "")) | typed
@@ -103,7 +111,7 @@ def load_experiment(name: str) -> "DictConfig":
     from omegaconf import DictConfig, OmegaConf
 
     file = CONF / "experiment" / f"{name}.yaml"
-    return cast(DictConfig, OmegaConf.load(file) if file.exists() else OmegaConf.create())
+    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file.exists() else OmegaConf.create())
 
 
 def check_grids(words: list[str]) -> None:
@@ -168,7 +176,7 @@ def load_choice(group: str, name: str) -> "DictConfig":
     file = CONF / group / f"{name}.yaml"
     if not file.exists():
         return cast(DictConfig, OmegaConf.structured(find_choice(group, name)))
-    content = cast(DictConfig, OmegaConf.load(file))
+    content = cast(DictConfig, OmegaConf.load(check_yaml(file)))
     bases = content.pop("defaults", [])
     kinds = [find_choice(group, base.removeprefix("base_")) for base in bases if base.startswith("base_")]
     return cast(DictConfig, OmegaConf.merge(*map(OmegaConf.structured, kinds), content))
@@ -183,13 +191,18 @@ def apply_overrides(config: "DictConfig", overrides: list[str]) -> "DictConfig":
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import DictConfig, OmegaConf, open_dict
 
-    parsed = [o for o in OverridesParser.create().parse_overrides(overrides) if not o.key_or_group.startswith("hydra")]
+    words = quote_values(overrides)
+    parsed = [o for o in OverridesParser.create().parse_overrides(words) if not o.key_or_group.startswith("hydra")]
     values = []
     for override in parsed:
         key, value = override.key_or_group, override.value()
         if key in ("experiment", "recipe"):
             raise UserError(f"{key}={value}: is for a new run; here, type only the settings that differ")
-        if not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
+        if key == "logger" and isinstance(value, str | list):
+            names = [value] if isinstance(value, str) else value
+            known = config.logger
+            config.logger = {n: known.get(n, OmegaConf.structured(find_choice("logger", n))) for n in names}
+        elif not isinstance(OmegaConf.select(config, key), DictConfig) or not isinstance(value, str):
             values.append(override)
         elif key == "model":
             config.model = OmegaConf.structured(row(value))

@@ -38,7 +38,7 @@ def load_plugin(name: str) -> ModuleType:
         module = importlib.import_module(file.stem if file else name)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
     if file is not None and Path(str(module.__file__)).resolve() != file:
         raise UserError(f"plugins={name}: the name {file.stem} belongs to {module.__file__}; rename the file")

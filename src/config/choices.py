@@ -8,6 +8,7 @@ from dataclasses import Field, fields
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import UserError
+from ..files import check_folder_name
 from ..text import describe_unknown
 
 GROUPS = ("data", "task", "optim", "logger")
@@ -27,7 +28,8 @@ Kind = TypeVar("Kind", bound=type[Choice])
 
 
 def register_choice(kind: Kind) -> Kind:
-    """Add a choice to its group, as a decorator; raise ValueError where its name is taken."""
+    """Add a choice to its group, as a decorator; raise ValueError where its name is taken, UserError for no name."""
+    check_folder_name(kind.config_group, kind.choice)
     known = CHOICES[kind.config_group]
     if known.get(kind.choice, kind) is not kind:
         raise ValueError(f"{kind.config_group}={kind.choice} is registered twice; registered: {', '.join(known)}")

@@ -40,7 +40,10 @@ class Wandb(LoggerConfig):
     job_type: str = setting("train", "W&B's job type", identity=False)
     tags: list[str] = setting([], "W&B's tags, beside experiment, model, data and task", identity=False)
     mode: str = setting(
-        "auto", "W&B: auto is online with a key, else offline", identity=False, choices=("auto", "online", "offline")
+        "auto",
+        "W&B: auto is what WANDB_MODE says, else online with a key and offline without",
+        identity=False,
+        choices=("auto", "online", "offline", "disabled"),
     )
 
     choice: ClassVar[str] = "wandb"

@@ -52,6 +52,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self, "top level")
+        for name, value in {"resume": self.resume, "model.weights": self.model.weights}.items():
+            require(value != "", f"{name}=: name a run directory, or leave this out")
+        require(self.output_root != "", "output_root=: name a folder")
         require(
             not (self.protocol == "best_val" and self.data.val_fraction == 0),
             "protocol=best_val needs a validation set, but data.val_fraction=0 keeps none; use protocol=last",

@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from ..cli.compose import CONF
 from ..errors import UserError
+from ..files import check_yaml
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row
 from .result import find_nested
@@ -135,7 +136,7 @@ def read_published(name: str) -> Published:
 def load_published(path: Path) -> Published:
     """Read and check a file of published numbers; UserError names the file and the key of whatever is wrong."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = OmegaConf.to_container(OmegaConf.load(check_yaml(path)))
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     try:

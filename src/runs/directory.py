@@ -120,7 +120,11 @@ class Run:
         Raises UserError where another process has the lock.
         """
         made = find_missing_folders(self.path)
-        lock = self._lock()
+        try:
+            lock = self._lock()
+        except OSError:
+            remove_empty(made)
+            raise
         self._lock_inode = os.fstat(lock.fileno()).st_ino
         try:
             yield

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..config.fields import get_neutral
 from ..config.model import ModelConfig
 from ..config.run import TrainConfig
+from ..files import check_folder_name
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,5 +71,7 @@ def dump_syntax(node: object) -> str:
 
 
 def build_default_path(config: TrainConfig, name: str) -> Path:
-    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``."""
-    return Path(config.output_root, config.data.name, config.model.name, f"{config.task.name}-seed{config.seed}-{name}")
+    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``; UserError for names that lead elsewhere."""
+    groups = {"data.name": config.data.name, "model.name": config.model.name, "task.name": config.task.name}
+    data, model, task = (check_folder_name(what, given) for what, given in groups.items())
+    return Path(config.output_root, data, model, f"{task}-seed{config.seed}-{name}")

@@ -39,16 +39,15 @@ class Grid(BasicSweeper):
                     f"--config-dir: the jobs of a sweep would not see it; type hydra.searchpath=[{source.path}] instead"
                 )
         searches = self.config.get("hpo") is not None
-        if searches and not getattr(self.launcher, "local", False):
-            raise UserError("hpo=… runs its trials on this machine: leave out hydra/launcher=…")
-        if not isinstance(self.launcher, Jobs):
-            return super().sweep(arguments)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         words = parser.parse_overrides([*self._parse_config(), *arguments])
         if searches:
             from .search import search
 
+            if not isinstance(self.launcher, Jobs) or not self.launcher.local:
+                raise UserError("hpo=… runs its trials on this machine: leave out hydra/launcher=…")
             search(self.launcher, words)
             return None
         (points,) = self.split_arguments(words, max_batch_size=None)
+        assert self.launcher is not None
         return [self.launcher.launch(points, initial_job_idx=0)]

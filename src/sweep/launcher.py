@@ -26,6 +26,7 @@ from ..cli.compose import complete_overrides, to_train_config
 from ..cli.console import say
 from ..cli.messages import explain_error
 from ..errors import UserError
+from ..files import LONGEST_ADDED, is_file_name
 from ..runs.stored import describe_same_command
 from ..text import quote
 from .board import OPEN, Board
@@ -150,6 +151,8 @@ class Jobs(Launcher):
             with read_write(config), open_dict(config):
                 del config["hydra"]
             job.config, job.exact = choose_directory(to_train_config(config), Path(root, subdir), subdir)
+            if job.exact and not is_file_name(f"{job.exact}{LONGEST_ADDED}"):
+                raise UserError("hydra.sweep.subdir: makes a folder's name too long for a file system; type another")
         except Exception as error:
             job.end("failed", explain_error(error, job.words))
             return job

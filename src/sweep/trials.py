@@ -8,9 +8,11 @@ With one slot a search that was killed therefore ends as if it never was.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import math
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,10 +25,11 @@ import optuna
 from optuna.trial import TrialState
 
 from ..cli.console import say
-from ..cli.messages import explain_error
+from ..cli.messages import explain_error, list_causes
 from ..config.run import TrainConfig
 from ..config.search import HpoConfig
 from ..errors import UserError
+from ..files import check_folder_name
 from ..runs.results import watch_metrics
 from ..tasks.table import find_task_row
 from . import preflight
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from .launcher import Jobs
 
 BEFORE_PRUNING = 5, 1 / 2  # complete trials, and the fraction of its epochs that each trial gets: early ones say little
+
+
+DATABASE, WAITING = "study.db", 5  # the file of Optuna's study, and seconds to wait while another program has it
 
 
 EVERY = 60  # seconds between two renewals of the folder's files at least
@@ -69,7 +75,7 @@ class Search:
         what = [base.run.config_hash, space, self.metric, settings.prune, settings.seed]
         self.content = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
         name = settings.name or f"{config.data.name}-{config.model.name}-{self.content}"
-        self.folder = Path(config.output_root, "hpo", name)
+        self.folder = Path(config.output_root, "hpo", check_folder_name("hpo.name", name))
         self.jobs: list[Job] = []
         self.running: list[Running] = []
         self.reported_at = 0.0
@@ -77,7 +83,7 @@ class Search:
 
     def run(self) -> None:
         """Run the missing trials; raise UserError where all failed, or where a failure was to end the search."""
-        with lock_folder(self.folder):
+        with lock_folder(self.folder), explain_database(self.folder / DATABASE):
             self.study = self.open_study()
             trials = self.study.trials
             self.left = [trial for trial in trials if trial.state.name == "RUNNING"]
@@ -102,7 +108,10 @@ class Search:
 
     def open_study(self) -> optuna.Study:
         """Open the folder's study, or make one whose first point is the recipe's own values."""
-        self.storage = optuna.storages.RDBStorage(f"sqlite:///{(self.folder / 'study.db').resolve()}")
+        file = (self.folder / DATABASE).resolve()
+        # connected to by its path: as part of a URL, a name with ? or % would be another one
+        connect = {"creator": functools.partial(sqlite3.connect, file, timeout=WAITING, check_same_thread=False)}
+        self.storage = optuna.storages.RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs=connect)
         warm_up = int(self.base.config.trainer.max_epochs * BEFORE_PRUNING[1])
         study = optuna.create_study(
             storage=self.storage,
@@ -231,6 +240,23 @@ class Search:
         """Write the folder's files; return the text to print."""
         self.reported_at = time.monotonic()
         return write_report(self.study, self.folder, list(self.settings.space), self.metric, self.fixed, self.launcher)
+
+
+@contextlib.contextmanager
+def explain_database(file: Path) -> Iterator[None]:
+    """Raise a UserError for a database that is damaged, locked, of another program, or cannot be written."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+        told = str(next((e for e in list_causes(error) if isinstance(e, sqlite3.Error)), error)).partition("\n")[0]
+        help = "move it away: the same command begins the search again, and finds the runs that it has finished"
+        if "locked" in told:
+            help = "another program has it open: end that, and type the same command again"
+        elif "readonly" in told or "unable to open" in told:
+            help = "its folder must be there, and be writable"
+        raise UserError(f"{file}: the search's database cannot be used ({told}); {help}") from error
 
 
 @contextlib.contextmanager

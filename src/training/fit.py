@@ -5,7 +5,7 @@ Import this module late: Lightning takes seconds to import.
 
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -111,10 +111,11 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     memory = f"Memory: {describe_memory(config, network, assembly.data.info)}"
     check_batch_statistics(config, network, assembly.data)
     photos = record_photos(config, assembly.data, [] if config.fresh else read_manifest(run.path / MANIFEST))
+    loggers = build_loggers(config.logger.values())
     if config.fresh:
         run.clear()  # only now, when data and network are known to be right and to fit
     prepare_network(config, network)
-    session = begin_session(assembly, run)
+    session = begin_session(assembly, run, loggers)
     if session.trainer.is_global_zero:
         run.start(config, read_command_line(), assembly.settled.content)
         if photos:
@@ -125,11 +126,10 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     return session
 
 
-def begin_session(assembly: Assembly, run: Run) -> Session:
-    """Build the Trainer, with its callbacks and loggers."""
+def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = ()) -> Session:
+    """Start the loggers, and build the Trainer with its callbacks."""
     config, data = assembly.config, assembly.data
     facts = collect_facts(assembly, run)
-    loggers = build_loggers(config.logger.values())
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
     history = History(run, batch_size=config.data.batch_size, loggers=loggers)
@@ -152,7 +152,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
     trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
-    return Session(trainer, history, loggers, facts)
+    return Session(trainer, history, list(loggers), facts)
 
 
 def collect_facts(assembly: Assembly, run: Run) -> Results:

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from ..config.model import ModelConfig
 from ..errors import UserError
+from ..files import check_folder_name
 from ..text import describe_unknown
 
 _ROWS: dict[str, ModelConfig] = {}
@@ -13,8 +14,9 @@ _BUILDERS: dict[type[ModelConfig], Callable[..., object]] = {}
 
 
 def register(*rows: ModelConfig) -> None:
-    """Add rows under their names; raise ValueError where a name is already taken."""
+    """Add rows under their names; raise ValueError where a name is already taken, UserError where it is none."""
     for row in rows:
+        check_folder_name("model", row.name)
         if row.name in _ROWS:
             raise ValueError(f"model {row.name!r} is registered twice; registered: {', '.join(_ROWS)}")
         _ROWS[row.name] = row

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ...config.choices import find_builder
 from ...config.logger import Csv, LoggerConfig, TensorBoard, Wandb
 from ...config.run import TrainConfig
+from ...machine.wandb import choose_wandb_mode
 from .base import RunLogger
 
 
@@ -14,13 +15,16 @@ def build_loggers(choices: Iterable[LoggerConfig]) -> list[RunLogger]:
 
 
 def build_logger(choice: LoggerConfig) -> RunLogger:
-    """Return the adapter of a logger; raise UserError where nothing builds it."""
+    """Return the adapter of a logger; raise UserError where nothing builds it, or it has no way to work."""
     match choice:
         case TensorBoard():
             from .tensorboard import TensorBoardRun
 
             return TensorBoardRun()
         case Wandb():
+            mode = choose_wandb_mode(choice.mode)
+            if mode == "disabled":
+                return RunLogger()
             from .wandb import WandbRun
 
             return WandbRun(
@@ -29,7 +33,7 @@ def build_logger(choice: LoggerConfig) -> RunLogger:
                 group=choice.group,
                 job_type=choice.job_type,
                 tags=choice.tags,
-                mode=choice.mode,
+                mode=mode,
             )
     built: RunLogger = find_builder(choice)(choice)
     return built

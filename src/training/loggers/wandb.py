@@ -1,32 +1,87 @@
-"""Weights & Biases: online where there is a key, else offline below the run directory."""
+"""Weights & Biases: online where there is a key, else offline below the run directory.
 
+W&B never stops a training: what fails there is said in one sentence, and the training goes on without it. It never
+waits for W&B's server longer than STARTS seconds at its start and ENDS seconds at its end.
+"""
+
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from ...machine.wandb import has_wandb_key
+from ...cli.console import say
 from ...runs.results import Results
 from ...tasks.table import find_task_row
+from ...text import take_first_line
 from .base import Identity, RunLogger
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+STARTS, ENDS = 20, 30  # seconds that a training waits for the server at its start, and at its end
+SHOWN = 10_000  # rows of a table, of which W&B shows no more
+P = ParamSpec("P")
+
+
+def spare_training(method: "Callable[Concatenate[WandbRun, P], None]") -> "Callable[Concatenate[WandbRun, P], None]":
+    """Let a method fail without the training: say so once, and leave W&B out from then on."""
+
+    @functools.wraps(method)
+    def spared(self: "WandbRun", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            if not self.failed:
+                method(self, *args, **kwargs)
+        except Exception as error:
+            self.failed = True
+            say(f"W&B: {describe_error(error)} The training goes on without it.")
+
+    return spared
 
 
 class WandbRun(RunLogger):
+    run: "Run | None" = None  # rank 0 has it
+    failed = False
     lightning: WandbLogger
 
     def __init__(
         self, *, project: str, entity: str | None, group: str | None, job_type: str, tags: Sequence[str], mode: str
     ) -> None:
+        """`mode` is online or offline."""
         self.project, self.entity, self.group, self.job_type = project, entity, group, job_type
         self.tags, self.mode = tags, mode
+        self.pictures: dict[str, Path] = {}
 
     def start(self, run: Identity) -> None:
+        """Begin the run; where the server does not answer or refuses it, begin it offline."""
         os.environ.setdefault("WANDB_SILENT", "true")
-        self.lightning = WandbLogger(
+        if not getattr(rank_zero_only, "rank", 0):
+            try:
+                self.run = self.begin(run, self.mode)
+            except Exception as error:
+                say(f"W&B: {describe_error(error)} The run goes on offline: wandb sync {run.path}/wandb/latest-run")
+                self.begin_offline(run)
+        self.lightning = WandbLogger(save_dir=run.path, experiment=self.run)
+
+    @spare_training
+    def begin_offline(self, run: Identity) -> None:
+        """Begin the run offline, after it has failed to begin online."""
+        import wandb
+
+        wandb.teardown()  # W&B's process still tries to begin it online, and would refuse to begin it twice
+        self.run = self.begin(run, "offline")
+
+    def begin(self, run: Identity, mode: str) -> "Run":
+        """Begin or continue the run at W&B; raise its error where that is refused, or takes too long."""
+        import wandb
+
+        begun = wandb.init(
             name=run.name,
-            save_dir=run.path,
+            dir=run.path,
             id=run.run_id,
             resume="allow",
             project=self.project,
@@ -35,43 +90,77 @@ class WandbRun(RunLogger):
             tags=list(dict.fromkeys((*self.tags, *run.tags))),
             job_type=self.job_type,
             config=run.facts,
-            offline=self.mode == "offline" or (self.mode == "auto" and not has_wandb_key()),
+            mode=mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(init_timeout=STARTS, finish_timeout=ENDS, finish_timeout_raises=True),
         )
+        begun.define_metric("trainer/global_step")
+        begun.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return begun
 
+    @spare_training
     def epoch(self, row: dict[str, float]) -> None:
-        self.lightning.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+        self.log_rows([row])
 
+    @spare_training
     def repeat(self, rows: Iterable[dict[str, float]]) -> None:
-        """Log the earlier epochs again when offline, so that the newest folder holds the whole run.
+        """Log the earlier epochs that W&B lacks.
 
-        Offline, each start has a folder of its own, and what is synced later must not depend on how W&B joins them.
+        Offline it lacks all, for each start has a folder of its own, and the newest is to hold the whole run; online it
+        lacks those that a kill has cut off.
         """
-        if self.lightning.experiment.offline:
-            for row in rows:
-                self.epoch(row)
+        self.log_rows(rows)
+
+    def log_rows(self, rows: Iterable[dict[str, float]]) -> None:
+        """Log epochs, each as the step of its number, so that a run that is continued has each of them once."""
+        import wandb
+
+        assert self.run is not None
+        for row in rows:
+            if (epoch := int(row["epoch"])) >= self.run.step:
+                pictures = {name: wandb.Image(str(path)) for name, path in self.pictures.items()}
+                step = {"trainer/global_step": row["step"]}
+                figures = {name: value for name, value in row.items() if name != "step"}
+                self.run.log(figures | pictures | step, step=epoch, commit=True)
+        self.pictures = {}
 
     def media(self, name: str, picture: Path, step: int) -> None:
-        self.lightning.log_image(name, [str(picture)], step=step)
+        """Keep a picture for its epoch's row."""
+        self.pictures[name] = picture
 
+    @spare_training
     def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
-        run = self.lightning.experiment
-        run.summary.update(
+        assert self.run is not None
+        self.run.summary.update(
             results["metrics"]
             | (compute_error_rates(results) if find_task_row(results["task"]).single else {})
             | {name: results[name] for name in ("params", "macs")}
             | {f"time/{name}": value for name, value in results["time"].items()}
         )
         if confusion is not None:
-            run.log({"test/confusion_matrix": build_confusion_table(confusion, classes)})
+            import wandb
+
+            columns: list[str | int] = ["true", "predicted", "count"]
+            rows = list_confusions(confusion, classes)
+            self.run.summary["test/confusion_matrix"] = wandb.Table(columns=columns, data=rows)
 
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next job of a sweep begins one of its own."""
-        import wandb
+        run, self.run = self.run, None
+        if run is None:
+            return
+        try:
+            run.finish(exit_code=int(failed))
+        except TimeoutError:
+            say(f"W&B: has not taken everything in {ENDS} s; this sends it: wandb sync {Path(run.dir).parent}")
+        except Exception as error:
+            if not self.failed:
+                say(f"W&B: {describe_error(error)} The training has ended without it.")
 
-        if failed:
-            wandb.finish(exit_code=1)
-        else:
-            self.lightning.experiment.finish()
+
+def describe_error(error: Exception) -> str:
+    """Describe an error of W&B as a sentence, in its own words."""
+    text = take_first_line(str(error)) or type(error).__name__
+    return text if text.endswith(".") else f"{text}."
 
 
 def compute_error_rates(results: Results) -> dict[str, float]:
@@ -81,13 +170,18 @@ def compute_error_rates(results: Results) -> dict[str, float]:
     return {f"{split}/{names[name]}": 1 - value for split, _, name, value in parted if name in names}
 
 
-def build_confusion_table(confusion: Tensor, classes: Sequence[str]) -> object:
-    """Return the confusion matrix [C, C] as a W&B table with a row for each pair of classes."""
-    import wandb
+def list_confusions(confusion: Tensor, classes: Sequence[str]) -> list[list[str | int]]:
+    """Return a row [true, predicted, count] for each pair of classes that was seen, the most frequent first.
 
-    rows = [
-        [true, predicted, int(count)]
-        for true, counts in zip(classes, confusion.tolist(), strict=True)
-        for predicted, count in zip(classes, counts, strict=True)
+    Where there are more pairs than W&B shows, the last row counts all others, so that no sample is missing.
+    """
+    counts, order = confusion.flatten().sort(descending=True, stable=True)
+    seen = int((counts > 0).sum())
+    kept = seen if seen <= SHOWN else SHOWN - 1
+    rows: list[list[str | int]] = [
+        [classes[pair // len(classes)], classes[pair % len(classes)], count]
+        for pair, count in zip(order[:kept].tolist(), counts[:kept].tolist(), strict=True)
     ]
-    return wandb.Table(columns=["true", "predicted", "count"], data=rows)
+    if seen > kept:
+        rows.append([f"{seen - kept:,} other pairs", "(see confusion_matrix.csv)", int(counts[kept:].sum())])
+    return rows
