@@ -58,8 +58,6 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
         return text
     if is_from_hydra(error):
         return clip_lines(str(error))
-    if isinstance(error, OSError):
-        return explain_os_error(error)
     if type(error).__module__.startswith("wandb"):
         return f"W&B: {take_first_line(str(error))} Work offline with logger.mode=offline, or without W&B: logger=csv."
     name = type(error).__name__
