@@ -8,6 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from src.config.task import Multilabel
 from src.errors import UserError
+from src.runs.identity import collect_identity
 from src.tasks.losses import asymmetric_loss, binary_cross_entropy
 from src.tasks.multilabel import build_loss
 
@@ -53,3 +54,10 @@ def test_impossible_settings_are_refused():
         Multilabel(gamma_negative=0.5)
     with pytest.raises(UserError, match="task.margin=1"):
         Multilabel(margin=1.0)
+    with pytest.raises(UserError, match="task.reduction='total' is not a choice; choose one of: mean, sum"):
+        Multilabel(reduction="total")
+
+
+def test_a_sum_is_another_run_and_the_mean_leaves_old_names():
+    assert collect_identity(Multilabel(reduction="sum")) == {"name": "multilabel", "reduction": "sum"}
+    assert collect_identity(Multilabel(reduction="mean")) == {"name": "multilabel"}

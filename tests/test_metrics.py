@@ -111,3 +111,12 @@ def test_counts_stay_exact_beyond_the_integers_of_float32() -> None:
     metric.counts += torch.tensor([2**24 + 1, 0, 0, 1])
     metric.update(torch.tensor([0]), torch.tensor(1.0))
     assert metric.compute()["confusion"][0, 0] == 2**24 + 2
+
+
+def test_a_label_whose_logit_is_nan_is_no_hit() -> None:
+    labels = torch.arange(10)
+    logits = torch.full((10, 10), torch.nan)
+    assert count_top_k(logits, labels, 5) == 0
+    logits[3] = torch.arange(10.0)  # label 3 is the seventh, all others are NaN
+    logits[4] = -torch.arange(10.0)  # label 4 is the fifth
+    assert count_top_k(logits, labels, 5) == 1

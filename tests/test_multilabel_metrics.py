@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, precision_recall_fscore_support
-from torchmetrics.functional.classification import multilabel_average_precision
+from torchmetrics.functional.classification import (
+    multilabel_average_precision,
+    multilabel_f1_score,
+    multilabel_precision,
+    multilabel_recall,
+)
 
 from src.metrics.multilabel import (
     RunningCounts,
@@ -31,11 +36,11 @@ def test_they_equal_scikit_learns(ties: bool):
     scores, present = sample(ties=ties)
     found = measure_split(scores, present, 0.5)
     predicted, truth = (scores >= 0.5).numpy(), present.numpy()
-    some = truth.any(axis=0)
+    some = (truth | predicted).any(axis=0)
     expected = {"accuracy": 1 - hamming_loss(truth, predicted), "exact": accuracy_score(truth, predicted)}
     for prefix, suffix, which, average in (
-        ("", "", some, "macro"),
-        ("", "_all", np.ones_like(some), "macro"),
+        ("", "_occurring", some, "macro"),
+        ("", "", np.ones_like(some), "macro"),
         ("micro_", "", np.ones_like(some), "micro"),
     ):
         values = precision_recall_fscore_support(truth[:, which], predicted[:, which], average=average, zero_division=0)
@@ -46,6 +51,24 @@ def test_they_equal_scikit_learns(ties: bool):
         assert found[name] == pytest.approx(value, abs=1e-12), name
     assert (found["classes_with_positives"], found["threshold"]) == (10, 0.5)
     assert set(found) == {*expected, "map", "threshold", "classes_with_positives"}
+
+
+def test_false_positives_of_a_class_without_positives_count_as_torchmetrics_has_it():
+    truth = torch.tensor([[1, 0, 0], [1, 1, 0]], dtype=torch.bool)
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.9, 0.1]])  # the third class is found once, and never there
+    found = measure_split(scores, truth, 0.5)
+    assert found["precision"] == found["precision_occurring"] == pytest.approx(2 / 3)
+    assert found["classes_with_positives"] == 2
+    for some, present in (sample(), sample(seed=1, ties=True), (scores, truth)):
+        found = measure_split(some, present, 0.5)
+        for name, stock in (
+            ("precision", multilabel_precision),
+            ("recall", multilabel_recall),
+            ("f1", multilabel_f1_score),
+        ):
+            predicted = (some.double() >= 0.5).float()
+            expected = stock(predicted, present.long(), present.shape[1], average="macro")
+            assert found[name] == pytest.approx(float(expected), abs=1e-6), name
 
 
 @pytest.mark.parametrize("ties", [False, True])

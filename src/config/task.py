@@ -46,6 +46,11 @@ class Multilabel(TaskConfig):
 
     name: str = setting("multilabel", "what is learned", neutral="multiclass")
     loss: str = setting("bce", "binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
+    reduction: str = setting(
+        "mean",
+        "train on the loss's mean over images and labels, or on their sum, as Ridnik et al.",
+        choices=("mean", "sum"),
+    )
     gamma_negative: float = setting(4.0, "asymmetric loss: how little an easy absent label counts; 0 or at least 1")
     gamma_positive: float = setting(0.0, "asymmetric loss: how little an easy present label counts; 0 or at least 1")
     margin: float = setting(0.05, "asymmetric loss: absent labels of a lower probability count nothing")

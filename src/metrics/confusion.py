@@ -22,8 +22,12 @@ def find_cells(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def count_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Count the labels that are among the k largest logits: int64 [], from logits [B, C] and labels int64 [B]."""
-    return (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1).sum()
+    """Count the labels that are among the k largest logits: int64 [], from logits [B, C] and labels int64 [B].
+
+    A label whose own logit is NaN is no hit, although torch sorts NaN before every number.
+    """
+    found = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
+    return (found & ~logits.gather(1, labels[:, None])[:, 0].isnan()).sum()
 
 
 class ClassificationMetrics(Metric):

@@ -1,7 +1,8 @@
 """Compute metrics where an image has any number of labels, from all scores [N, C] and the truth [N, C].
 
-Macro means are computed twice: over the classes that have positives, and over all, where a class without any counts 0
-(as scikit-learn's zero_division=0 has it). A label is predicted where its score reaches the threshold.
+Macro means are torchmetrics' own: over all classes, where a ratio without a denominator counts 0, as does a class that
+has no positives. They are computed a second time over the classes that occur in labels or predictions, for a small
+split has few of them. A label is predicted where its score reaches the threshold.
 """
 
 import numpy as np
@@ -22,18 +23,18 @@ def compute_from_counts(counts: Tensor, exact: int, samples: int) -> dict[str, f
     ``counts``: see ``count_labels``; ``exact``: the number of samples that have all their labels right and no other.
     """
     hits, predicted, positive = counts.double().cpu()
-    occurs = positive > 0
+    occurs = predicted + positive > 0  # a class that is predicted in error counts, although it has no positives
     columns = compute_class_scores(counts)
     wrong = float((predicted + positive - 2 * hits).sum())
-    named = {name: _average(column[occurs]) for name, column in columns.items()}
-    named |= {f"{name}_all": _average(column) for name, column in columns.items()}
+    named = {name: _average(column) for name, column in columns.items()}
+    named |= {f"{name}_occurring": _average(column[occurs]) for name, column in columns.items()}
     total = compute_class_scores(counts.sum(dim=1, keepdim=True))
     named |= {f"micro_{name}": float(value) for name, value in total.items()}
     return {
         "accuracy": 1 - wrong / max(samples * len(hits), 1),
         "exact": exact / max(samples, 1),
         **named,
-        "classes_with_positives": float(occurs.sum()),
+        "classes_with_positives": float((positive > 0).sum()),
     }
 
 

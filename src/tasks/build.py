@@ -91,7 +91,8 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
                 gamma_positive=task.gamma_positive,
                 margin=task.margin,
             )
-            return MultilabelTask(num_classes=info.num_classes, loss=loss, **common)
+            summed = task.reduction == "sum"
+            return MultilabelTask(num_classes=info.num_classes, loss=loss, summed=summed, **common)
     built: Task = find_builder(task)(task, num_classes=info.num_classes, **common)
     return built
 

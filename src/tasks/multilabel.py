@@ -61,10 +61,15 @@ class MultilabelTask(Task):
     name = "multilabel"
     train_metrics: RunningCounts
 
-    def __init__(self, *, num_classes: int, loss: Loss, **common: "Unpack[TaskSettings]") -> None:
-        """Set up the metrics; `common` are the arguments of Task."""
+    def __init__(self, *, num_classes: int, loss: Loss, summed: bool = False, **common: "Unpack[TaskSettings]") -> None:
+        """Set up the metrics; `common` are the arguments of Task.
+
+        With `summed` the training minimises the sum of the loss over the labels and images of a whole batch instead of
+        its mean; the loss that is reported stays the mean.
+        """
         super().__init__(**common)
         self.loss = loss
+        self.summed = summed
         self.num_classes = num_classes
         self.threshold: float | None = None  # as chosen on the validation set
         self.train_metrics = RunningCounts(num_classes)
@@ -75,11 +80,13 @@ class MultilabelTask(Task):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, logits = (self.captured or self.compute)(*batch)
-        self.train_metrics.update(logits.sigmoid() >= TRAIN_THRESHOLD, batch[1] > 0, loss)
+        mean = loss / self._count_terms(batch[1]) if self.summed else loss
+        self.train_metrics.update(logits.sigmoid() >= TRAIN_THRESHOLD, batch[1] > 0, mean)
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, loss=self.loss)
+        loss, logits = step(self.model, *batch, loss=self.loss)
+        return (loss * self._count_terms(batch[1]) if self.summed else loss), logits
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
@@ -179,6 +186,10 @@ class MultilabelTask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.adopt(checkpoint)
+
+    def _count_terms(self, targets: Tensor) -> int:
+        """Return the number of labels in a whole batch, whose parts' gradients Lightning and DDP average."""
+        return targets.numel() * self.trainer.world_size * self.trainer.accumulate_grad_batches
 
     def _collect(self, split: str, images: Tensor, targets: Tensor, indices: Tensor) -> None:
         logits = (self.evaluation_copy or self.model)(images).float()

@@ -39,17 +39,16 @@ def data(root: Path, **changes: Any) -> MultilabelData:
     return build_multilabel_data(config, seed=0, accumulate=1, devices=1, normalization=None)
 
 
-def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce") -> MultilabelTask:
+def task(monitored: tuple[str, ...] = ("val",), loss: str = "bce", **changes: Any) -> MultilabelTask:
     torch.manual_seed(0)
     optim = Adam(lr=0.01)
-    return MultilabelTask(
-        model=nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)),
-        num_classes=3,
-        loss=build_loss(loss, **SETTINGS),
-        optimizer=partial(build_optimizer, optim),
-        learning_rate=partial(compute_learning_rate, optim),
-        monitored=monitored,
-    )
+    settings: dict[str, Any] = {
+        "model": nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)),
+        "loss": build_loss(loss, **SETTINGS),
+        "optimizer": partial(build_optimizer, optim),
+        "learning_rate": partial(compute_learning_rate, optim),
+    }
+    return MultilabelTask(num_classes=3, monitored=monitored, **settings | changes)
 
 
 def trainer(**options: Any) -> Trainer:
@@ -83,12 +82,29 @@ def test_a_run_from_training_to_its_files(root: Path, tmp_path: Path, loss: str)
     expected = average_precision_score(truth[:, some], scores[:, some], average="macro")
     assert learner.epoch_metrics["test/map"] == pytest.approx(expected)
     expected = f1_score(truth, scores.astype(np.float64) >= chosen, average="macro", zero_division=0)
-    assert learner.epoch_metrics["test/f1_all"] == pytest.approx(expected)
+    assert learner.epoch_metrics["test/f1"] == pytest.approx(expected)
     rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == ["square", "disc", "night sky"]
     assert [int(row["positives"]) for row in rows] == truth.sum(axis=0).tolist()
     assert float(rows[0]["ap"]) == pytest.approx(average_precision_score(truth[:, 0], scores[:, 0]), abs=1e-6)
     assert math.isnan(float(rows[2]["ap"]))
+
+
+def test_a_summed_loss_weighs_each_label_of_a_whole_batch_and_is_reported_as_a_mean(root: Path):
+    weights, reported = [], []
+    for summed, accumulate, lr in ((True, 1, 1e-3), (False, 1, 1e-3 * 6 * 3), (True, 2, 1e-3)):
+        learner = task(
+            summed=summed, optimizer=lambda m, lr=lr: torch.optim.SGD(m.parameters(), lr), learning_rate=None
+        )
+        runner = trainer(max_epochs=1, accumulate_grad_batches=accumulate, limit_train_batches=accumulate)
+        config = Coco(root=str(root), val_fraction=0.25, augment="square", batch_size=6, image_size=16, workers=0)
+        settings: dict[str, Any] = {"seed": 0, "devices": 1, "normalization": None}
+        runner.fit(learner, build_multilabel_data(config, accumulate=accumulate, **settings))
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in learner.parameters()]))
+        reported.append(learner.epoch_metrics["train/loss"])
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], rtol=1e-5, atol=1e-7)
+    assert reported == pytest.approx([reported[0]] * 3, rel=1e-5)
 
 
 def test_the_test_set_has_no_say_in_the_threshold(root: Path):
