@@ -80,15 +80,15 @@ def sync_folder(path: Path) -> None:
 
 def keep_second_name(path: Path, other: Path) -> None:
     """Give the content of a file, if there is one, a second name, which outlives the first; it replaces that file."""
+    if not path.exists():
+        return
     scratch = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     try:
-        try:
-            os.link(path, scratch)
-        except FileNotFoundError:
-            return
-        except OSError:  # some file systems have no links
-            write_atomic(other, path.read_bytes())
-            return
+        os.link(path, scratch)
+    except OSError:  # some file systems have no links
+        write_atomic(other, path.read_bytes())
+        return
+    try:
         scratch.replace(other)
     finally:
         scratch.unlink(missing_ok=True)  # it stays where both names had the same content already

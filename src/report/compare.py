@@ -173,7 +173,7 @@ def read_predictions(path: Path) -> "list[np.ndarray] | None":
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = [file[name] for name in ("index", "label", "prediction") if name in file.files]
     except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
         raise UserError(f"{path}: damaged; delete it, and runs are compared without McNemar's test") from None

@@ -181,11 +181,11 @@ def check_tables(path: Path, epochs: int) -> None:
     """Raise UserError where a CSV file of a run is damaged: no text, not rectangular, no numbers, or cut."""
     rows = {name: check_table(path / name) for name in ("metrics.csv", "confusion_matrix.csv", "per_class.csv")}
     matrix = read_csv(path / "confusion_matrix.csv")
-    if 0 < rows["metrics.csv"] != epochs:
+    if (path / "metrics.csv").exists() and rows["metrics.csv"] != epochs:
         raise UserError(f"metrics.csv is damaged: it has {rows['metrics.csv']} of {epochs} epochs")
     if matrix and len(matrix) != len(matrix[0]):
         raise UserError("confusion_matrix.csv is damaged: it is not square")
-    if matrix and rows["per_class.csv"] and rows["per_class.csv"] != len(matrix) - 1:
+    if matrix and (path / "per_class.csv").exists() and rows["per_class.csv"] != len(matrix) - 1:
         raise UserError("per_class.csv is damaged: it has other classes than confusion_matrix.csv")
 
 

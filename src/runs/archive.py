@@ -55,8 +55,9 @@ def read_archive(path: Path, *, safe: Sequence[type] = ()) -> object:
     with torch.serialization.safe_globals([*safe]):
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     size = path.stat().st_size
-    if large := next((value for value in find_tensors(content) if value.numel() * value.element_size() > size), None):
-        raise DamagedError(f"{path}: damaged (a tensor of {large.numel():,} values in a file of {size:,} bytes)")
+    for value in find_tensors(content):
+        if value.numel() * value.element_size() > size:
+            raise DamagedError(f"{path}: damaged (a tensor of {value.numel():,} values in a file of {size:,} bytes)")
     return content
 
 

@@ -248,7 +248,6 @@ class Run:
 
     def keep_previous(self) -> None:
         """Give last.ckpt, which is about to be replaced, the name previous.ckpt as well."""
-        self.require_place()
         keep_second_name(self.last, self.previous)
 
     def find_checkpoints_to_resume(self, anyway: bool) -> list[Path]:

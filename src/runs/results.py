@@ -39,6 +39,8 @@ def find_damage(results: Results) -> str:
     numbers |= results["metrics"] | {f"time/{key}": value for key, value in results["time"].items()}
     if odd := next((key for key, value in numbers.items() if value is not None and not is_number(value)), None):
         return f"{odd} is no possible number"
+    if not isinstance(results.get("environment", {}), dict):
+        return "environment is wrong"
     if results["protocol"] not in ("last", "best_val"):
         return f"protocol={results['protocol'][:20]} is unknown"
     return "" if is_number(results["time"].get("fit_seconds")) else "time/fit_seconds is missing"

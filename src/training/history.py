@@ -22,7 +22,7 @@ class History(Checkpoint):
     """
 
     def __init__(self, run: Run, *, batch_size: int, loggers: Sequence[RunLogger]) -> None:
-        self.path = run.path / "metrics.csv"
+        self.run, self.path = run, run.path / "metrics.csv"
         self.batch_size, self.loggers = batch_size, loggers
         self.rows: list[dict[str, float]] = []
         self.restored: list[dict[str, float]] | None = []  # None of a checkpoint of version 0.1 or 0.2, without rows
@@ -78,6 +78,7 @@ class History(Checkpoint):
         self.rows.append(row | {"seconds": seconds, "images_per_second": images / seconds})
         self.epoch_batches = 0  # a checkpoint saved from here on lies between two epochs
         if trainer.is_global_zero:
+            self.run.require_place()
             write_metrics(self.path, self.rows)  # all of them: the file may have been deleted meanwhile
             for logger in self.loggers:
                 logger.epoch(self.row)

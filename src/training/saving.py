@@ -63,7 +63,9 @@ class Saving(Checkpoint):
     def save(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> None:
         """Save a checkpoint; raise UserError where the weights are not finite."""
         require_finite(pl_module, trainer, self.run)
-        if trainer.is_global_zero and path == self.run.last:
-            self.run.keep_previous()
+        if trainer.is_global_zero:
+            self.run.require_place()
+            if path == self.run.last:
+                self.run.keep_previous()
         trainer.save_checkpoint(path)
         self.saved = time.monotonic()
