@@ -111,7 +111,8 @@ def check_shape(width: int, height: int) -> None:
 
 def describe_error(error: BaseException, path: Path) -> str:
     """Return in one printable line why an image cannot be read, without repeating its path."""
-    text = (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = text.replace(f" {str(path)!r}", "")
     return "".join(sign if sign.isprintable() else " " for sign in text[:200])
 
 
