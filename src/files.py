@@ -194,11 +194,14 @@ def check_folder_name(what: str, name: str) -> str:
 
 def is_file_name(name: str) -> bool:
     """Return True for a relative or absolute path whose parts a file system can store and UTF-8 can write."""
-    try:
-        longest = max(len(part.encode()) for part in name.split("/"))
-    except UnicodeEncodeError:  # half a surrogate pair, or a byte that is no UTF-8
+    if not is_text(name) or "\0" in name:
         return False
-    return 0 < longest <= LONGEST_NAME and "\0" not in name
+    return 0 < max(len(part.encode()) for part in name.split("/")) <= LONGEST_NAME
+
+
+def is_text(text: str) -> bool:
+    """Return True for what UTF-8 can write: no half of a surrogate pair, which stands for a byte that is no UTF-8."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def check_yaml(path: Path) -> Path:

@@ -9,6 +9,7 @@ The same command again continues where the last one stopped.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import signal
@@ -26,17 +27,17 @@ from tqdm import tqdm
 
 from .cli.console import say
 from .cli.main import main
-from .data.photos.listing import Listing, find_photos, scan
+from .data.photos.formats import list_jpeg_suffixes
+from .data.photos.listing import PACK_NOTE, Listing, find_photos, read_pack_note, scan
 from .data.photos.reader import describe_error, open_image, report_problems
 from .errors import UserError
-from .files import Json, read_json, write_json
+from .files import Json, write_json
 from .text import format_duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
 QUALITY = 90
-JPEG = {".jpg", ".jpeg", ".jpe"}
 SETS = {"imagenet": find_photos, "folder": scan}
-NOTE, LOCK = "pack.json", ".lock"  # in the packed folder: its source and whether it is whole; a lock
+LOCK = ".lock"  # in the packed folder
 
 
 WORDS = {  # of the command line, and the settings they name
@@ -128,7 +129,7 @@ def pack(settings: Settings) -> Json:
         report_problems(sorted(problems), found.root, settings.skip_unreadable)
         os.sync()  # all files have reached the disk before the folder is called whole
         facts |= {"whole": True, "files": len(jobs) - len(problems), "bytes_before": before, "bytes": after}
-        write_json(out / NOTE, facts)
+        write_json(out / PACK_NOTE, facts)
     return facts
 
 
@@ -165,14 +166,14 @@ def claim(out: Path, found: Listing, settings: Settings) -> Json:
     """
     facts: Json = {"data": settings.data, "size": settings.size, "format": settings.format}
     facts |= {"quality": QUALITY, "source": found.content()}
-    note = read_json(out / NOTE)
+    note = read_pack_note(out)
     if note is None and set(os.listdir(out)) - {LOCK}:
         (out / LOCK).unlink()
         raise UserError(f"out={settings.out}: holds other files; choose a new folder")
     if note is not None and {key: note.get(key) for key in facts} != facts:
         raise UserError(f"out={settings.out}: holds a set packed from other photos or otherwise; choose another")
     if note is None:
-        write_json(out / NOTE, facts)
+        write_json(out / PACK_NOTE, facts)
     return note or facts
 
 
@@ -201,10 +202,19 @@ def pack_all(jobs: list[Job], root: Path, out: Path, settings: Settings) -> tupl
     return before, after, problems
 
 
-def name_targets(paths: list[str], suffix: str) -> Iterator[str]:
-    """Yield the path of each copy: the image's own if that says the format, else the suffix is added (cat.png.jpg)."""
-    keep = JPEG if suffix == FORMATS["jpeg"] else {suffix}
-    return (path if os.path.splitext(path)[1].lower() in keep else path + suffix for path in paths)
+def name_targets(paths: list[str], suffix: str) -> list[str]:
+    """Return the path of each copy: the image's own if that says the format, else with the suffix added (cat.png.jpg).
+
+    Where another image or a folder has that path, the suffix is added once more.
+    """
+    keep = list_jpeg_suffixes() if suffix == FORMATS["jpeg"] else {suffix}
+    names = [path if os.path.splitext(path)[1].lower() in keep else "" for path in paths]
+    taken = {*names, *(os.path.dirname(path) for path in paths)}
+    for k, path in enumerate(paths):
+        while not names[k] or (names[k] != path and names[k] in taken):
+            names[k] = (names[k] or path) + suffix
+        taken.add(names[k])
+    return names
 
 
 def run_jobs(work: Callable[[Job], Outcome], jobs: list[Job], workers: int) -> Generator[Outcome, None, None]:
@@ -251,7 +261,7 @@ def resize_image(source: Path, size: int, format: str) -> bytes:
     """
     image = open_image(source, "RGB")
     if min(image.size) <= size:
-        if format == "jpeg" and source.suffix.lower() in JPEG:
+        if format == "jpeg" and source.suffix.lower() in list_jpeg_suffixes():
             return source.read_bytes()
     else:
         ratio = size / min(image.size)
@@ -267,7 +277,8 @@ def write_file(target: Path, content: bytes) -> None:
 
     A half-written file that a kill leaves behind is overwritten, under the same name, by the next attempt.
     """
-    scratch = target.with_name(f".{target.name}.tmp")
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()  # the name itself may be as long as names can be
+    scratch = target.with_name(f".{digest[:16]}.tmp")
     scratch.write_bytes(content)
     scratch.replace(target)
 

@@ -14,7 +14,7 @@ from helpers import SHARED_DATA
 
 from src.config.task import EVALUATORS
 from src.data.coco.check import select_segmentation
-from src.data.coco.masks import compress_mask, decode_masks, encode_masks
+from src.data.coco.masks import compress_mask, decode_masks, decode_runs, encode_masks
 from src.metrics.coco import NUMBERS, evaluate_results, make_results
 
 Truth = dict[str, Any]
@@ -161,6 +161,41 @@ def test_results_have_the_files_own_ids() -> None:
     assert torch.equal(decode_masks([first["segmentation"], second["segmentation"]], 6, 8), (masks[:, 0] > 0.5).byte())
     nothing = {name: value[:0] for name, value in output.items()}
     assert make_results(nothing, image_id=1, category_ids=(1,)) == []
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_the_files_own_ids_change_no_number(made: Truth, evaluator: str) -> None:
+    """Evaluators take id 0 for "no match", negative ids wrongly, and round ids above 2^53."""
+    results = shaken(made)
+    images = {image["id"]: image["id"] - 500 + 2**60 for image in made["images"]}
+    for first, step in ((0, 1), (-1, -1), (7, 0)):  # the last: all the same
+        other = {
+            "images": [image | {"id": images[image["id"]]} for image in made["images"]],
+            "categories": [category | {"id": category["id"] - 7} for category in made["categories"]],
+            "annotations": [a | {"id": first + step * k} for k, a in enumerate(made["annotations"])],
+        }
+        other["annotations"] = [move(a, images) for a in other["annotations"]]
+        found = [move(result, images) for result in results]
+        for masks in (False, True):
+            expected = evaluate_results(made, results, masks=masks, evaluator=evaluator)
+            scores = evaluate_results(other, found, masks=masks, evaluator=evaluator, images=list(images.values()))
+            assert scores.numbers == expected.numbers
+            assert scores.by_category == {k - 7: pair for k, pair in expected.by_category.items()}
+
+
+def move(entry: dict[str, Any], images: dict[int, int]) -> dict[str, Any]:
+    """An annotation or a result that refers to the image by its other id, and to the category 7 less."""
+    return entry | {"image_id": images[entry["image_id"]], "category_id": entry["category_id"] - 7}
+
+
+def test_run_lengths_are_those_that_the_decoder_reads() -> None:
+    for seed in range(20):
+        mask = torch.rand(1, 40, 50, generator=torch.Generator().manual_seed(seed)) > seed / 20
+        (packed,) = encode_masks(mask)
+        runs = decode_runs(packed["counts"])
+        assert runs is not None and sum(runs) == 2000 and sum(runs[1::2]) == int(mask.sum())
+        assert compress_mask({"counts": runs, "size": [40, 50]}, 40, 50)["counts"].decode() == packed["counts"]
+        assert decode_runs(runs) == runs
 
 
 def test_masks_survive_every_encoding() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from src import pack
 from src.config.data import ImageNet
 from src.data.build import build_data
+from src.data.photos.listing import scan
 from src.data.photos.reader import read_photo
 from src.errors import UserError
 from src.pack import Settings, parse_settings
@@ -124,6 +125,53 @@ def test_unreadable_photos_are_listed_and_may_be_left_out(root: Path) -> None:
     facts = pack.pack(settings(root, skip_unreadable=True))
     assert facts["files"] == 18
     assert not (root.parent / "out" / "train" / "dog" / "3.JPEG").exists()
+
+
+def test_no_copy_takes_the_name_of_another(root: Path) -> None:
+    cat = root / "train" / "cat"
+    names = ["7.png", "7.png.jpg", "7.png.jpg.jpg", "8.png.jpg/1.png", "8.png", "9.jfif", "x" * 247 + ".jpg"]
+    names += ["a b=c,'d'.gif", os.fsdecode(b"caf\xe9.png"), "#&?.webp"]
+    for k, name in enumerate(names):
+        (cat / name).parent.mkdir(exist_ok=True)
+        kind = {".gif": "gif", ".png": "png", ".webp": "webp"}.get(Path(name).suffix, "jpeg")
+        Image.new("RGB", (30, 30), (20 * k, 0, 0)).save(cat / name, kind)
+    for form in pack.FORMATS:
+        out = root.parent / form
+        facts = pack.pack(settings(root, out=str(out), format=form, workers=2))
+        assert facts["files"] == 29 == sum(len(images) for images in scan(str(out)).splits["train"].values()) + 4
+        copies = [path for path in (out / "train" / "cat").glob("[7-9]*") if path.is_file()]
+        reds = sorted(float(read_photo(path)[0].float().mean()) for path in copies)
+        assert np.allclose(reds, [0, 20, 40, 80, 100], atol=2)
+        if form == "jpeg":
+            assert {path.name for path in copies} == {
+                *("7.png.jpg", "7.png.jpg.jpg", "7.png.jpg.jpg.jpg", "8.png.jpg.jpg", "9.jfif")
+            }
+        pack.write_json(out / "pack.json", facts | {"whole": False})
+        assert pack.pack(settings(root, out=str(out), format=form)) == facts, "nothing is taken for another's copy"
+
+
+def test_a_damaged_copy_is_one_sentence(root: Path) -> None:
+    out = root.parent / "out"
+    facts = pack.pack(settings(root, format="ppm"))
+    copy = next((out / "train" / "cat").glob("*.ppm"))
+    copy.write_bytes(copy.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"ppm: cannot be read \(.*truncated.*data.skip_unreadable=true") as error:
+        read_photo(copy)
+    assert "\n" not in str(error.value)
+    for note, words in (
+        ("", "pack.json: is damaged; pack the set again, into a new folder"),
+        ("[]", "pack.json: is damaged"),
+        (json.dumps(facts | {"files": "many"}), "pack.json: is damaged"),
+        (json.dumps(facts | {"whole": None}), "is a copy that src.pack has not finished; type its command again"),
+    ):
+        (out / "pack.json").write_text(note)
+        with pytest.raises(UserError, match=words):
+            scan(str(out))
+        if "damaged" in words:
+            with pytest.raises(UserError, match=words):
+                pack.pack(settings(root, format="ppm"))
+    (out / "pack.json").write_text('{"name": "a file of somebody else"}')
+    assert scan(str(out)).classes == ("cat", "dog")
 
 
 def test_a_full_disk_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,24 +59,51 @@ def evaluate_results(
     ``images`` restricts both to the images of these ids.
     """
     load, evaluator_class = load_backend(evaluator)
-    completed = complete_annotations(truth, masks=masks)
+    numbers_of = {name: number_entries(truth[name]) for name in ("images", "categories")}
+    completed = renumber(complete_annotations(truth, masks=masks), numbers_of)
     other = "bbox" if masks else "segmentation"  # a result with both would be sized by its box
-    found = [{key: value for key, value in result.items() if key != other} for result in results]
+    found = [
+        {key: value for key, value in result.items() if key != other} | refer(result, numbers_of) for result in results
+    ]
     with redirect_stdout(io.StringIO()), pause_garbage_collection():  # pycocotools prints its progress
         gt = load(completed)
         dt = gt.loadRes(found) if found else load(completed | {"annotations": []})
         evaluation = evaluator_class(gt, dt, "segm" if masks else "bbox")
-        evaluation.params.imgIds = sorted(gt.getImgIds() if images is None else images)
+        chosen = numbers_of["images"] if images is None else images
+        evaluation.params.imgIds = sorted(numbers_of["images"][image] for image in chosen)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     numbers = dict(zip(NUMBERS, map(float, evaluation.stats[:12]), strict=True))
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, category], all sizes, 100
-    ids = evaluation.params.catIds
     by_category = {
-        int(k): (average_measured(precision[..., i]), average_measured(precision[0, :, i])) for i, k in enumerate(ids)
+        category: (average_measured(precision[..., number - 1]), average_measured(precision[0, :, number - 1]))
+        for category, number in numbers_of["categories"].items()
     }
     return Scores(numbers, by_category)
+
+
+def number_entries(entries: Sequence[Json]) -> dict[int, int]:
+    """Return a number from 1 for the id of each entry, in the order of the ids.
+
+    Evaluators must not get a file's own ids: 0 means "no match" to them, and above 2^53 they round.
+    """
+    return {k: number for number, k in enumerate(sorted(entry["id"] for entry in entries), 1)}
+
+
+def refer(entry: Json, numbers_of: Mapping[str, Mapping[int, int]]) -> Json:
+    """Return the numbers of the image and the category that an annotation or a result refers to."""
+    return {
+        "image_id": numbers_of["images"][entry["image_id"]],
+        "category_id": numbers_of["categories"][entry["category_id"]],
+    }
+
+
+def renumber(truth: Json, numbers_of: Mapping[str, Mapping[int, int]]) -> Json:
+    """Return the content of an annotation file with these numbers for its ids, and annotations numbered from 1."""
+    renumbered = {name: [e | {"id": numbers_of[name][e["id"]]} for e in truth[name]] for name in numbers_of}
+    annotations = [a | {"id": k} | refer(a, numbers_of) for k, a in enumerate(truth["annotations"], 1)]
+    return truth | renumbered | {"annotations": annotations}
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from ..data.coco.index import CocoIndex
+from ..data.coco.objects import select_learnable
 from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
-from ..metrics.coco import Scores, evaluate_results, make_results
+from ..metrics.coco import Scores, complete_annotations, evaluate_results, make_results
 from .base import Task, TaskSettings, use_full_precision
 from .sheets import choose_images, draw_contact_sheet
 
@@ -156,7 +157,7 @@ class DetectionTask(Task):
         evaluated = self.evaluated["test"]
         write_atomic(path / "detections.json", json.dumps(evaluated.results).encode())
         index = evaluated.index
-        objects = Counter(a["label"] for i in range(len(index)) for a in index.annotations(i) if not a.get("iscrowd"))
+        objects = Counter(a["label"] for i in range(len(index)) for a in select_learnable(index, i, self.masks))
         rows: list[list[object]] = [
             ["class", "objects", "ap", "ap_50", *(["mask_ap", "mask_ap_50"] if self.masks else [])]
         ]
@@ -187,7 +188,8 @@ class DetectionTask(Task):
         evaluated: list[Any] = [None]
         if self.global_rank == 0:
             results = [result for _, of_image in found for result in of_image]
-            truth, images = index.to_coco().dataset, [index.images[i].id for i, _ in found]
+            truth = complete_annotations(index.to_coco().dataset, masks=self.masks)  # counted is what is learned
+            images = [index.images[i].id for i, _ in found]
             kinds = (False, True) if self.masks else (False,)
             evaluated = [
                 [

@@ -21,6 +21,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from src.data.coco.masks import encode_masks
+from src.data.coco.objects import make_target, select_learnable
 from src.metrics.coco import NUMBERS, Scores
 from src.tasks.detection import LOSSES, Evaluated, Losses, step
 from src.tasks.sheets import HEIGHT, add_caption, choose_images, draw_contact_sheet, draw_objects
@@ -126,6 +128,27 @@ def test_annotations_that_tell_of_no_crowds_and_areas_are_tested_too(tmp_path: P
     task.write_test_files(tmp_path, data_of(tmp_path).info)
     rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
     assert [int(row["objects"]) for row in rows] == [4, 1, 0] and metrics["test/map"] >= 0
+
+
+def test_objects_without_a_mask_are_not_counted_where_masks_are_learned(tmp_path: Path) -> None:
+    coco_set.make(tmp_path)
+    val = tmp_path / "annotations" / "instances_val2017.json"
+    coco_set.edit(val, lambda content: content["annotations"][0].update(segmentation=[[1, 1, 2, 2]]))
+    index = data_of(tmp_path).indices["test"]
+    task: Any = task_of("mask_rcnn")
+    task.collected["test"] = []
+    for i, record in enumerate(index.images):
+        true = select_learnable(index, i, masks=True)
+        masks = encode_masks(make_target(index, i, masks=True)["masks"])
+        found = [
+            {"image_id": record.id, "category_id": a["category_id"], "bbox": a["bbox"], "score": 0.9} for a in true
+        ]
+        task.collected["test"].append((i, [f | {"segmentation": m} for f, m in zip(found, masks, strict=True)]))
+    task._evaluate("test", index)
+    assert task.epoch_metrics["test/map"] == task.epoch_metrics["test/mask_map"] == 1
+    task.write_test_files(tmp_path, data_of(tmp_path).info)
+    rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
+    assert [int(row["objects"]) for row in rows] == [3, 0, 0]
 
 
 def test_a_step_is_pure(root: Path) -> None:

@@ -6,41 +6,30 @@ any other here: its category is present in the image, though its objects are not
 """
 
 import difflib
-import logging
 import pickle
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from ...config.data import Coco
 from ...errors import UserError
 from ...files import Json
 from ..cut import hold_out, limit_samples
-from .check import refuse_broken, select_segmentation
+from ..photos.reader import read_photo
+from .check import refuse_broken, select_segmentation, shorten
 from .files import Files, locate_files, read_annotations
+from .photos import ImageRecord, drop_unreadable, match_sizes
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
-
-
-class ImageRecord(NamedTuple):
-    """Hold the facts of an image that its annotation file states."""
-
-    id: int
-    path: Path
-    width: int
-    height: int
 
 
 class CocoIndex:
@@ -60,7 +49,7 @@ class CocoIndex:
         images: list[ImageRecord],
         annotations: Sequence[list[Json]],
     ) -> None:
-        """``annotations`` lists those of each image, as in the file, with ``label`` added."""
+        """``annotations`` lists those of each image, in the file's order, with ``label`` added."""
         self.source, self.classes, self.category_ids, self.images = source, classes, category_ids, images
         self.presence = torch.zeros(len(images), len(classes), dtype=torch.bool)
         self._drawable = torch.zeros(len(images), 2, dtype=torch.int64)  # objects, and those with a mask
@@ -80,21 +69,21 @@ class CocoIndex:
         return len(self.images)
 
     def annotations(self, i: int) -> list[Json]:
-        """Return the annotations of image ``i`` as in the file, in its order, each with its contiguous ``label`` added.
+        """Return the annotations of image ``i`` in the file's order, each with its contiguous ``label`` added.
 
-        Boxes without an area are still among them, and boxes may reach out of their image (src/data/coco/check.py).
+        They are those that are learned from and counted, as ``Report.repair`` of src/data/coco/check.py leaves them.
         """
         first, last = self._spans[i].tolist()
         objects: list[Json] = pickle.loads(self._packed[first:last].numpy().tobytes())
         return objects
 
     def load(self, i: int) -> Tensor:
-        """Load image ``i`` as uint8 [3, H, W] of the size that its annotations are drawn on; see ``load_image``.
+        """Load image ``i`` as RGB, uint8 [3, H, W], as its annotations are drawn on it.
 
         Raises UserError where it cannot be read, or has another size.
         """
         record = self.images[i]
-        image = load_image(record.path)
+        image = read_photo(record.path, upright=record.upright).contiguous()
         height, width = image.shape[1:]
         if (width, height) != (record.width, record.height):
             raise UserError(
@@ -145,26 +134,6 @@ class CocoIndex:
         return coco
 
 
-def load_image(path: Path) -> Tensor:
-    """Load an image file as RGB, uint8 [3, H, W]; convert grey and CMYK, and ignore EXIF's orientation as COCO does.
-
-    Pillow decodes as fast as torchvision, whose decoders are deprecated, and reads more formats.
-    Raises UserError where the file cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            pixels = np.array(file.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
-        raise make_error(path, error) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def make_error(path: Path, error: Exception) -> UserError:
-    """Make the error for an image file that is missing or damaged."""
-    reason = (str(error) or type(error).__name__).replace(f": {str(path)!r}", "").replace(f" {str(path)!r}", "")
-    return UserError(f"{path}: cannot be read ({reason}); data.skip_unreadable=true leaves such images out")
-
-
 def load_splits(config: Coco) -> dict[str, CocoIndex]:
     """Load the indices of "train", "test" and, unless data.val_fraction is 0, "val", as the configuration chooses them.
 
@@ -200,6 +169,7 @@ def load_splits(config: Coco) -> dict[str, CocoIndex]:
     for split, index in indices.items():
         if not len(index):
             raise UserError(f"data={config.name}: no {split} images are left; look at data.val_fraction")
+        index.images = match_sizes(index.images, index.source)
     return indices
 
 
@@ -208,7 +178,7 @@ def describe_difference(index: CocoIndex, other: CocoIndex) -> str:
     mine, others = (list(zip(i.category_ids, i.classes, strict=True)) for i in (index, other))
     extra, lacking = [c for c in mine if c not in others], [c for c in others if c not in mine]
     parts = [
-        f"{word} {', '.join(f'{name} (id {k})' for k, name in found[:3])}{', …' if len(found) > 3 else ''}"
+        f"{word} {', '.join(f'{shorten(name)} (id {k})' for k, name in found[:3])}{', …' if len(found) > 3 else ''}"
         for word, found in (("it lacks", lacking), ("only it has", extra))
         if found
     ]
@@ -231,7 +201,7 @@ def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable
     """
     try:
         content = read_annotations(files.json)
-        missing = refuse_broken(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
+        report = refuse_broken(content, source=files.json, folder=files.images, skip_missing=skip_unreadable)
     except OSError as error:  # a folder that may not be entered
         raise UserError(f"{error.filename}: {error.strerror}") from error
     names = {category["id"]: category["name"] for category in content["categories"]}
@@ -239,15 +209,15 @@ def read_index(files: Files, *, wanted: list[str] | None = None, skip_unreadable
     images = [
         ImageRecord(image["id"], files.images / image["file_name"], image["width"], image["height"])
         for image in content["images"]
-        if image["id"] not in missing
+        if image["id"] not in report.missing
     ]
     if skip_unreadable:
-        images = drop_unreadable(images, left_out=len(missing), source=files.json)
+        images = drop_unreadable(images, left_out=len(report.missing), source=files.json)
     label = {category: k for k, category in enumerate(ids)}
     objects: dict[int, list[Json]] = defaultdict(list)
     for annotation in content["annotations"]:
-        if annotation["category_id"] in label:
-            objects[annotation["image_id"]].append(annotation | {"label": label[annotation["category_id"]]})
+        if annotation["category_id"] in label and (kept := report.repair(annotation)) is not None:
+            objects[kept["image_id"]].append(kept | {"label": label[kept["category_id"]]})
     del content  # COCO's takes gigabytes
     return CocoIndex(
         source=files.json,
@@ -268,7 +238,8 @@ def choose_categories(names: dict[int, str], wanted: list[str]) -> list[int]:
     for word in map(str, wanted):
         if word not in by_name and not (word.isdecimal() and int(word) in names):
             near = difflib.get_close_matches(word, by_name, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"they begin with {', '.join(list(by_name)[:10])}"
+            known = ", ".join(map(shorten, near or list(by_name)[:10]))
+            hint = f"did you mean {known}?" if near else f"they begin with {known}"
             raise UserError(f"data.classes: {word!r} is no name or id of the {len(names)} categories; {hint}")
         same = [k for k, name in names.items() if name == word]
         if len(same) > 1:
@@ -277,21 +248,3 @@ def choose_categories(names: dict[int, str], wanted: list[str]) -> list[int]:
     if len(set(chosen)) < len(chosen):
         raise UserError(f"data.classes={','.join(map(str, wanted))}: a category is named twice")
     return chosen
-
-
-def drop_unreadable(images: list[ImageRecord], *, left_out: int, source: Path) -> list[ImageRecord]:
-    """Return the images that can be decoded; warn of the others, counted with the ``left_out`` ones."""
-
-    def readable(image: ImageRecord) -> bool:
-        try:
-            load_image(image.path)
-        except UserError:
-            return False
-        return True
-
-    with ThreadPool() as pool:  # Pillow decodes outside of the interpreter's lock
-        read = pool.imap(readable, images, chunksize=8)
-        fine = list(tqdm(read, "reading images", len(images), disable=None, delay=2, leave=False))
-    if left_out := left_out + fine.count(False):
-        logging.getLogger(__name__).warning("%s: %d unreadable or missing images are left out", source, left_out)
-    return [image for image, is_fine in zip(images, fine, strict=True) if is_fine]

@@ -20,8 +20,6 @@ from .check import select_segmentation
 from .index import CocoIndex
 from .masks import decode_masks
 
-THINNEST = 0.1  # boxes that are thinner inside their image are left out [pixels]
-
 
 class Target(TypedDict, total=False):
     """Hold the objects of an image as torchvision's detectors learn from them, N of them."""
@@ -38,17 +36,15 @@ class Target(TypedDict, total=False):
 def select_learnable(index: CocoIndex, i: int, masks: bool) -> list[Json]:
     """Select the annotations of image ``i`` that a detector learns from.
 
-    Crowds and boxes without an area are left out, and objects without a mask where ``masks`` are learned. Each
-    annotation has its ``corners`` [x1, y1, x2, y2] inside of the image added.
+    Crowds are left out, and objects without a mask where ``masks`` are learned. Each annotation has its ``corners``
+    [x1, y1, x2, y2] inside of the image added.
     """
     record, kept = index.images[i], []
     for annotation in index.annotations(i):
         x, y, width, height = annotation["bbox"]
         left, top = max(x, 0.0), max(y, 0.0)
         right, bottom = min(x + width, record.width), min(y + height, record.height)
-        if annotation.get("iscrowd") or right - left < THINNEST or bottom - top < THINNEST:
-            continue
-        if not masks or select_segmentation(annotation) is not None:
+        if not annotation.get("iscrowd") and (not masks or select_segmentation(annotation) is not None):
             kept.append(annotation | {"corners": [left, top, right, bottom]})
     return kept
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import is_file_name
+from ...files import Json, is_file_name, read_json
 from .formats import list_suffixes
 
 SPLITS = ("train", "val", "test")
+PACK_NOTE = "pack.json"  # in a folder that src.pack has made: its source, and whether it is whole
 
 # kinds of what is left out
 HIDDEN, LINKS = "hidden", "links that lead nowhere, out of data.root or to a folder"
@@ -73,13 +74,17 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
     """List the images under ``root``, in those of the splits that have a folder.
 
     Raises UserError where the folder or its ``train`` is missing, where a class has no images or a name that is no
-    text, where val or test have a class that train has not, and where there is nothing to test on.
+    text, where val or test have a class that train has not, where there is nothing to test on, and where a copy of
+    src.pack is not finished.
     """
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UserError(f"data.root={root}: no such folder; it should hold images as train/<class>/<image>")
     if not (top / "train").is_dir():
         raise UserError(f"data.root={root}: has no folder train; put the images into train/<class>/")
+    note = read_pack_note(top)
+    if note is not None and not note.get("whole"):
+        raise UserError(f"data.root={root}: is a copy that src.pack has not finished; type its command again")
     left_out: dict[str, list[str]] = defaultdict(list)
     found = {split: Walk(top, split, left_out).find_images() for split in splits if (top / split).is_dir()}
     classes = tuple(found["train"])
@@ -94,6 +99,23 @@ def scan(root: str, splits: tuple[str, ...] = SPLITS) -> Listing:
             raise UserError(f"data.root={root}: has no folder test (nor val); put images to test on into test/<class>/")
         found["test"] = found.pop("val")
     return Listing(top, classes, found, describe_left_out(left_out))
+
+
+def read_pack_note(folder: Path) -> Json | None:
+    """Read the note of src.pack in a folder that it has made; return None for any other folder.
+
+    Raises UserError for a damaged note.
+    """
+    damaged = UserError(f"{folder / PACK_NOTE}: is damaged; pack the set again, into a new folder")
+    try:
+        note = read_json(folder / PACK_NOTE)
+    except UserError:
+        raise damaged from None
+    if note is None or not {"source", "format"} <= note.keys():
+        return None
+    if note.get("whole") and any(type(note.get(name)) is not int for name in ("files", "bytes_before", "bytes")):
+        raise damaged
+    return note
 
 
 def has_classes(top: Path, split: str) -> bool:

@@ -9,8 +9,8 @@ All rooms read by this file. What Pillow calls the mode of a file decides:
 | I;16, I;16B, I;16L, I;16N, and I from 0 to 65535 | 16-bit grey, divided by 257 |
 | F, LAB, I beyond 65535, and all others | refused: what is black and white in them is not defined |
 
-EXIF's orientation is applied once. Of several frames or pages the first is read. A picture of more pixels than
-``MOST_PIXELS``, or more than ``LONGEST`` times as long as wide, is refused.
+EXIF's orientation is applied once (a TIFF's always, by Pillow). Of several frames or pages the first is read. A picture
+of more pixels than ``MOST_PIXELS``, or more than ``LONGEST`` times as long as wide, is refused.
 """
 
 import logging
@@ -63,7 +63,7 @@ def read_header(path: Path) -> Header:
         with Image.open(path, formats=list_formats()) as file:
             check_shape(*file.size)
             check_mode(file.mode)
-            turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            turned = file.format != "TIFF" and file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
             return Header(file.width, file.height, turned)
     except Exception as error:
         raise make_error(path, error) from error
@@ -111,7 +111,8 @@ def check_shape(width: int, height: int) -> None:
 
 def describe_error(error: BaseException, path: Path) -> str:
     """Return in one printable line why an image cannot be read, without repeating its path."""
-    text = (str(error) or type(error).__name__).replace(f" {str(path)!r}", "").replace(f": '{path}'", "")
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = text.replace(f" {str(path)!r}", "")
     return "".join(sign if sign.isprintable() else " " for sign in text[:200])
 
 
