@@ -184,11 +184,11 @@ def test_a_start_that_fails_leaves_the_result_before_it(tmp_path: Path, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr("src.runs.directory.write_atomic", fail)
         with pytest.raises(OSError, match="space"):
-            Run(tmp_path, "b", adopt=True).start(compose(), "python …", "digits:…")
+            Run(tmp_path, "b", adopt=True).start(compose(), "python …")
     assert Run(tmp_path, "a").find_results()
     for left in (tmp_path / ".run.json.7.tmp", tmp_path / "checkpoints" / ".last.ckpt.7.tmp"):  # of a killed process
         left.touch()
-    Run(tmp_path, "b", adopt=True).start(compose(), "python …", "digits:…")
+    Run(tmp_path, "b", adopt=True).start(compose(), "python …")
     assert Run(tmp_path, "b").find_results() is None and not list(tmp_path.rglob("*.tmp"))
 
 

@@ -85,7 +85,7 @@ class Run:
         record, results = self.read_record(), read_json(self.path / "results.json") or {}
         if not self.last.exists() and results.get("status") not in ENDED:
             return None
-        return record.get("data_fingerprint") or results.get("data_fingerprint")
+        return record.get("data_fingerprint") or results.get("data_fingerprint") or None
 
     def _refuse_other(self, record: Results | None) -> None:
         if record is not None and not self.adopt and record.get("config_hash") != self.config_hash:
@@ -183,7 +183,7 @@ class Run:
         """Return the command that made this configuration: the first one, or the `resume=…` that changed it."""
         return typed if self.adopt else self.read_record().get("command", typed)
 
-    def start(self, config: TrainConfig, command: str, data_fingerprint: str) -> None:
+    def start(self, config: TrainConfig, command: str, data_fingerprint: str = "") -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 
