@@ -135,7 +135,7 @@ def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, spli
 
     data, stored = assembly.config.data, checkpoint["config"]["data"]
     files = {name: files for name, files in assembly.data.list_photos().items() if name == split}
-    before = read_manifest(path.absolute().parents[1] / MANIFEST)
+    before = read_manifest(path.absolute().parent.parent / MANIFEST)
     others, trained = find_others(before, look_at_photos(files, find_photo_folders(data), before), split)
     if trained and split != "train":
         raise UserError(
