@@ -106,7 +106,7 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     except SystemExit:  # Lightning raises it after Ctrl-C and SIGTERM; after SIGTERM with the code of a success
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
-    say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
+    say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {path}")
     print(format_metrics(metrics, config.task.name))
     return metrics
 
@@ -147,7 +147,7 @@ def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, spli
 
     data, stored = assembly.config.data, checkpoint["config"]["data"]
     files = {name: files for name, files in assembly.data.list_photos().items() if name == split}
-    before = read_manifest(path.absolute().parents[1] / MANIFEST)
+    before = read_manifest(path.absolute().parent.parent / MANIFEST)
     others, trained = find_others(before, look_at_photos(files, find_photo_folders(data), before), split)
     if trained and split != "train":
         raise UserError(

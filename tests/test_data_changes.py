@@ -194,4 +194,6 @@ def test_photos_that_no_split_has_matter_by_their_names_alone(tmp_path: Path) ->
     bases = {"train": tmp_path}
     assert find_changes(photos, bases, ["train/a.png", "train/c.png"]) == (["train/c.png"], ["train/b.png"], [])
     assert find_changes(photos, bases) == ([], [], [])
-    assert find_others([], [Photo("val", "train/a.png", 1, 1, "ab")], "val") == ([], [])
+    held_out = Photo("val", "train/a.png", 1, 1, "ab")
+    assert find_others([], [held_out], "val") == ([], []), "nothing is known of an older run"
+    assert find_others([held_out._replace(split="train")], [held_out], "val") == (["train/a.png"], ["train/a.png"])

@@ -91,9 +91,11 @@ def check_group_words(words: list[str]) -> None:
         if not equals or group not in [*groups, "logger"]:
             continue
         override = OverridesParser.create().parse_override(word)
-        value = None if override.is_sweep_override() else override.value()
+        if override.is_sweep_override():
+            continue
+        value = override.value()
         names = value if isinstance(value, list) and group == "logger" else [value]
-        if not all(name is None or isinstance(name, str) for name in names) or None in names[1:]:
+        if not all(isinstance(name, str) for name in names):
             raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
 
 

@@ -97,7 +97,7 @@ class Run:
         record, results = self.read_record(), read_json(self.path / "results.json") or {}
         if not self.last.exists() and results.get("status") not in ENDED:
             return None
-        return record.get("data_fingerprint") or results.get("data_fingerprint")
+        return record.get("data_fingerprint") or results.get("data_fingerprint") or None
 
     def _refuse_other(self, name: str, record: Results | None, advice: str) -> None:
         if record is None:
@@ -220,7 +220,7 @@ class Run:
         """Return the command that made this configuration: the first one, or the `resume=…` that changed it."""
         return typed if self.adopt else self.read_record().get("command", typed)
 
-    def start(self, config: TrainConfig, command: str, data_fingerprint: str) -> None:
+    def start(self, config: TrainConfig, command: str, data_fingerprint: str = "") -> None:
         """Write config.yaml and run.json; a run that is resumed keeps its W&B id and its first command."""
         from omegaconf import OmegaConf
 

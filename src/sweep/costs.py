@@ -34,7 +34,7 @@ class Cost:
 
     def seconds(self, config: TrainConfig) -> float:
         """Return the time of a whole run."""
-        steps = config.trainer.limit_train_batches or self.images // config.data.batch_size
+        steps = self.images // config.data.batch_size
         return (
             config.trainer.max_epochs
             * self.step_seconds
@@ -68,15 +68,16 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
 
     from ..machine.memory import measure_free_memory
     from ..models.complexity import count_parameters
-    from ..training.assemble import count_network_macs, estimate_memory
+    from ..training.assemble import count_images, count_network_macs, estimate_memory
     from ..training.readiness import check_batch_statistics
 
     with torch.device("meta"):
         model = build_network(config, data.info, data.normalization)
     macs = count_network_macs(config, model, data)
     check_batch_statistics(config, model, data)
-    evaluated = data.sizes.get("val", 0) + config.monitor_test * data.sizes["test"]
-    result = Cost(config.model.name, count_parameters(model), data.sizes["train"], evaluated)
+    images = count_images(config, data)
+    evaluated = images["val"] + config.monitor_test * images["test"]
+    result = Cost(config.model.name, count_parameters(model), images["train"], evaluated)
     result.note = compare_with_study(result.parameters, config)
     free = sys.maxsize if ELSEWHERE else measure_free_memory(config.trainer.accelerator) // sharing
     if config.preflight_memory is not None:

@@ -63,9 +63,21 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     macs = count_network_macs(config, network, data)
     task = build_task(config, network, data.info)
     data.monitored = task.monitored
-    sizes = {f"n_{split}": data.sizes.get(split, 0) for split in ("train", "val", "test")}
+    sizes = {f"n_{split}": count for split, count in count_images(config, data).items()}
     facts = {"params": count_parameters(network), "macs": macs, **sizes}
     return Assembly(settled, data, network, task, facts, notes)
+
+
+def count_images(config: TrainConfig, data: DataModule) -> dict[str, int]:
+    """Return how many images of each split a run uses; of the training split, how many an epoch does."""
+    trainer, evaluated = config.trainer, max(data.eval_batch_size, config.trainer.world)
+    limits = {
+        "train": (trainer.limit_train_batches, data.batch_size),
+        "val": (trainer.limit_val_batches, evaluated),
+        "test": (trainer.limit_test_batches, evaluated),
+    }
+    sizes = {split: data.sizes.get(split, 0) for split in limits}
+    return {split: min(sizes[split], (limit or sizes[split]) * batch) for split, (limit, batch) in limits.items()}
 
 
 def read_initial_weights(config: TrainConfig) -> Pretrained | None:

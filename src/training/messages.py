@@ -33,11 +33,12 @@ def describe_start(
         notes = [*notes, f"{learned:,} of {facts['params']:,} parameters are trained."]
     trainer = config.trainer
     nodes = f"{trainer.num_nodes} × " if trainer.num_nodes > 1 else ""
+    limited = " an epoch" if trainer.limit_train_batches else ""
     compiled = ", compiled" if trainer.compile else ""
     compiled += f", CUDA graph: {trainer.graph}" if trainer.graph != "none" else ""
     return (
         f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
-        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images), "
+        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images{limited}), "
         f"{trainer.max_epochs} epochs, seed {config.seed}; {nodes}{trainer.devices} × {trainer.accelerator}, "
         f"{trainer.precision}{compiled}\n" + "\n".join([*notes, str(run.path)])
     )

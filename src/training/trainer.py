@@ -40,7 +40,8 @@ def build_trainer(
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate,
         gradient_clip_val=config.optim.clip_norm or None,
-        limit_train_batches=trainer.limit_train_batches,
+        # Lightning counts the accumulated parts, people the batches of a step
+        limit_train_batches=trainer.limit_train_batches and trainer.limit_train_batches * trainer.accumulate,
         limit_val_batches=trainer.limit_val_batches,
         limit_test_batches=trainer.limit_test_batches,
         deterministic="warn" if trainer.deterministic else False,

@@ -13,6 +13,7 @@ from ..raw import PhotoFiles
 from .manifest import Photo, digest_file, name_file
 
 TAIL = 64  # bytes at the end of a file that hold its end marker
+THIN = 50  # a photo so many times as long as wide may be too thin to crop
 MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b"\x3b"}  # what a complete file ends with
 
 
@@ -63,6 +64,7 @@ def is_doubtful(path: str, size: tuple[int, int] | None) -> bool:
         with open(path, "rb") as file, Image.open(file) as image:
             file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
             marker = MARKERS.get(str(image.format))
-            return marker is None or marker not in file.read() or (size is not None and image.size != size)
+            odd = (size is not None and image.size != size) or max(image.size) > THIN * min(image.size)
+            return marker is None or marker not in file.read() or odd
     except Exception:  # Pillow raises a dozen types for a damaged file
         return True

@@ -104,13 +104,13 @@ def read_manifest(path: Path) -> list[Photo]:
         ) from None
 
 
-def find_others(before: Iterable[Photo], now: Iterable[Photo], split: str) -> tuple[list[str], list[str]]:
+def find_others(before: Sequence[Photo], now: Iterable[Photo], split: str) -> tuple[list[str], list[str]]:
     """Return the photos of ``split`` ``now`` that a run's own split has not, and those among them that it learned from.
 
     Both are empty where there is no record of ``before``.
     """
     own, learned = ({photo.digest for photo in before if photo.split == name} for name in (split, "train"))
-    others = [photo for photo in now if own and photo.digest not in own]
+    others = [photo for photo in now if learned and photo.digest not in own]
     return [photo.name for photo in others], [photo.name for photo in others if photo.digest in learned]
 
 
