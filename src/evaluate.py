@@ -88,13 +88,16 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     except SystemExit:  # Lightning raises it after Ctrl-C and SIGTERM; after SIGTERM with the code of a success
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
-    say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
-    print(format_metrics(metrics, config.task.name))
+    if trainer.is_global_zero:
+        if list(checkpoint["info"]["classes"]) != list(data.info.classes):
+            say(f"The network was trained on other classes: {', '.join(checkpoint['info']['classes'][:5])} …")
+        say(f"{config.model.name} on {config.data.name}, {split}, {data.sizes[split]:,} images, fp32; {path}")
+        print(format_metrics(metrics, config.task.name))
     return metrics
 
 
 def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
-    """Refuse data with another number of classes or channels, and warn where the classes have other names."""
+    """Refuse data with another number of classes or channels."""
     config, info = assembly.config, assembly.data.info
     if len(trained_on["classes"]) != info.num_classes or trained_on["channels"] != info.channels:
         raise UserError(
@@ -102,8 +105,6 @@ def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
             f"network was trained for {len(trained_on['classes'])} and {trained_on['channels']}; "
             "set data.classes and data.channels"
         )
-    if list(trained_on["classes"]) != list(info.classes):
-        say(f"The network was trained on other classes: {', '.join(trained_on['classes'][:5])} …")
 
 
 if __name__ == "__main__":
