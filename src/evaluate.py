@@ -106,8 +106,9 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     except SystemExit:  # Lightning raises it after Ctrl-C and SIGTERM; after SIGTERM with the code of a success
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
-    say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {path}")
-    print(format_metrics(metrics, config.task.name))
+    if trainer.is_global_zero:
+        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {path}")
+        print(format_metrics(metrics, config.task.name))
     return metrics
 
 

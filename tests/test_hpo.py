@@ -1,11 +1,13 @@
 """A search over settings: what it chooses by, that a kill changes nothing, what it leaves; mostly with made runs."""
 
+import contextlib
 import copy
 import math
 import os
 import random
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -295,6 +297,33 @@ def test_a_folder_has_one_search_and_one_process(tmp_path: Path) -> None:
     search.run()
     with pytest.raises(UserError, match="holds another search"):
         make_search(Launcher(tmp_path), name="mine", trials=1, seed=1).run()
+
+
+def test_a_database_that_cannot_be_used_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.sweep.trials.WAITING", 0.1)
+    monkeypatch.setattr("src.sweep.search_plots.draw_plots", lambda *_: [])
+    root = tmp_path / "o?mode=memory %41"  # as part of a URL, this would be no folder
+    search = make_search(Launcher(root), name="mine", trials=1)
+    search.run()
+    database = search.folder / "study.db"
+    whole = database.read_bytes()
+    assert whole.startswith(b"SQLite format 3")
+    with contextlib.closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"study\.db: .*database is locked.*end that"):
+            make_search(Launcher(root), name="mine", trials=2).run()
+    for content in (b"no database" * 99, whole[: len(whole) // 2], whole[:5000] + b"x" * (len(whole) - 5000)):
+        database.write_bytes(content)
+        with pytest.raises(UserError, match=r"study\.db: the search's database cannot be used \(.*move it away"):
+            make_search(Launcher(root), name="mine", trials=2).run()
+    database.unlink()
+    database.mkdir()
+    with pytest.raises(UserError, match="unable to open database file.*writable"):
+        make_search(Launcher(root), name="mine", trials=2).run()
+    long = Launcher(root)
+    long.base.model.name = "../out"
+    with pytest.raises(UserError, match="names a folder"):
+        make_search(long, trials=1)
 
 
 def test_every_shipped_search_composes() -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, assert_equal, compose, environment, results, train, weights
+from helpers import ROOT, TINY, assert_equal, command, compose, environment, results, train, weights
 
 from src.errors import UserError
 from src.machine import ranks
@@ -58,3 +58,16 @@ def test_torchrun_trains_what_ddp_trains(tmp_path: Path) -> None:
     assert_equal(weights(tmp_path / "ddp"), weights(tmp_path / "one"))
     found = torchrun(tmp_path / "one", "--nproc-per-node=2", *words, "trainer.devices=2")
     assert "Finished before" in found.communicate(timeout=600)[1] and found.returncode == 0
+
+
+@pytest.mark.slow
+def test_two_processes_say_everything_once(tmp_path: Path) -> None:
+    """What both of them know: the table of an evaluation, and that the loss is no number."""
+    path, words = tmp_path / "run", ("trainer.strategy=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    assert train(path, "trainer.max_epochs=1").returncode == 0
+    done = command("src.evaluate", f"run={path}", *words, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("macro F1") == 1 and done.stderr.count("fp32;") == 1, done.stdout + done.stderr
+    diverged = train(tmp_path / "nan", *words, "optim.lr=1e30", timeout=600)
+    assert diverged.returncode == 1
+    assert diverged.stderr.count("no longer a finite number") == 1, diverged.stderr

@@ -1,6 +1,7 @@
 """End a training whose loss or weights are no longer finite, before a good checkpoint is overwritten."""
 
 import math
+import sys
 from typing import cast
 
 import torch
@@ -39,6 +40,8 @@ def require_finite(module: LightningModule, trainer: Trainer, run: Run, loss: fl
     weights = torch.stack(torch._foreach_norm([p.detach() for p in task.model.parameters()])).sum()
     if math.isfinite(figure) and torch.isfinite(weights):
         return
+    if not trainer.is_global_zero and not torch.isfinite(weights):
+        sys.exit(1)  # all processes have the same weights, so rank 0 says it
     kept = f" The last good checkpoint is {run.last}." if run.last.exists() else ""
     raise UserError(
         f"The loss is no longer a finite number (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "

@@ -46,7 +46,7 @@ def spare_training(method: "Callable[Concatenate[WandbRun, P], None]") -> "Calla
 class WandbRun(RunLogger):
     run: "Run | None" = None  # rank 0 has it
     failed = False
-    lightning: WandbLogger
+    lightning: WandbLogger | None
 
     def __init__(
         self, *, project: str, entity: str | None, group: str | None, job_type: str, tags: Sequence[str], mode: str
@@ -65,7 +65,8 @@ class WandbRun(RunLogger):
             except Exception as error:
                 say(f"W&B: {describe_error(error)} The run goes on offline: wandb sync {run.path}/wandb/latest-run")
                 self.begin_offline(run)
-        self.lightning = WandbLogger(save_dir=run.path, experiment=self.run)
+        # without a run, Lightning would begin one of its own
+        self.lightning = None if self.failed else WandbLogger(save_dir=run.path, experiment=self.run)
 
     @spare_training
     def begin_offline(self, run: Identity) -> None:
@@ -111,16 +112,19 @@ class WandbRun(RunLogger):
         self.log_rows(rows)
 
     def log_rows(self, rows: Iterable[dict[str, float]]) -> None:
-        """Log epochs, each as the step of its number, so that a run that is continued has each of them once."""
+        """Log epochs, each as the step of its number, so that a run that is continued has each of them once.
+
+        What a task logs by itself may have taken that step.
+        """
         import wandb
 
         assert self.run is not None
         for row in rows:
-            if (epoch := int(row["epoch"])) >= self.run.step:
+            if (epoch := int(row["epoch"])) >= self.run.starting_step:
                 pictures = {name: wandb.Image(str(path)) for name, path in self.pictures.items()}
                 step = {"trainer/global_step": row["step"]}
                 figures = {name: value for name, value in row.items() if name != "step"}
-                self.run.log(figures | pictures | step, step=epoch, commit=True)
+                self.run.log(figures | pictures | step, step=max(epoch, self.run.step), commit=True)
         self.pictures = {}
 
     def media(self, name: str, picture: Path, step: int) -> None:
