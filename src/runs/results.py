@@ -9,6 +9,9 @@ from ..files import Json, write_rows
 Results = Json  # numbers and words, and "metrics", "time" and "environment" by name
 
 
+DIVERGED = "The loss is no longer a finite number"  # so begins the reason of a run that has diverged
+
+
 def append_metrics(path: Path, row: dict[str, float]) -> None:
     """Add a row to metrics.csv, under a header where the file is new."""
     new = not path.exists()
