@@ -22,13 +22,13 @@ from ..errors import UserError
 from ..files import write_atomic, write_rows
 from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
+from .entries import View
 from .groups import Collected, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
 from .result import make_legible
 from .views import (
-    View,
     build_across_view,
     build_general_view,
     build_study_view,
@@ -101,7 +101,7 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path) -> None:
     notes: list[str] = []
     if published:
         collected, others = select_study_groups(published, collected)
-        views = [build_study_view(table, collected.groups) for table in published.tables]
+        views = [build_study_view(table, collected.groups, collected.lost) for table in published.tables]
         claims = judge_claims(published, collected.groups)
         headline = summarize_study(views, claims)
         notes = [
@@ -128,7 +128,7 @@ def select_study_groups(published: Published, collected: Collected) -> tuple[Col
     wanted = [row.match for table in published.tables for row in table.rows]
     wanted += [side for claim in published.claims for side in (claim.higher, claim.lower)]
     groups = [group for group in collected.groups if any(concerns(match, group) for match in wanted)]
-    chosen = Collected(groups, collected.left_out)
+    chosen = Collected(groups, collected.left_out, collected.lost)
     return chosen, len(collected.runs) - len(chosen.runs)
 
 

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from .families import NO_RUN
 from .groups import Group
 from .published import Claim, Published
 from .verdict import Verdict, compute_std, judge_order
-from .views import NO_RUN, concerns, flag_stale, list_mismatches
+from .views import concerns, flag_stale, list_mismatches
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Compare two networks on the same seeds: is the difference more than chance?
+"""Compare two networks: how large is the difference, and is it more than chance between trainings?
 
-Seeds are paired, for both runs of a pair see the same order and crops of the images. On the test images of one seed,
-McNemar's test asks whether the two networks err equally often.
+Where both have the same seeds these are paired, for both runs of a pair see the same order and crops of the images;
+else all runs of both sides are compared by Welch. McNemar's test is about another question: whether two trained
+networks, one of each side, err equally often on the test images.
 """
 
 import json
@@ -17,12 +18,12 @@ from ..files import write_json
 from .claims import find_differences
 from .groups import Group, collect_runs, format_value
 from .result import Result, make_legible
-from .verdict import ORDER_LEVEL, compute_interval, compute_mcnemar_p, compute_welch_interval
+from .statistics import compute_difference, compute_mcnemar_p, compute_paired_difference, summarize_values
 
 if TYPE_CHECKING:
     import numpy as np
 
-SIGNIFICANT = 0.05  # the p of McNemar's test below which a difference is more than chance
+LEVEL = 0.95  # of the interval
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Side:
     settings_apart: dict[str, str]
     runs: list[str]
     stale: int
+    failed: int
     values: dict[str, float]  # by seed
     mean: float
 
@@ -54,7 +56,10 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference A - B in the unit of the task's headline metric; its fields are the keys of the JSON file."""
+    """The difference A - B in the unit of the task's headline metric; its fields are the keys of the JSON file.
+
+    `paired_seeds` are empty where Welch's test compares all runs of both sides.
+    """
 
     a: Side
     b: Side
@@ -65,6 +70,7 @@ class Comparison:
     difference: float
     interval: list[float] | None
     level: float
+    p: float | None
     mcnemar: list[McNemar]
 
 
@@ -102,20 +108,19 @@ def collect_group(pattern: str) -> Group:
 
 
 def compare_groups(a: Group, b: Group) -> Comparison:
-    """Compute the difference of two groups over their shared seeds, or by Welch's interval where they share none."""
+    """Compute the difference of two groups: of pairs where both have the same seeds, else of all runs by Welch."""
     metric = a.headline
     scale = 100 if metric == "test/error" else 1
     sides = [{run.seed: scale * value for run in g.runs if (value := run.value(metric)) is not None} for g in (a, b)]
     if not all(sides):
         raise UserError(f"compare: {a.label if not sides[0] else b.label} has no {metric}")
+    values_a, values_b = ([side[seed] for seed in sorted(side)] for side in sides)
     shared = sorted(sides[0].keys() & sides[1].keys())
-    if shared:
-        differences = [sides[0][seed] - sides[1][seed] for seed in shared]
-        mean, bounds = statistics.fmean(differences), compute_interval(differences, ORDER_LEVEL)
+    paired = sides[0].keys() == sides[1].keys() and len(shared) > 1
+    if paired:
+        difference = compute_paired_difference(values_a, values_b)
     else:
-        values_a, values_b = (list(side.values()) for side in sides)
-        mean = statistics.fmean(values_a) - statistics.fmean(values_b)
-        bounds = compute_welch_interval(values_a, values_b)
+        difference = compute_difference(summarize_values(values_a), summarize_values(values_b))
     runs = [{run.seed: run for run in group.runs} for group in (a, b)]
     return Comparison(
         a=summarize_side(a, b, sides[0]),
@@ -123,10 +128,11 @@ def compare_groups(a: Group, b: Group) -> Comparison:
         metric=metric,
         unit="points" if scale == 100 else "",
         lower_is_better=scale == 100,
-        paired_seeds=shared,
-        difference=mean,
-        interval=list(bounds) if bounds else None,
-        level=ORDER_LEVEL,
+        paired_seeds=shared if paired else [],
+        difference=statistics.fmean(values_a) - statistics.fmean(values_b),
+        interval=list(difference.compute_interval(LEVEL)) if difference else None,
+        level=LEVEL,
+        p=difference.p if difference else None,
         mcnemar=[test for seed in shared if (test := compare_predictions(runs[0][seed], runs[1][seed]))],
     )
 
@@ -143,6 +149,7 @@ def summarize_side(own: Group, other: Group, values: dict[int, float]) -> Side:
         settings_apart={name: format_value(own.setting(name)) for name in names if own.setting(name) is not ...},
         runs=[str(run.path) for run in own.runs],
         stale=own.stale,
+        failed=len(own.lost),
         values={str(seed): value for seed, value in values.items()},
         mean=statistics.fmean(values.values()),
     )
@@ -188,23 +195,25 @@ def describe_comparison(found: Comparison) -> str:
     what = "test error" if found.lower_is_better else "test mAP"
     digits = 2 if found.unit else 4
     unit = f" {found.unit}" if found.unit else ""
-    sentences = [
-        f"On {a.data}, A ({names[0]}) has {what} {a.mean:.{digits}f} (n = {len(a.values)}) and B ({names[1]}) "
-        f"{b.mean:.{digits}f} (n = {len(b.values)}): A - B = {found.difference:+.{digits}f}{unit}"
-    ]
-    pairs = len(found.paired_seeds)
-    over = f"over {pairs} paired seed{'s' if pairs != 1 else ''}" if pairs else "without any seed in common (Welch)"
+    test = f"{len(found.paired_seeds)} pairs of one seed" if found.paired_seeds else "Welch"
     if found.interval is None:
-        sentences[0] += f" {over}, which is too few for an interval: the difference between trainings is not decided."
+        effect = "no interval: neither side shows a spread, so the difference between trainings is not decided"
     else:
         low, high = found.interval
-        sentences[0] += f" {over}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}."
-        sentences.append(describe_decision(low, high, lower_is_better=found.lower_is_better))
-    for test in found.mcnemar:
-        verdict = "more than chance" if test.p < SIGNIFICANT else "within chance"
+        effect = f"95 % interval {low:+.{digits}f} to {high:+.{digits}f}, {test}, p = {found.p:.2g}; "
+        effect += describe_decision(low, high, lower_is_better=found.lower_is_better)
+    sentences = [
+        f"A - B = {found.difference:+.{digits}f}{unit} of {what} on {a.data} ({effect}).",
+        *(
+            f"{letter} ({name}) has {side.mean:.{digits}f} (n = {describe_count(side)})."
+            for letter, name, side in zip("AB", names, (a, b), strict=True)
+        ),
+    ]
+    if found.mcnemar:
+        counts = [f"seed {test.seed} {test.only_a_right} and {test.only_b_right}" for test in found.mcnemar]
         sentences.append(
-            f"Seed {test.seed}: of {test.n:,} test images only A has {test.only_a_right} right and only B "
-            f"{test.only_b_right}, {verdict} (McNemar, exact, p = {test.p:.2g})."
+            f"Apart from that, of {found.mcnemar[0].n:,} test images only A's and only B's network has right: "
+            f"{', '.join(counts)}; that compares two trained networks, not two recipes."
         )
     for name in ("epochs", "n_train", "protocol"):
         if getattr(a, name) != getattr(b, name):
@@ -220,8 +229,14 @@ def describe_settings(side: Side) -> str:
     return "".join(f", {name}" for name in names[:4]) + (", …" if len(names) > 4 else "")
 
 
+def describe_count(side: Side) -> str:
+    """Write how many runs a side has, as in 5, or 3 of 5 where others failed."""
+    n = len(side.values)
+    return f"{n} of {n + side.failed}" if side.failed else str(n)
+
+
 def describe_decision(low: float, high: float, *, lower_is_better: bool) -> str:
     """Say what the confidence interval of A - B decides."""
     if low <= 0 <= high:
-        return "Neither is shown to be better: the interval contains 0."
-    return f"{'A' if (high < 0) == lower_is_better else 'B'} is better, by more than chance between trainings."
+        return "neither is shown to be better"
+    return f"{'A' if (high < 0) == lower_is_better else 'B'} is better"

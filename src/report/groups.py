@@ -5,7 +5,7 @@ settings as are needed to distinguish it from similar groups.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError
@@ -13,6 +13,7 @@ from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
 from ..zoo.registry import rows
+from .lost import LostRun, read_lost
 from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
 
 
@@ -21,12 +22,13 @@ class Group:
     """Runs that differ only in their seed, in its order.
 
     `differing_settings` are those that not all groups of the same model, data and task share; `label_settings` are as
-    few of them as distinguish the group from the others.
+    few of them as distinguish the group from the others. `lost` are the runs that failed.
     """
 
     runs: Sequence[Result]
     differing_settings: Mapping[str, object] = field(default_factory=dict)
     label_settings: Mapping[str, object] = field(default_factory=dict)
+    lost: Sequence[LostRun] = ()
 
     @property
     def model(self) -> str:
@@ -59,6 +61,22 @@ class Group:
     @property
     def n(self) -> int:
         return len(self.runs)
+
+    @property
+    def started(self) -> int:
+        """The number of seeds that finished or failed."""
+        return self.n + len(self.lost)
+
+    @property
+    def looks(self) -> list[int]:
+        """After how many seeds seed=auto was to look at the verdicts; [] where the seeds were chosen beforehand."""
+        found = (find_nested(run.config, "looks") for run in self.runs)
+        return next(([n for n in looks if isinstance(n, int)] for looks in found if isinstance(looks, list)), [])
+
+    def count(self, metric: str) -> str:
+        """Write how many runs have a number, as in 3, or 3 of 5 where others were started."""
+        n = len(self.values(metric))
+        return str(n) if n == self.started else f"{n} of {self.started}"
 
     @property
     def settings(self) -> dict[str, object]:
@@ -99,10 +117,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Collected:
-    """The groups that were found, in natural order, and the directories that were left out, each with the reason."""
+    """The groups that were found, in natural order, and the directories that were left out, each with the reason.
+
+    `lost` are the failed runs of whose configuration no seed has finished.
+    """
 
     groups: Sequence[Group]
     left_out: Sequence[tuple[Path, str]]
+    lost: Sequence[LostRun] = ()
 
     @property
     def runs(self) -> list[Result]:
@@ -111,7 +133,7 @@ class Collected:
 
 def collect_runs(patterns: Iterable[str]) -> Collected:
     """Read all finished runs at or below the directories that the patterns match; UserError where there is none."""
-    found, left_out = [], []
+    found, left_out, lost = [], [], []
     code = compute_code_hash()
     patterns = list(patterns)
     for path in sorted(find_run_directories(patterns), key=lambda p: natural_sort_key(str(p))):
@@ -119,6 +141,7 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
             found.append(read_result(path, code))
         except UserError as error:
             left_out.append((path, str(error)))
+            lost += [run] if (run := read_lost(path)) else []
     named = ", ".join(patterns)
     if not found and left_out:
         path, reason = left_out[0]
@@ -126,7 +149,24 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
     if not found:
         raise UserError(f"runs={named}: no runs there; python -m src.train makes one, by default below outputs/")
     groups, duplicates = pool_runs(found)
-    return Collected(groups, left_out + duplicates)
+    groups, alone = assign_lost_runs(groups, lost)
+    return Collected(groups, left_out + duplicates, alone)
+
+
+def assign_lost_runs(groups: Sequence[Group], lost: Sequence[LostRun]) -> tuple[list[Group], list[LostRun]]:
+    """Give each group the failed runs of its configuration; return the groups, and the failed runs of no group.
+
+    A seed that has finished in another directory is not lost.
+    """
+    assigned: dict[int, dict[int, LostRun]] = {}
+    alone = []
+    for run in lost:
+        place = next((i for i, group in enumerate(groups) if run.was_meant_for(group.runs[0])), None)
+        if place is None:
+            alone.append(run)
+        elif run.seed not in [own.seed for own in groups[place].runs]:
+            assigned.setdefault(place, {}).setdefault(run.seed, run)
+    return [replace(group, lost=list(assigned.get(i, {}).values())) for i, group in enumerate(groups)], alone
 
 
 def pool_runs(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, str]]]:
@@ -171,7 +211,8 @@ def distinguish_groups(groups: Iterable[Group]) -> Iterator[Group]:
         chosen = choose_columns(columns, len(members))
         for group, own, every in zip(members, settings, facts, strict=True):
             differing = {name: own[name] for name in columns if name in own}
-            yield Group(group.runs, differing, {name: every[name] for name in columns if name in chosen & every.keys()})
+            label = {name: every[name] for name in columns if name in chosen & every.keys()}
+            yield replace(group, differing_settings=differing, label_settings=label)
 
 
 def choose_columns(columns: Mapping[str, Sequence[str]], n_rows: int) -> set[str]:

@@ -4,23 +4,40 @@ import statistics
 from collections.abc import Sequence
 
 from .claims import ClaimVerdict
+from .entries import Entry, View
+from .families import collect_verdicts, count_contradicted
 from .groups import Group, build_arenas
 from .verdict import judge_order
-from .views import GENERAL, Entry, View, collect_verdicts
+from .views import GENERAL
 
 SENTENCES = 3  # of a summary without a study
+
+
+UNJUDGED = ("not comparable", "not measured", "no run yet")
+
+
+SAID = {  # words that read otherwise in a summary
+    "consistent with": "consistent with the one published run",
+    "outside": "outside what one run should be",
+    "no run yet": "without a run",
+}
 
 
 def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> list[str]:
     """Summarize a study: first how many of its numbers match, then its claims."""
     verdicts = [verdict.word for view in views for verdict in collect_verdicts(view)]
     sentences = []
+    contradicted = sum(count_contradicted(view) for view in views)
+    left_out = f"{contradicted} that the source itself contradicts" if contradicted else ""
+    if contradicted and not verdicts:
+        sentences.append(f"No published number is left to judge, only {left_out}.")
     if verdicts:
         parts = [f"{verdicts.count('matches')} of {len(verdicts)} published numbers match"]
-        others = ("better", "worse", "inconclusive", "not comparable", "not measured", "no run yet")
+        others = ("consistent with", "outside", "better", "worse", "inconclusive", "failed", *UNJUDGED)
         for word in others:
             if word in verdicts:
-                parts.append(f"{verdicts.count(word)} {'without a run' if word == 'no run yet' else word}")
+                parts.append(f"{verdicts.count(word)} {SAID.get(word, word)}")
+        parts += [f"not counting {left_out}"] if left_out else []
         sentences.append(", ".join(parts) + ".")
     judged = [claim for claim in claims if claim.claim.metric]
     for claim in judged[:2]:

@@ -1,150 +1,251 @@
-"""Judge what a few seeds can show: confidence intervals, and verdicts that claim no more than those allow.
+"""Judge what a few seeds can show: one word for each number of a table, which claims no more than its tests allow.
 
-A mean *matches* a published value only where its whole confidence interval lies within a margin of it (two one-sided
-tests at 5 %, hence an interval of 90 %; Schuirmann 1987). Failing to distinguish two values is no match.
+A table is a family: the p of its tests of a difference, and apart from them those of its tests of equivalence, are
+adjusted by Holm's method. docs/verdicts.md explains each word; the formulas are in statistics.py.
 """
 
 import math
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-TOST_LEVEL = 0.90  # two one-sided tests at 5 % each
+from .evidence import SIGNIFICANT, Evidence, compute_gain, count_seeds, describe_need
+from .statistics import (
+    Sample,
+    adjust_holm,
+    compute_bartlett_p,
+    compute_difference,
+    compute_std,
+    compute_trend_p,
+    pool_spread,
+    summarize_values,
+    weigh_looks,
+)
+
+__all__ = ["Case", "Verdict", "compute_std", "judge_family", "judge_order", "judge_trend"]
+
+SAME_SPREAD = 0.10  # rows share one standard deviation unless Bartlett's test rejects that at this level
 
 
-ORDER_LEVEL = 0.95  # of a difference, for claims and comparisons
+OPEN = ("inconclusive", "consistent with")  # words that more seeds may change
 
 
-MOST_SEEDS = 1000  # nobody plans to train more
-
-
-ROUNDING = 1e-9  # so that 8.75 - 0.35 contains 8.40
+MEANINGS = {  # of each word, for the page; docs/verdicts.md has them at length
+    "matches": "the difference is shown to be smaller than the margin: two one-sided tests at 5 % over the table",
+    "consistent with": "one run was published, and it lies where a further one of ours should (95 % prediction)",
+    "outside": "one run was published, and it lies outside that interval; the reason says on which side ours is",
+    "better": "a difference to the published mean is shown (Welch, 5 % over the table), on our side",
+    "worse": "the same, on their side",
+    "inconclusive": "neither is shown; where more seeds would decide, it says about how many",
+    "failed": "at least one seed diverged, or every run failed: those that are left don't stand for the recipe",
+    "not comparable": "the runs were shorter, smaller or of another protocol than the published ones",
+    "holds": "the claim's test is significant at 5 % (order: Welch; trend: Jonckheere-Terpstra, and no step against "
+    "it); reversed: the same the other way round; undecided: neither",
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict's word, its reason, its interval, and how many seeds would decide an open one."""
+    """A verdict's word and reason, an interval of the difference, its p values, and how many seeds would decide.
+
+    `p` and `adjusted_p` are of the hypothesis of no difference, raw and over the table; `match_p` and
+    `adjusted_match_p` of the hypothesis that the difference is no smaller than the margin.
+    """
 
     word: str
     reason: str = ""
     low: float | None = None
     high: float | None = None
     needed: int | None = None
+    level: float | None = None  # of the interval
+    p: float | None = None
+    adjusted_p: float | None = None
+    match_p: float | None = None
+    adjusted_match_p: float | None = None
+    gain: float = 1.0  # the fraction by which a further seed would narrow the interval
 
     def __str__(self) -> str:
         return f"{self.word}: {self.reason}" if self.reason else self.word
 
-
-def compute_quantile(level: float, freedom: float) -> float:
-    """Return how many standard errors to each side contain `level` of Student's t with these degrees of freedom."""
-    from scipy.special import stdtrit  # scipy.stats would take a second to import
-
-    return float(stdtrit(freedom, 0.5 + level / 2))
-
-
-def compute_std(values: Sequence[float]) -> float | None:
-    """Return the standard deviation over seeds (n - 1 in the denominator); None for one seed."""
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def compute_interval(values: Sequence[float], level: float) -> tuple[float, float] | None:
-    """Return the confidence interval of the mean by Student's t; None for one value."""
-    std = compute_std(values)
-    if std is None:
-        return None
-    mean, half = statistics.fmean(values), compute_quantile(level, len(values) - 1) * std / math.sqrt(len(values))
-    return mean - half, mean + half
+    @property
+    def evidence(self) -> str:
+        """The interval and the p values in words; "" where nothing was tested."""
+        if self.low is None or self.high is None or self.level is None:
+            return ""
+        parts = [f"{100 * self.level:.3g} % interval of the difference {self.low:+.3g} to {self.high:+.3g}"]
+        for name, p, adjusted in (
+            ("p", self.p, self.adjusted_p),
+            ("p of the match", self.match_p, self.adjusted_match_p),
+        ):
+            if p is not None:
+                table = f" ({adjusted:.2g} over the table)" if adjusted is not None else ""
+                parts.append(f"{name} = {p:.2g}{table}")
+        return ", ".join(parts).replace("-", "−")
 
 
-def judge_match(values: Sequence[float], published: float, *, margin: float, better: str) -> Verdict:
-    """Judge our seeds against a published value: matches, better, worse or inconclusive.
+@dataclass(frozen=True)
+class Case:
+    """A number of ours by seed, against a published sample or against other runs of ours."""
 
-    `margin` is the distance that still counts as the same, in the values' unit; `better` is "lower" or "higher".
+    values: Mapping[int, float]
+    against: Sample | Mapping[int, float]
+    better: str  # lower or higher
+    margin: float | None = None  # the distance that still counts as the same, in the values' unit
+    column: Hashable = ""  # the cases of one column may share their spread
+    number: Hashable = None  # cases with the same are about one number, such as accuracy and 1 - error
+    alone: bool = False  # judged singly, outside the family
+    looks: Sequence[int] = ()  # after how many seeds a sequential plan looks
+
+
+def judge_family(
+    cases: Sequence[Case], spread: tuple[float, float] | None = None
+) -> tuple[list[Verdict], dict[Hashable, str]]:
+    """Judge the cases of one table; return their verdicts, and for each column a note on its spread.
+
+    `spread` replaces what our runs show by a standard deviation and its degrees of freedom.
     """
-    bounds = compute_interval(values, TOST_LEVEL)
-    if bounds is None:
-        return Verdict("inconclusive", "one seed")
-    low, high = bounds
-    if published - margin - ROUNDING <= low and high <= published + margin + ROUNDING:
-        return Verdict("matches", low=low, high=high)
-    if not low <= published <= high:
-        return Verdict("better" if (high < published) == (better == "lower") else "worse", low=low, high=high)
-    std, distance = compute_std(values) or 0.0, abs(statistics.fmean(values) - published)
-    needed = count_seeds_to_match(std, distance, margin)
-    return Verdict("inconclusive", describe_need(len(values), needed), low, high, needed)
+    spreads = _Spreads(cases, spread)
+    found = [_test(case, spreads) for case in cases]
+    numbers = [(i if case.number is None else case.number, case.alone and i) for i, case in enumerate(cases)]
+    together = [None if case.alone else one.p for case, one in zip(cases, found, strict=True)]
+    matching = [None if case.alone else one.match_p for case, one in zip(cases, found, strict=True)]
+    tests = max(1, len({number for number, p in zip(numbers, together, strict=True) if p is not None}))
+    verdicts = [
+        _decide(case, one, one.p if case.alone else p, one.match_p if case.alone else match_p, tests)
+        for case, one, p, match_p in zip(
+            cases, found, adjust_holm(together, numbers), adjust_holm(matching, numbers), strict=True
+        )
+    ]
+    return verdicts, {column: spreads.describe(column) for column in dict.fromkeys(case.column for case in cases)}
 
 
-def count_seeds_to_match(std: float, distance: float, margin: float) -> int | None:
-    """Return how many seeds would decide a match if mean and standard deviation stayed the same.
+class _Spreads:
+    """The standard deviation that the rows of a column share, where Bartlett's test lets them."""
 
-    The interval is then narrow enough to lie within the margin, or to exclude the published value. None where even
-    `MOST_SEEDS` would not be enough.
-    """
-    allowed = max(margin - distance, distance)
-    enough = (
-        n for n in range(2, MOST_SEEDS + 1) if compute_quantile(TOST_LEVEL, n - 1) * std / math.sqrt(n) <= allowed
-    )
-    return next(enough, None)
+    def __init__(self, cases: Sequence[Case], given: tuple[float, float] | None) -> None:
+        self.given = given
+        self.values: dict[Hashable, list[Mapping[int, float]]] = {}
+        for case in cases:
+            sides = [case.values] + ([] if isinstance(case.against, Sample) else [case.against])
+            known = self.values.setdefault(case.column, [])
+            known += [side for side in sides if side not in known]
+        self.found: dict[tuple[Hashable, float], tuple[tuple[float, float] | None, float | None, int]] = {}
+
+    def find(self, column: Hashable, until: float) -> tuple[float, float] | None:
+        """Return the pooled spread of the seeds below `until`; None where each row has its own."""
+        return self.given or self._look(column, until)[0]
+
+    def _look(self, column: Hashable, until: float) -> tuple[tuple[float, float] | None, float | None, int]:
+        if (column, until) not in self.found:
+            samples = [_summarize(values, until) for values in self.values[column]]
+            shown = [sample for sample in samples if sample and sample.std is not None]
+            p = compute_bartlett_p(shown)
+            pooled = pool_spread(shown) if p is not None and p > SAME_SPREAD else None
+            self.found[column, until] = pooled, p, len(shown)
+        return self.found[column, until]
+
+    def describe(self, column: Hashable) -> str:
+        """Say whether the rows of a column share their spread; "" where fewer than two show one."""
+        pooled, p, rows = self._look(column, math.inf)
+        if p is None:
+            return ""
+        if pooled is None:
+            return f"{rows} rows differ in spread (Bartlett, p = {p:.2g}), so each is judged by its own"
+        return f"one spread for {rows} rows, {pooled[0]:.3g} (Bartlett: p = {p:.2g}, not rejected at {SAME_SPREAD:.0%})"
 
 
-def compute_welch_interval(
-    a: Sequence[float], b: Sequence[float], level: float = ORDER_LEVEL
-) -> tuple[float, float] | None:
-    """Return Welch's confidence interval of mean(a) - mean(b); None where one of them is a single value."""
-    if min(len(a), len(b)) < 2:
-        return None
-    distance = statistics.fmean(a) - statistics.fmean(b)
-    half = compute_welch_half_width(compute_std(a) or 0.0, len(a), compute_std(b) or 0.0, len(b), level)
-    return distance - half, distance + half
+def _summarize(values: Mapping[int, float], until: float) -> Sample | None:
+    chosen = [value for seed, value in values.items() if seed < until]
+    return summarize_values(chosen) if chosen else None
 
 
-def compute_welch_half_width(std_a: float, n_a: int, std_b: float, n_b: int, level: float) -> float:
-    """Return half the width of Welch's interval, from standard deviations and numbers of values."""
-    a, b = std_a**2 / n_a, std_b**2 / n_b
-    if a + b == 0:
-        return 0.0
-    freedom = (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
-    return compute_quantile(level, freedom) * math.sqrt(a + b)
+def _test(case: Case, spreads: _Spreads) -> Evidence:
+    """Test a case at each look that its seeds have reached, or once where there is no plan."""
+    plan = [(float(n), share) for n, share in zip(case.looks, weigh_looks(case.looks), strict=True)] or [(math.inf, 1)]
+    seeds = {*case.values, *(case.against if not isinstance(case.against, Sample) else ())}
+    evidence = Evidence(Sample(math.nan, 0), Sample(math.nan, 0), None)
+    ps, match_ps = [], []
+    for before, (until, share) in zip([-1.0, *(until for until, _ in plan)], plan, strict=False):
+        if not any(seed >= before for seed in seeds):
+            break
+        ours = _summarize(case.values, until)
+        theirs = case.against if isinstance(case.against, Sample) else _summarize(case.against, until)
+        if ours is None or theirs is None:
+            continue
+        if spread := spreads.find(case.column, until):
+            ours = replace(ours, std=spread[0], freedom=spread[1])
+            theirs = theirs if isinstance(case.against, Sample) else replace(theirs, std=None)  # one estimate for both
+        difference = compute_difference(ours, theirs)
+        evidence = Evidence(ours, theirs, difference, share)
+        if difference is not None:
+            ps.append(min(1.0, difference.p / share))
+            if case.margin is not None and not evidence.single:
+                match_ps.append(min(1.0, difference.compute_equivalence_p(case.margin) / share))
+    return replace(evidence, p=min(ps, default=None), match_p=min(match_ps, default=None))
+
+
+def _decide(case: Case, found: Evidence, p: float | None, match_p: float | None, tests: int) -> Verdict:
+    """Find the word that the adjusted p values of a case allow."""
+    if found.difference is None:
+        few = "one run, which shows no spread" if found.ours.n == 1 else f"all {found.ours.n} runs gave the same number"
+        return Verdict("inconclusive", few if found.ours.n else "no run")
+    assert p is not None
+    matched = match_p is not None and match_p <= SIGNIFICANT
+    level = 1 - (2 if matched else 1) * SIGNIFICANT * found.share
+    low, high = found.difference.compute_interval(level)
+    table = (None, None) if case.alone else (p, match_p)
+    grows = not isinstance(case.against, Sample)
+    gain = compute_gain(found, level, grows=grows)
+    verdict = Verdict("", "", low, high, None, level, found.p, table[0], found.match_p, table[1], gain)
+    ahead = "better" if (found.difference.value < 0) == (case.better == "lower") else "worse"
+    if matched:
+        return replace(verdict, word="matches", reason="differs, but by less than the margin" * (p <= SIGNIFICANT))
+    if found.single and p <= SIGNIFICANT:
+        return replace(verdict, word="outside", reason=f"ours is {ahead}")
+    if found.single:
+        mean, half = (found.ours if found.theirs.n == 1 else found.theirs).mean, (high - low) / 2
+        reason = f"a further run between {mean - half:.4g} and {mean + half:.4g} is to be expected"
+        by_chance = "; alone it would be outside" * (low > 0 or high < 0)
+        return replace(verdict, word="consistent with", reason=reason + by_chance)
+    if p <= SIGNIFICANT:
+        return replace(verdict, word=ahead)
+    needed = count_seeds(found, case.margin, tests, grows=grows)
+    return replace(verdict, word="inconclusive", reason=describe_need(found.ours.n, needed), needed=needed)
 
 
 def judge_order(higher: Sequence[float], lower: Sequence[float]) -> Verdict:
-    """Judge the claim that `higher` has the larger mean: holds, reversed or undecided."""
-    distance = statistics.fmean(higher) - statistics.fmean(lower)
-    seen = "as claimed" if distance > 0 else "the other way round" if distance < 0 else "no difference"
-    bounds = compute_welch_interval(higher, lower)
-    if bounds is None:
-        return Verdict("undecided", f"one seed, {seen}")
-    if bounds[0] > 0:
-        return Verdict("holds", low=bounds[0], high=bounds[1])
-    if bounds[1] < 0:
-        return Verdict("reversed", low=bounds[0], high=bounds[1])
-    needed = count_seeds_to_order(compute_std(higher) or 0.0, compute_std(lower) or 0.0, abs(distance))
-    return Verdict("undecided", f"{seen}, {describe_need(min(len(higher), len(lower)), needed)}", *bounds, needed)
+    """Judge the claim that `higher` has the larger mean (Welch): holds, reversed or undecided."""
+    a, b = summarize_values(higher), summarize_values(lower)
+    seen = "as claimed" if a.mean > b.mean else "the other way round" if a.mean < b.mean else "no difference"
+    difference = compute_difference(a, b)
+    if difference is None:
+        few = "one run each" if a.n == b.n == 1 else "no side shows a spread"
+        return Verdict("undecided", f"{few}, {seen}")
+    low, high = difference.compute_interval(1 - SIGNIFICANT)
+    verdict = Verdict("undecided", "", low, high, None, 1 - SIGNIFICANT, difference.p)
+    if difference.p <= SIGNIFICANT:
+        return replace(verdict, word="holds" if difference.value > 0 else "reversed")
+    needed = count_seeds(Evidence(a, b, difference), None, 1, grows=True)
+    return replace(verdict, reason=f"{seen}, {describe_need(min(a.n, b.n), needed)}", needed=needed)
 
 
-def count_seeds_to_order(std_a: float, std_b: float, distance: float) -> int | None:
-    """Return how many seeds on each side would decide an order if means and standard deviations stayed the same.
+def judge_trend(groups: Sequence[Sequence[float]]) -> Verdict:
+    """Judge the claim that the groups, in their order, have ever larger values: holds, reversed or undecided.
 
-    None where even `MOST_SEEDS` would not be enough.
+    The test is that of Jonckheere and Terpstra, by permutation. A significant trend with a significant step against it
+    (Welch, Holm over the steps) is undecided, because a trend of the whole does not make each step true.
     """
-    enough = (
-        n for n in range(2, MOST_SEEDS + 1) if compute_welch_half_width(std_a, n, std_b, n, ORDER_LEVEL) < distance
-    )
-    return next(enough, None)
-
-
-def describe_need(have: int, needed: int | None) -> str:
-    """Return in words how many seeds there are and how many would decide."""
-    return f"n = {have}, about {needed} needed" if needed else f"n = {have}, more than {MOST_SEEDS} needed"
-
-
-def compute_mcnemar_p(only_a: int, only_b: int) -> float:
-    """Return the exact two-sided p of McNemar's test that two classifiers err equally often.
-
-    `only_a` and `only_b` count the samples that only one of them gets right. Under that hypothesis each of these is a
-    fair coin, so this is the sign test and needs no approximation.
-    """
-    from scipy.special import bdtr
-
-    tosses = only_a + only_b
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), tosses, 0.5))) if tosses else 1.0
+    if len(groups) < 2 or not all(groups):
+        return Verdict("undecided", "a trend needs runs of at least two groups")
+    p = compute_trend_p(groups)
+    rises = sum((x < y) - (x > y) for i, a in enumerate(groups) for b in groups[i + 1 :] for x in a for y in b)
+    seen = "as claimed" if rises > 0 else "the other way round" if rises < 0 else "no trend"
+    if p > SIGNIFICANT:
+        counts = sorted({len(group) for group in groups})
+        return Verdict("undecided", f"{seen}, n = {' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))}", p=p)
+    steps = [compute_difference(summarize_values(b), summarize_values(a)) for a, b in pairwise(groups)]
+    adjusted = adjust_holm([step.p if step else None for step in steps])
+    for place, (step, step_p) in enumerate(zip(steps, adjusted, strict=True), 1):
+        if step and step_p is not None and step_p <= SIGNIFICANT and step.value * rises < 0:
+            return Verdict("undecided", f"a trend {seen}, but step {place} goes against it (p = {step_p:.2g})", p=p)
+    return Verdict("holds" if rises > 0 else "reversed", p=p)

@@ -5,22 +5,18 @@ A published number is compared only with runs of the published protocol; other r
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..tasks.table import has_single_class
+from .entries import Entry, Line, View, format_number
+from .families import judge_entry, judge_lines
 from .groups import Group, format_settings
+from .lost import LostRun
 from .published import Column, Conditions, Published, Row, Table, fits
 from .result import LIMITS, find_nested
 from .schema import Value
-from .verdict import Verdict, compute_std, judge_match
-
-MARGIN = 0.35  # points that a match may be off where a study's file sets no margin
-
+from .verdict import Verdict
 
 MOST_OTHERS = 2  # groups that are not comparable, for each row
-
-
-NO_RUN = Verdict("no run yet")
 
 
 GENERAL = (
@@ -40,71 +36,11 @@ GENERAL = (
 MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A number of ours beside the published one, in the printed unit; either may be missing."""
+def build_study_view(table: Table, groups: Sequence[Group], lost: Sequence[LostRun] = ()) -> View:
+    """Build a study's table: each row once for every group of ours that it is about, comparable groups first.
 
-    column: Column
-    values: Sequence[float] = ()
-    published: float | None = None
-    printed: str = ""
-    verdict: Verdict | None = None
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.values) if self.values else None
-
-    @property
-    def std(self) -> float | None:
-        return compute_std(self.values)
-
-    @property
-    def ours(self) -> str:
-        """Mean ± standard deviation; the mean alone for one seed, or where all seeds agree."""
-        if self.mean is None:
-            return ""
-        deviation = f" ± {format_number(self.std, self.column)}" if self.std else ""
-        return format_number(self.mean, self.column) + deviation
-
-    @property
-    def difference(self) -> float | None:
-        """Our number minus the published one; None where the two are not comparable."""
-        if self.mean is None or self.published is None or (self.verdict and self.verdict.word == "not comparable"):
-            return None
-        return self.mean - self.published
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of a view: its keys, its group (None before the first run), an entry for each column, and warnings."""
-
-    keys: Sequence[str]
-    group: Group | None
-    entries: Sequence[Entry]
-    flags: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    reasons: Sequence[str] = ()  # why the group is not comparable
-
-
-@dataclass(frozen=True)
-class View:
-    """A table to print; `compared` tells whether it has published numbers."""
-
-    name: str
-    keys: Sequence[str]
-    columns: Sequence[Column]
-    lines: Sequence[Line]
-    notes: Sequence[str] = ()
-    compared: bool = False
-
-
-def format_number(value: float, column: Column, sign: str = "") -> str:
-    """Write a number with the column's digits; a difference takes sign="+"."""
-    return f"{value:{sign},.{column.digits}f}".replace("-", "−")
-
-
-def build_study_view(table: Table, groups: Sequence[Group]) -> View:
-    """Build a study's table: each row once for every group of ours that it is about, comparable groups first."""
+    `lost` are the runs that failed and of whose recipe no run has finished.
+    """
     lines, notes = [], list(table.notes)
     for row in table.rows:
         found = [
@@ -119,9 +55,11 @@ def build_study_view(table: Table, groups: Sequence[Group]) -> View:
             keys = [row.label, " ".join([group.model, *format_settings(group.label_settings)])]
             lines.append(Line(keys, group, entries, list_flags(row, group), row.notes, reasons))
         if not found:
-            entries = [make_entry(row, column, None, []) for column in table.columns.values()]
+            own = [run for run in lost if row.match is not None and fits(row.match, run.content, run.config)]
+            entries = [make_entry(row, column, None, [], own) for column in table.columns.values()]
             lines.append(Line([row.label, ""], None, entries, list_flags(row, None), row.notes))
-    return View(table.name, ["", "runs"], list(table.columns.values()), lines, notes, compared=True)
+    lines, spreads = judge_lines(lines)
+    return View(table.name, ["", "runs"], list(table.columns.values()), lines, notes + spreads, compared=True)
 
 
 def concerns(match: Conditions | None, group: Group) -> bool:
@@ -153,7 +91,7 @@ def describe_mismatch(name: str, want: Value, content: Mapping[str, object], con
 def list_flags(row: Row, group: Group | None) -> list[str]:
     """List what a reader must know before believing a row."""
     found = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
-    return found + (flag_stale(group) if group else [])
+    return found + (flag_stale(group) + flag_lost(group) if group else [])
 
 
 def flag_stale(group: Group) -> list[str]:
@@ -161,7 +99,14 @@ def flag_stale(group: Group) -> list[str]:
     return [f"stale: {group.stale} of {group.n}"] if group.stale else []
 
 
-def make_entry(row: Row, column: Column, group: Group | None, reasons: Sequence[str]) -> Entry:
+def flag_lost(group: Group) -> list[str]:
+    """Say how many runs of a group failed, and why the first did; [] where all have finished."""
+    return [f"{len(group.lost)} of {group.started} runs failed: {group.lost[0].reason}"] if group.lost else []
+
+
+def make_entry(
+    row: Row, column: Column, group: Group | None, reasons: Sequence[str], lost: Sequence[LostRun] = ()
+) -> Entry:
     """Make the entry of a row for a column; `reasons` say why the group is not comparable."""
     published, printed = row.values.get(column.metric), row.printed.get(column.metric, "")
     if published is not None:
@@ -170,23 +115,9 @@ def make_entry(row: Row, column: Column, group: Group | None, reasons: Sequence[
         printed = printed or (f"{text} ± {format_number(std, column)}" if std is not None else text)
         printed += f" (n = {row.n})" if row.n and std is not None else ""
     values = [value * column.scale for value in group.values(column.metric)] if group else []
-    verdict = judge_entry(column, values, published, reasons) if row.match else None
-    verdict = NO_RUN if verdict and group is None else verdict
-    return Entry(column, values, published, printed, verdict)
-
-
-def judge_entry(
-    column: Column, values: Sequence[float], published: float | None, reasons: Sequence[str]
-) -> Verdict | None:
-    """Judge our values against a published number; None for a column without a margin or a better side."""
-    margin = column.margin if column.margin is not None else MARGIN if column.scale == 100 else None
-    if published is None or column.better == "none" or margin is None or not column.has_counterpart:
-        return None
-    if not values:
-        return Verdict("not measured")
-    if reasons:
-        return Verdict("not comparable", ", ".join(reasons))
-    return judge_match(values, published, margin=margin, better=column.better)
+    judged = judge_entry(column, row, group, reasons, lost) if row.match else None
+    verdict, case = (judged, None) if isinstance(judged, Verdict) else (None, judged)
+    return Entry(column, values, published, printed, verdict, case, counted=not row.contradictory)
 
 
 def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
@@ -201,7 +132,7 @@ def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
         settings = {key: value for key, value in group.differing_settings.items() if key != "data.limit_train"}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
         keys = [group.model, data, " ".join(format_settings(settings)), *counts, group.protocol]
-        lines.append(Line(keys, group, entries, flag_stale(group)))
+        lines.append(Line(keys, group, entries, flag_stale(group) + flag_lost(group)))
     heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
     return View(name, heads, columns, lines)
 
@@ -256,13 +187,3 @@ def select_comparable(published: Published, groups: Sequence[Group]) -> list[Gro
         or not list_mismatches(published.protocol, None, group)
     ]
     return found or list(groups)
-
-
-def collect_verdicts(view: View) -> list[Verdict]:
-    """Collect one verdict for each judged number of a study's table: the first, of the best comparable group."""
-    first: dict[tuple[str, str], Verdict] = {}
-    for line in view.lines:
-        for entry in line.entries:
-            if entry.verdict:
-                first.setdefault((line.keys[0], entry.column.metric), entry.verdict)
-    return list(first.values())

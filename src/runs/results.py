@@ -26,6 +26,7 @@ REQUIRED: dict[str, type] = {  # the keys that every ended run's results.json ho
     "metrics": dict,
     "time": dict,
 }
+DIVERGED = "The loss is no longer a finite number"  # so begins the reason of a run that has diverged
 LARGEST = 1e100  # of a number that can still be squared and added
 
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..errors import UserError
 from ..runs.directory import Run
+from ..runs.results import DIVERGED
 from ..tasks.base import Task
 from .progress import Snapshots
 
@@ -44,6 +45,6 @@ def require_finite(module: LightningModule, trainer: Trainer, run: Run, loss: fl
         sys.exit(1)  # all processes have the same weights, so rank 0 says it
     kept = f" The last good checkpoint is {run.last}." if run.last.exists() else ""
     raise UserError(
-        f"The loss is no longer a finite number (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "
+        f"{DIVERGED} (epoch {trainer.current_epoch + 1}, step {trainer.global_step}).{kept} "
         "Lower optim.lr, warm up (optim.warmup=0.05) or clip (optim.clip_norm=1)."
     )

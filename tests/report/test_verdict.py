@@ -1,106 +1,133 @@
-"""Check the statistics against values computed by hand.
-
-They are from tables of Student's t (0.95: 6.314, 2.920, 2.132 for 1, 2, 4 degrees of freedom; 0.975: 12.706, 4.303,
-2.776) and of the binomial distribution.
-"""
-
-import math
+"""Check the words: what they claim, what they leave open, and what several tests of one table may claim together."""
 
 import pytest
 
-from src.report.verdict import (
-    compute_interval,
-    compute_mcnemar_p,
-    compute_std,
-    compute_welch_interval,
-    count_seeds_to_match,
-    judge_match,
-    judge_order,
-)
+from src.report.statistics import Sample
+from src.report.verdict import Case, Verdict, judge_family, judge_order, judge_trend
+
+FIVE = Sample(8.75, 5, 0.16, 4)
 
 
-def test_one_seed_has_no_spread_and_decides_nothing() -> None:
-    assert compute_std([8.75]) is None and compute_interval([8.75], 0.90) is None
-    found = judge_match([8.75], 8.75, margin=0.35, better="lower")
-    assert (found.word, found.reason, found.needed) == ("inconclusive", "one seed", None)
-    assert judge_order([9.0], [8.0, 8.1]).word == "undecided"
-    assert "one seed, as claimed" in str(judge_order([9.0], [8.0]))
-
-
-def test_the_interval_of_two_three_and_five_seeds() -> None:
-    # std of (0, 2) is sqrt 2, its error 1; of (1, 2, 3) 1 and 1/sqrt 3; of (1 ... 5) sqrt 2.5 and sqrt 0.5
-    for values, half in (([0.0, 2.0], 6.314), ([1.0, 2.0, 3.0], 2.920 / 3**0.5), ([1.0, 2.0, 3.0, 4.0, 5.0], 1.5075)):
-        mean = sum(values) / len(values)
-        assert compute_interval(values, 0.90) == pytest.approx((mean - half, mean + half), abs=2e-3)
+def judge(values: list[float], against: Sample = FIVE, better: str = "lower", margin: float | None = 0.35) -> Verdict:
+    (verdict,), _ = judge_family([Case(dict(enumerate(values)), against, better, margin)])
+    return verdict
 
 
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ([8.75, 8.75, 8.75], "matches"),  # equal, without any spread
-        ([8.70, 8.80, 8.75], "matches"),  # half width 2.920 * 0.05 / 1.732 = 0.084
-        ([8.90, 9.00, 8.95], "matches"),  # 8.866 ... 9.034: not 8.75, yet within 0.35 of it
-        ([9.20, 9.30, 9.25], "worse"),  # 9.166 ... 9.334 leaves 8.75 out and the margin
+        ([8.70, 8.80, 8.75], "matches"),
+        ([8.74, 8.76], "matches"),  # the published spread and number of runs count as well
+        ([8.80, 9.15, 8.95], "inconclusive"),  # 0.2 off; both means have an error
+        ([9.20, 9.30, 9.25], "worse"),
         ([8.20, 8.30, 8.25], "better"),
-        ([8.35, 8.45, 8.40], "better"),  # 8.316 ... 8.484: half outside of the margin
-        ([8.25, 9.25, 8.75], "inconclusive"),  # noisy: ± 0.84
-        ([8.60, 8.90], "inconclusive"),  # two seeds: 6.314 * 0.15 = 0.947
-        ([8.74, 8.76], "matches"),  # two seeds that agree: 0.063
-        ([8.75, 8.65, 8.85, 8.70, 8.80], "matches"),  # 2.132 * 0.0791 / 2.236 = 0.075
-        ([9.35, 8.15, 8.75, 8.45, 9.05], "inconclusive"),  # 2.132 * 0.474 / 2.236 = 0.452
+        ([8.25, 9.25, 8.75], "inconclusive"),  # noisy
+        ([8.75], "consistent with"),  # one run of ours is never a match
+        ([9.75], "outside"),
     ],
 )
-def test_the_verdict_on_seeds(values: list[float], word: str) -> None:
-    assert judge_match(values, 8.75, margin=0.35, better="lower").word == word
+def test_a_published_mean_is_a_sample(values: list[float], word: str) -> None:
+    assert judge(values).word == word
     opposite = {"better": "worse", "worse": "better"}.get(word, word)
-    assert judge_match(values, 8.75, margin=0.35, better="higher").word == opposite
+    assert judge(values, better="higher").word == opposite
 
 
-def test_a_wide_interval_around_the_published_value_is_no_match() -> None:
-    """Indistinguishable is not equal: here the mean is exactly the published value, and yet nothing is decided."""
-    found = judge_match([7.75, 9.75], 8.75, margin=0.35, better="lower")
-    assert found.word == "inconclusive" and found.low == pytest.approx(8.75 - 6.314, abs=1e-3)
-    # std 1.414: t * 1.414 / sqrt(n) <= 0.35 first where n = 46 (t of 45 is 1.6794: 0.3502) or 47 (1.6787: 0.3463)
-    assert found.needed == 47
+def test_a_published_run_is_never_matched() -> None:
+    one = Sample(8.75, 1)
+    found = judge([8.74, 8.76, 8.75, 8.75, 8.74], one)
+    assert found.word == "consistent with" and found.match_p is None
+    assert found.low is not None and found.high is not None and found.low < 0 < found.high
+    outside = judge([8.0, 8.02, 8.01, 8.03, 7.99], one)
+    assert str(outside) == "outside: ours is better" and judge([8.0, 8.02, 8.01], one, better="higher").reason == (
+        "ours is worse"
+    )
+    # the mean's own interval leaves 8.75 out by far, but one more run could well be there
+    assert judge([8.4, 8.8, 8.6, 8.5, 8.7, 8.6, 8.6, 8.6], one).word == "consistent with"
 
 
-def test_the_seeds_needed_are_the_first_that_suffice() -> None:
-    # distance 0.15, so 0.20 of the margin is left: std 0.2 needs t / sqrt n <= 1: n = 5 gives 0.953, n = 4 1.177
-    assert count_seeds_to_match(0.2, 0.15, 0.35) == 5
-    assert (
-        count_seeds_to_match(0.2, 0.35, 0.35) == 3
-    )  # at the margin itself, "worse" is what can be shown: 2.920 / 1.732 * 0.2
-    assert count_seeds_to_match(100.0, 0.1, 0.35) is None
-    values = [8.60, 9.00, 8.85]
-    needed = judge_match(values, 8.75, margin=0.35, better="lower").needed
-    assert needed is not None and needed > len(values)
+def test_what_shows_no_spread_decides_nothing() -> None:
+    one = Sample(8.75, 1)
+    assert str(judge([8.75], one)) == "inconclusive: one run, which shows no spread"
+    assert str(judge([9.0, 9.0, 9.0], one)) == "inconclusive: all 3 runs gave the same number"
+    assert judge([9.0, 9.0, 9.0]).word == "inconclusive"  # by the spread of the published runs
 
 
-def test_welch_on_unequal_spreads() -> None:
-    # std 1 and 2 of three each: error sqrt(5/3) = 1.291, freedom (5/3)^2 / ((1/9 + 16/9) / 2) = 2.941, t about 3.215
-    found = compute_welch_interval([9.0, 10.0, 11.0], [3.0, 5.0, 7.0])
-    assert found is not None
-    assert sum(found) / 2 == pytest.approx(5)
-    assert (found[1] - found[0]) / 2 == pytest.approx(1.291 * 3.215, abs=0.02)
-    # equal spreads are the t-test of four degrees of freedom: 2.776 * sqrt(2/3)
-    assert compute_welch_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == pytest.approx((-2.2666, 2.2666), abs=1e-3)
+def test_an_open_verdict_says_how_many_seeds_would_decide() -> None:
+    found = judge([8.60, 9.00, 8.85])
+    assert found.needed is not None and found.needed > 3 and f"about {found.needed} needed" in found.reason
+    wide = judge([8.60, 9.00, 8.85], Sample(8.75, 2, 3.0, 1))
+    assert wide.needed is None and "more than 1000 needed" in wide.reason  # their spread is too wide for any number
+
+
+def test_a_table_is_a_family() -> None:
+    """A difference that is significant alone is not among twenty that are none."""
+    off = Case({0: 8.95, 1: 9.05, 2: 9.0}, FIVE, "lower", 0.1)
+    same = [Case({0: 8.6 + i / 100, 1: 8.8, 2: 9.1 - i / 100}, FIVE, "lower", 0.1) for i in range(20)]
+    assert judge_family([off])[0][0].word == "worse"
+    verdict = judge_family([off, *same])[0][0]
+    assert verdict.word == "inconclusive" and verdict.p is not None and verdict.adjusted_p is not None
+    assert verdict.p < 0.05 < verdict.adjusted_p and "over the table" in verdict.evidence
+    # judged singly, as where the source contradicts itself: raw, and no burden to the others
+    alone = Case(off.values, FIVE, "lower", 0.1, alone=True)
+    assert judge_family([alone, *same])[0][0].word == "worse"
+    assert judge_family([off, *[Case(c.values, FIVE, "lower", 0.1, alone=True) for c in same]])[0][0].word == "worse"
+    # one number under two names counts once
+    twice = [Case(off.values, FIVE, "lower", 0.1, column, number="a") for column in "xy"]
+    assert judge_family(twice)[0][0].adjusted_p == judge_family(twice)[0][0].p
+
+
+def test_rows_share_their_spread_where_it_may_be_one() -> None:
+    one = Sample(8.75, 1)
+    rows = [Case({0: c, 1: c + 0.2, 2: c + 0.1}, Sample(c, 1), "lower", 0.35, "error") for c in (9.0, 8.0, 7.0)]
+    single = Case({0: 8.75}, one, "lower", 0.35, "error")
+    verdicts, notes = judge_family([*rows, single])
+    assert verdicts[-1].word == "consistent with" and "one spread for 3 rows, 0.1" in notes["error"]
+    noisy = Case({0: 1.0, 1: 9.0, 2: 5.0}, one, "lower", 0.35, "error")
+    verdicts, notes = judge_family([*rows, single, noisy])
+    assert verdicts[3].word == "inconclusive" and "differ in spread" in notes["error"]
+
+
+def test_a_look_spends_its_part_of_the_five_percent() -> None:
+    """What three seeds would show in a fixed plan is open at the first of several looks."""
+    values = {0: 9.05, 1: 9.2, 2: 9.12}
+    fixed, planned = (judge_family([Case(values, FIVE, "lower", 0.35, looks=looks)])[0][0] for looks in ([], [3, 30]))
+    assert fixed.word == "worse" and planned.word == "inconclusive"
+    assert fixed.p is not None and planned.p == pytest.approx(fixed.p / 0.01)
+    # what the first look has shown stays shown, whatever the later seeds give
+    found = {0: 9.5, 1: 9.52, 2: 9.51}
+    later = found | {3: 8.0, 4: 10.9}
+    for seeds in (found, later):
+        assert judge_family([Case(seeds, FIVE, "lower", 0.35, looks=[3, 5])])[0][0].word == "worse"
+    assert judge_family([Case(later, FIVE, "lower", 0.35)])[0][0].word == "inconclusive"
+
+
+def test_a_further_seed_narrows_less_and_less() -> None:
+    def gain(n: int, against: Sample) -> float:
+        return judge([8.6 + 0.1 * (i % 3) for i in range(n)], against).gain
+
+    exact = Sample(8.7, 10**9, 1e-9, 10**9)
+    assert gain(1, Sample(8.7, 1)) == 1 and gain(6, exact) > 0.1 > gain(7, exact)
+    assert gain(4, Sample(8.7, 1)) > 0.1 > gain(6, Sample(8.7, 1))  # the spread of one run stays
 
 
 def test_the_order_of_a_claim() -> None:
     plain, residual = [13.0, 13.2, 13.1], [7.0, 7.1, 6.9]
-    assert judge_order(plain, residual).word == "holds"
-    assert judge_order(residual, plain).word == "reversed"
+    assert judge_order(plain, residual).word == "holds" and judge_order(residual, plain).word == "reversed"
     near = judge_order([7.0, 7.4, 7.2], [7.0, 7.1, 6.9])
     assert near.word == "undecided" and near.needed is not None and near.needed > 3
     assert near.low is not None and near.high is not None and near.low < 0 < near.high
     assert judge_order([7.0, 7.1], [7.0, 7.1]).needed is None  # no number of seeds shows a difference that is none
-    assert judge_order([2.0, 2.0], [1.0, 1.0]).word == "holds"
+    assert str(judge_order([9.0], [8.0])) == "undecided: one run each, as claimed"
+    assert str(judge_order([2.0, 2.0], [1.0, 1.0])) == "undecided: no side shows a spread, as claimed"
+    assert judge_order([9.0], [8.0, 8.1, 8.05]).word == "holds"  # one run may be compared with three
 
 
-def test_mcnemar_is_the_sign_test_of_the_discordant() -> None:
-    assert compute_mcnemar_p(0, 0) == 1 and compute_mcnemar_p(3, 3) == 1
-    assert compute_mcnemar_p(0, 5) == compute_mcnemar_p(5, 0) == pytest.approx(2 / 2**5)
-    assert compute_mcnemar_p(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert compute_mcnemar_p(2, 4) == pytest.approx(2 * (1 + 6 + 15) / 2**6)
-    many = compute_mcnemar_p(400, 500)  # (|400 - 500| - 1)^2 / 900 = 10.89: p 0.00097 by the approximation
-    assert math.isclose(many, 0.00097, abs_tol=5e-5)
+def test_the_trend_of_a_claim_is_no_test_of_two_ends() -> None:
+    rising = [[c, c + 0.1, c + 0.2] for c in (1.0, 2.0, 3.0)]
+    assert judge_trend(rising).word == "holds" and judge_trend(rising[::-1]).word == "reversed"
+    assert judge_trend([rising[0], rising[2], rising[1]]).word == "undecided"
+    # the ends rise, and so does the whole, but one step falls clearly
+    dent = [[c, c + 0.1, c + 0.2] for c in (1.0, 2.0, 1.5, 3.0, 4.0)]
+    assert "step 2 goes against it" in judge_trend(dent).reason
+    assert judge_trend([[1.0], [2.0]]).reason == "as claimed, n = 1"
+    assert judge_trend([[1.0, 1.1], []]).word == "undecided"

@@ -4,9 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...text import format_table
+from ..entries import Entry, Line, View, format_number
 from ..groups import Group
-from ..views import Entry, Line, View, format_number
 from .plot import shorten
+
+EVIDENCE = {  # the columns of a verdict in CSV, and its fields
+    "level of the interval": "level",
+    "low": "low",
+    "high": "high",
+    "p": "p",
+    "p over the table": "adjusted_p",
+    "p of the match": "match_p",
+    "p of the match over the table": "adjusted_match_p",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,8 @@ def build_cells(line: Line, wide: str | None) -> list[Cell]:
     if wide is None:
         cells[-len(line.entries) - 1] = Cell(line.keys[-1], under=line.reasons)
         count = line.group.n if line.group else 0
-        cells.insert(len(line.keys), Cell(str(count or ""), value=count, group=line.group))
+        text = f"{count} of {line.group.started}" if line.group and line.group.lost else str(count or "")
+        cells.insert(len(line.keys), Cell(text, value=count, group=line.group))
     return cells
 
 
@@ -61,8 +72,8 @@ def spread_entry(entry: Entry, group: Group | None) -> list[Cell]:
     return [
         Cell(entry.printed, value=entry.published),
         Cell(entry.ours, value=entry.mean, group=group),
-        Cell(str(len(entry.values) or ""), value=len(entry.values)),
-        Cell(difference, value=entry.difference),
+        Cell(group.count(entry.column.metric) if group and entry.values else "", value=len(entry.values)),
+        Cell(difference, list_evidence(entry), value=entry.difference),
         Cell(str(entry.verdict or ""), word=get_word(entry)),
     ]
 
@@ -79,7 +90,13 @@ def pack_entry(entry: Entry, group: Group | None) -> Cell:
         under.append(f"published {entry.printed}{difference}")
     if entry.verdict and entry.verdict.reason and entry.verdict.word != "not comparable":
         under.append(entry.verdict.reason)  # why a line is not comparable stands once, beside its runs
+    under += list_evidence(entry)
     return Cell(entry.ours, under, entry.mean, get_word(entry), group)
+
+
+def list_evidence(entry: Entry) -> list[str]:
+    """Return the interval and the p values of an entry's verdict as a line; [] where nothing was tested."""
+    return [entry.verdict.evidence] if entry.verdict and entry.verdict.evidence else []
 
 
 def get_word(entry: Entry) -> str:
@@ -152,21 +169,22 @@ def format_latex(view: View) -> str:
 def build_rows(view: View) -> list[list[str | float]]:
     """Return the view for programs: every number unrounded, in a column of its own that the first row names."""
     heads: list[str | float] = [key or "row" for key in view.keys]
-    heads += ["n", "seeds", "stale runs"]
+    heads += ["n", "started", "seeds", "stale runs"]
     kinds = ["mean", "std"]
-    kinds += ["published", "difference", "verdict", "90 % low", "90 % high"] if view.compared else []
+    kinds += ["published", "difference", "verdict", *EVIDENCE] if view.compared else []
     heads += [f"{column.title} {kind}" for column in view.columns for kind in kinds]
     rows = [heads]
     for line in view.lines:
         group = line.group
         row: list[str | float] = list(line.keys)
-        row += [group.n, " ".join(str(run.seed) for run in group.runs), group.stale] if group else [0, "", 0]
+        seeds = " ".join(str(run.seed) for run in group.runs) if group else ""
+        row += [group.n, group.started, seeds, group.stale] if group else [0, 0, "", 0]
         for entry in line.entries:
             verdict = entry.verdict
             cells: list[str | float | None] = [entry.mean, entry.std]
             if view.compared:
-                bounds = (verdict.low, verdict.high) if verdict else (None, None)
-                cells += [entry.published, entry.difference, str(verdict or ""), *bounds]
+                tested = [getattr(verdict, name, None) for name in EVIDENCE.values()]
+                cells += [entry.published, entry.difference, str(verdict or ""), *tested]
             row += ["" if value is None else value for value in cells]
         rows.append(row)
     return rows

@@ -13,18 +13,22 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..claims import ClaimVerdict
+from ..entries import View
+from ..families import MARGIN
 from ..groups import Collected, Group, format_settings
 from ..result import Result, make_legible
-from ..verdict import ORDER_LEVEL, TOST_LEVEL
-from ..views import MARGIN, View
+from ..verdict import MEANINGS
 from .formats import Cell, build_grid, list_notes
 from .plot import Figure, write_theme
 
 TONES = {  # class and sign of each word: good or bad is never shown by colour alone
     "matches": ("good", "✓"),
+    "consistent with": ("good", "≈"),
+    "outside": ("bad", "∉"),
     "better": ("good", "▲"),
     "worse": ("bad", "▼"),
     "inconclusive": ("open", "?"),
+    "failed": ("bad", "✗"),
     "not comparable": ("off", "≠"),
     "no run yet": ("off", "–"),
     "not measured": ("off", "–"),
@@ -35,16 +39,7 @@ TONES = {  # class and sign of each word: good or bad is never shown by colour a
 }
 
 
-GUIDE = {
-    "matches": f"the {TOST_LEVEL:.0%} confidence interval of our mean lies within the margin of the published number "
-    f"({MARGIN} points where its file sets no other): two one-sided tests at 5 %",
-    "better": f"the {TOST_LEVEL:.0%} interval lies on the better side of the published number",
-    "worse": "the same on the worse side",
-    "inconclusive": "neither; so many seeds would decide if mean and spread stayed as they are. One decides nothing",
-    "not comparable": "the runs were shorter, smaller or of another protocol than the published ones",
-    "holds": f"the {ORDER_LEVEL:.0%} interval of the difference (Welch) is on the claimed side of 0; reversed: on the "
-    "other one; undecided: 0 lies within",
-}
+GUIDE = MEANINGS | {"matches": f"{MEANINGS['matches']}; the margin is {MARGIN} points where a file sets no other"}
 
 
 SIGNS = """n counts seeds; ± is the standard deviation over them. In brackets stands what was published where we have no
