@@ -78,6 +78,8 @@ def test_a_few_bytes_that_mean_gigabytes_are_not_unfolded(tmp_path: Path) -> Non
         (lambda c: c.pop("state_dict"), "state_dict"),
         (lambda c: c.update(state_dict={"model.x": 1}), "model.x is no tensor"),
         (lambda c: c.update(config=[1]), "its config is of the type list"),
+        (lambda c: c["config"].update(x=c["config"]), "its config is endless"),
+        (lambda c: c.update(state_dict={3: torch.ones(1)}), "3 is no tensor"),
         (lambda c: c.update(info={"classes": 7, "channels": 3}), "its info.classes is of the type int"),
         (lambda c: c.update(info={"classes": (1, 2), "channels": 3}), "its info.classes are no names"),
         (lambda c: c.update(info={"classes": ("a",)}), "its info.channels is missing"),
@@ -87,7 +89,7 @@ def test_a_few_bytes_that_mean_gigabytes_are_not_unfolded(tmp_path: Path) -> Non
     ],
 )
 def test_parts_of_another_type_are_named(file: Path, change: Callable[[dict[str, Any]], object], named: str) -> None:
-    content: dict[str, Any] = dict(CONTENT)
+    content: dict[str, Any] = CONTENT | {"config": {"model": {"name": "x"}}}
     change(content)
     write_archive(file, content)
     with pytest.raises(DamagedError, match=named):

@@ -93,6 +93,14 @@ def test_rows_are_never_invented_for_a_checkpoint_of_an_earlier_version(
     assert "lacks 2 of the 3 epochs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", [{"loops": {}}, {"optimizer_states": [5]}, {"callbacks": {"History": 5}}])
+def test_a_checkpoint_without_the_state_of_a_training_is_named(stopped: Path, change: dict[str, Any]) -> None:
+    last = stopped / "checkpoints" / "last.ckpt"
+    torch.save(torch.load(last, weights_only=True) | change, last)
+    with pytest.raises(UserError, match=r"last.ckpt: damaged, .* while its state was restored.*fresh=true"):
+        train(compose(*WORDS), stopped)
+
+
 @pytest.mark.parametrize("taken", ["metrics.csv", "run.json config.yaml", "checkpoints", "."])
 def test_what_is_deleted_while_it_trains_is_written_again_or_told(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, taken: str
@@ -179,10 +187,11 @@ def test_damaged_results_are_neither_returned_nor_reported(tmp_path: Path) -> No
         *({"time": value} for value in ([], {}, {"fit_seconds": "x"}, {"fit_seconds": float("nan")})),
         {"protocol": "first"}, {"task": 5}, {"environment": []}, {"config_hash": 5}, {"code_hash": None},
     ]  # fmt: skip
-    path = write_run(tmp_path / "run", make_results())
+    whole = make_results()
+    path = write_run(tmp_path / "run", whole)
     assert Run(path, "0123456789").find_results()
     for change in changes:
-        (path / "results.json").write_text(json.dumps(make_results() | change))
+        (path / "results.json").write_text(json.dumps(whole | change))
         with pytest.raises(UserError, match="results.json: damaged .*; delete it, and the same command tests the run"):
             Run(path, "0123456789").find_results()
         with pytest.raises(UserError, match="results.json is damaged"):

@@ -65,7 +65,7 @@ def make_jobs(root: Path, count: int = 3) -> list[Job]:
 
 def finish(job: Job, **content: Any) -> None:
     job.path.mkdir(exist_ok=True)
-    write_json(job.path / "results.json", make_results(**content))
+    write_json(job.path / "results.json", make_results() | content)
 
 
 def test_an_array_is_submitted_once_and_followed_to_its_end(cluster: Path) -> None:

@@ -254,7 +254,8 @@ def test_a_damaged_checkpoint_is_named(finished: Path, tmp_path: Path) -> None:
 
     copy = shutil.copytree(finished, tmp_path / "copy")
     (copy / "results.json").unlink()
-    (copy / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 no zip")
+    for name in ("last", "previous"):
+        (copy / "checkpoints" / f"{name}.ckpt").write_bytes(b"PK\x03\x04 no zip")
     done = train(copy)
     assert done.returncode == 1 and "last.ckpt: damaged" in done.stderr and "Traceback" not in done.stderr
 

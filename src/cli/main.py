@@ -11,7 +11,9 @@ from .messages import explain_error
 def main(command: Callable[[], int]) -> None:
     """Run a command and exit with its code; print an error as one sentence and exit with another code than 0."""
     try:
-        sys.exit(command())
+        code = command()
+        flush_output()
+        sys.exit(code)
     except KeyboardInterrupt as interrupt:
         say(str(interrupt) or "Interrupted.")
         sys.exit(130)
@@ -23,3 +25,14 @@ def main(command: Callable[[], int]) -> None:
             raise
         say(explain_error(error))
         sys.exit(1)
+
+
+def flush_output() -> None:
+    """Write what was printed; raise OSError where its place is full, as in `> file`, and Python would exit first."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "the output") from error

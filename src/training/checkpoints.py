@@ -81,6 +81,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = read_archive(path)
+        if wrong := find_wrong_part(content):
+            raise DamagedError(f"{path}: damaged, or not written by us ({wrong})")
+        return upgrade_checkpoint(cast(Checkpoint, content))
     except DamagedError:
         raise
     except FileNotFoundError:
@@ -90,9 +93,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DamagedError(f"{path}: damaged, or not written by us ({reason})") from None
-    if wrong := find_wrong_part(content):
-        raise DamagedError(f"{path}: damaged, or not written by us ({wrong})")
-    return upgrade_checkpoint(cast(Checkpoint, content))
 
 
 def find_wrong_part(content: object) -> str:
@@ -106,11 +106,25 @@ def find_wrong_part(content: object) -> str:
             value = part.get(inner)
             if not isinstance(value, kind) or isinstance(value, bool):
                 return f"its {name} is {'missing' if value is None else f'of the type {type(value).__name__}'}"
-    if odd := next((name for name, value in content["state_dict"].items() if not isinstance(value, Tensor)), None):
-        return f"{odd} is no tensor"
+    state = content["state_dict"]
+    odd = [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if odd:
+        return f"{odd[0]} is no tensor"
+    if not is_small_tree(content.get("config")):
+        return "its config is endless"
     if not all(isinstance(name, str) for name in content.get("info", {}).get("classes", ())):
         return "its info.classes are no names"
     return ""
+
+
+def is_small_tree(content: object, most: int = 100_000) -> bool:
+    """Return whether nested dictionaries and lists unfold to few values; those that hold themselves never end."""
+    waiting = [content]
+    while waiting and most:
+        value, most = waiting.pop(), most - 1
+        if isinstance(value, dict | list | tuple):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return not waiting
 
 
 def load_newest(paths: Sequence[Path]) -> tuple[Path, Checkpoint] | None:
@@ -135,8 +149,9 @@ def load_newest(paths: Sequence[Path]) -> tuple[Path, Checkpoint] | None:
 
 def count_epochs(checkpoint: Checkpoint, path: Path) -> int:
     """Return the epochs behind a checkpoint; one of an earlier version leaves that to the run's metrics.csv."""
-    rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows")
-    return len(read_metrics(path / "metrics.csv") if rows is None else rows)
+    history: object = checkpoint.get("callbacks", {}).get("History")
+    rows = history.get("rows") if isinstance(history, dict) else None
+    return len(rows if isinstance(rows, list) else read_metrics(path / "metrics.csv"))
 
 
 def upgrade_checkpoint(checkpoint: Checkpoint) -> Checkpoint:

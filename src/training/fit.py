@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..machine import ranks
 from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
+from ..runs.archive import DamagedError
 from ..runs.directory import Run
 from ..runs.identity import compute_config_hash, to_plain
 from ..runs.results import Results
@@ -66,7 +67,7 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
     trainer = session.trainer
 
     with report_failures(session, run, assembly):
-        trainer.fit(task, data, ckpt_path=resume, weights_only=True)
+        train_from(resume, session, assembly)
         load_tested_weights(assembly, run)
         if config.test:
             trainer.test(task, data, verbose=False)
@@ -77,6 +78,17 @@ def fit(assembly: Assembly, run: Run | None = None, *, resume: Path | None = Non
     if trainer.is_global_zero:
         say(f"{summarize_run(results)}\n{run.path}")
     return results
+
+
+def train_from(resume: Path | None, session: Session, assembly: Assembly) -> None:
+    """Train; raise DamagedError where the checkpoint to resume from lacks a part of the state of a training."""
+    try:
+        session.trainer.fit(assembly.task, assembly.data, ckpt_path=resume, weights_only=True)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if resume is None or session.history.began is not None:
+            raise
+        reason = f"{type(error).__name__} while its state was restored"
+        raise DamagedError(f"{resume}: damaged, or not written by us ({reason}). fresh=true starts over.") from error
 
 
 def load_tested_weights(assembly: Assembly, run: Run) -> None:
