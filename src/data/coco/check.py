@@ -241,5 +241,5 @@ def _is_polygon(points: object) -> bool:
     except (TypeError, OverflowError):  # not all of them are numbers, or some too large for any arithmetic
         return False
     x, y = points[::2], points[1::2]
-    near = max(map(abs, points)) < FARTHEST
-    return near and max(x) > min(x) and max(y) > min(y)
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    return right > left and bottom > top and min(left, top) > -FARTHEST and max(right, bottom) < FARTHEST

@@ -24,7 +24,7 @@ from ...errors import UserError
 from ...files import Json
 from ..cut import hold_out, limit_samples
 from ..photos.reader import read_photo
-from .check import refuse_broken, select_segmentation, shorten
+from .check import refuse_broken, shorten
 from .files import Files, locate_files, read_annotations
 from .photos import ImageRecord, drop_unreadable, match_sizes
 
@@ -49,7 +49,7 @@ class CocoIndex:
         images: list[ImageRecord],
         annotations: Sequence[list[Json]],
     ) -> None:
-        """``annotations`` lists those of each image, in the file's order, with ``label`` added."""
+        """``annotations`` lists those of each image, as ``annotations`` returns them."""
         self.source, self.classes, self.category_ids, self.images = source, classes, category_ids, images
         self.presence = torch.zeros(len(images), len(classes), dtype=torch.bool)
         self._drawable = torch.zeros(len(images), 2, dtype=torch.int64)  # objects, and those with a mask
@@ -58,7 +58,7 @@ class CocoIndex:
         for i, objects in enumerate(annotations):
             self.presence[i, [a["label"] for a in objects]] = True
             self._drawable[i, 0] = len(objects)
-            self._drawable[i, 1] = sum(select_segmentation(a) is not None for a in objects)
+            self._drawable[i, 1] = sum(bool(a.get("segmentation")) for a in objects)
             self._boxed &= all("bbox" in a for a in objects)
             parts.append(pickle.dumps(objects, protocol=pickle.HIGHEST_PROTOCOL))
         ends = np.cumsum([len(part) for part in parts])
