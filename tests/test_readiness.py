@@ -1,5 +1,6 @@
 """What is known before the first step: that photos can be read, that batches are large enough, and what is counted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import coco_set
@@ -13,7 +14,7 @@ from src.data.build import build_data, find_photo_folders
 from src.data.photos import look
 from src.data.photos.look import look_at_photos
 from src.errors import UserError
-from src.sweep.costs import load_run_data
+from src.sweep.costs import estimate_cost, load_run_data
 from src.tasks.build import build_network
 from src.training.readiness import check_batch_statistics
 from src.training.run import train
@@ -81,7 +82,7 @@ def test_a_photo_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert opened == [str(root / "train" / "n01" / "0.jpg")]
 
 
-def test_a_batchnorm_of_one_value_is_refused_and_nothing_is_changed() -> None:
+def test_a_batchnorm_of_one_value_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     net = ("model=cifar_resnet", "model.depth=8", "model.width=4")
     single = ("data=digits", *net, "data.image_size=4", *SMALL[:-1])
     data = build_data(compose(*single, "data.batch_size=2").data, seed=0)
@@ -97,10 +98,15 @@ def test_a_batchnorm_of_one_value_is_refused_and_nothing_is_changed() -> None:
     fine = (("data.batch_size=2",), ("data.batch_size=1", "finetune=head", "model.weights=x"))
     for words in fine:
         check_batch_statistics(compose(*single, *words), network, data)
-    data.info = data.info.__class__(**{**data.info.__dict__, "image_size": 8})
+    data.info = replace(data.info, image_size=8)
     check_batch_statistics(compose(*single, "data.batch_size=1"), network, data)
     assert network.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    config = compose(*single, "data.batch_size=1", "data.limit_train=9", f"output_root={tmp_path / 'out'}")
+    for start in (train, lambda config: estimate_cost(config, load_run_data(config), 1, measured=False)):
+        with pytest.raises(UserError, match="a single image of 4 pixels"):
+            start(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_said_of_limits_is_what_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

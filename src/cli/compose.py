@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..config.choices import CHOICES, RECIPES, find_choice
 from ..config.fields import check_numbers
@@ -154,6 +154,7 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
 
     if found := find_unread_keys(config):
         raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
+    check_lists(config)
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)
     chosen = {"data": result.data.choice, "task": result.task.choice, "optim": result.optim.choice}
@@ -162,6 +163,21 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
             raise UserError(f"{group}=null: a run needs one; type {group}=<name> (python -m src.train --help)")
     check_numbers(result)
     return result
+
+
+def check_lists(config: "DictConfig", prefix: str = "") -> None:
+    """Raise UserError for a list inside of a list, whose type OmegaConf does not check."""
+    from omegaconf import DictConfig, ListConfig
+
+    for key in map(str, config):
+        node: Any = config._get_node(key)
+        plain = isinstance(node, DictConfig | ListConfig) and not node._is_none() and not node._is_missing()
+        if not plain or node._is_interpolation():
+            continue
+        if isinstance(node, DictConfig):
+            check_lists(node, f"{prefix}{key}.")
+        elif any(isinstance(node._get_node(i), DictConfig | ListConfig) for i in range(len(node))):
+            raise UserError(f"{prefix}{key}={node}: a list of plain values is needed, such as [a,b]")
 
 
 @functools.cache
