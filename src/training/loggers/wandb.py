@@ -158,9 +158,8 @@ class WandbRun(RunLogger):
         try:
             run.finish(exit_code=int(failed))
         except TimeoutError:
-            say(
-                f"W&B: has not taken everything in {ENDS} s; this sends it: wandb sync --no-skip-online {Path(run.dir).parent}"
-            )
+            send = f"wandb sync --no-skip-online {Path(run.dir).parent}"
+            say(f"W&B: has not taken everything in {ENDS} s; this sends it: {send}")
         except Exception as error:
             if not self.failed:
                 say(f"W&B: {describe_error(error)} The training has ended without it.")
