@@ -1,6 +1,6 @@
 """Wrong inputs of every command: each gets one sentence of ours, an exit code not 0, and leaves no directory.
 
-All run in this process, through the commands' own main; what first has to train is in tests/faults.
+All run in this process, through the commands' own main; sweeps are started, and say so, in processes of their own.
 """
 
 import contextlib
@@ -9,8 +9,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers import TINY, command
 
 BOMB = "".join(
     f"{name}: &{name} [{', '.join(['x' if name == 'a' else '*' + chr(ord(name) - 1)] * 9)}]\n" for name in "abcdefghi"
@@ -52,7 +54,6 @@ WRONG: dict[tuple[str, ...], list[str]] = {  # words of src.train, and parts of 
     ("logger=[csv,nothing]",): ["logger=nothing: no such logger"],
     ("logger=wandb", "logger.mode=never"): ["mode", "disabled"],
     ("logger=wandb", "logger.tags=x"): ["a list is needed"],
-    ("logger=wandb", "logger.mode=online"): ["logger.mode=online: W&B has no key here"],
     ("plugins=[{}/leaves.py]",): ["leaves.py: cannot be imported (SystemExit"],
     ("plugins=[{}/bad.py]",): ["bad.py: cannot be imported"],
     ("plugins=[{}/outside.py]",): ["model=../out: names a folder"],
@@ -207,7 +208,15 @@ def check(module: str, words: list[str], parts: list[str], folder: Path, capsys:
     assert not any(word in said for word in THEIRS) and len(said.splitlines()) <= 3, said
 
 
-@pytest.mark.parametrize("words", WRONG, ids=lambda words: " ".join(words)[:60])
+def share(cases: dict[tuple[str, ...], list[str]]) -> list[Any]:
+    """The cases as parameters; two of three are slow."""
+    return [
+        pytest.param(words, marks=[pytest.mark.slow] * (number % 3 > 0), id=" ".join(words)[:60])
+        for number, words in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize("words", share(WRONG))
 def test_train(
     words: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,9 +226,54 @@ def test_train(
     check("train", [*given, *words], WRONG[words], folder, capsys)
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:60])
+@pytest.mark.parametrize("words", share(COMMANDS))
 def test_other_commands(
     words: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [])
     check(words[0], list(words[1:]), COMMANDS[words], folder, capsys)
+
+
+SWEEPS = {  # words of src.train -m
+    ("seed=range(0,1000000000)",): ["1,000,000,000 jobs; 100,000 are the most"],
+    ("seed=range(0,2,0)",): ["seed=range(0,2,0): never ends"],
+    ("seed=0,1", "model=resnet57"): ["model=resnet57: no such model"],
+    ("seed=0,1", "hydra.launcher.slots=x"): ["hydra.launcher.slots=x: a whole number is needed"],
+    ("seed=0,1", "hydra.launcher.nothing=1"): ["hydra.launcher.nothing: no such setting"],
+    ("seed=0,1", "hydra.sweep.dir=null"): ["hydra.sweep.dir=null: a value is needed"],
+    ("seed=0,1", "hydra.sweep.dir={}/notdir"): ["notdir", "Not a directory"],
+    ("seed=0,1", "hydra.output_subdir=x"): ["leave this out"],
+    ("seed=0,1", "hydra/launcher=basic", "optim.lr=-1", "hydra.sweep.dir={}/o"): ["optim.lr=-1.0: above 0"],
+    ("hpo=nothing",): ["hpo=nothing: no such hpo"],
+    ("hpo=default", "hpo.name=../x"): ["hpo.name=../x"],
+    ("hpo=default", "seed=1,2"): ["a search tries no grid"],
+    ("hpo=default", "hydra/launcher=basic"): ["leave out hydra/launcher"],
+    ("hpo=default", "output_root={}/notdir"): ["notdir"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SWEEPS, ids=" ".join)
+def test_sweeps(words: tuple[str, ...], folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    small = (
+        "trainer=cpu",
+        "trainer.threads=1",
+        "trainer.max_epochs=1",
+        "data.limit_train=128",
+        f"output_root={folder}/o",
+    )
+    given = [word.replace("{}", str(folder)) for word in words]
+    done = command("src.train", "-m", *small[: 5 - ("output_root={}/notdir" in words)], *given, timeout=120)
+    assert done.returncode not in (0, -9)
+    assert all(part in done.stderr for part in SWEEPS[words]), done.stderr
+    assert not any(word in done.stderr for word in THEIRS), done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_job_with_too_long_a_folder_fails_alone(folder: Path) -> None:
+    words = ("trainer.max_epochs=1", f"experiment_name=a,{LONG}", f"hydra.sweep.dir={folder}/s")
+    done = command("src.train", "-m", *TINY, *words, "hydra.sweep.subdir=${experiment_name}", timeout=600)
+    assert done.returncode == 1 and "too long for a file system" in done.stderr, done.stderr
+    assert (folder / "s" / "a" / "results.json").exists()

@@ -59,6 +59,7 @@ class WandbRun(RunLogger):
     def start(self, run: Identity) -> None:
         """Begin the run; where the server does not answer or refuses it, begin it offline."""
         os.environ.setdefault("WANDB_SILENT", "true")
+        self.was_online = any((run.path / "wandb").glob("run-*"))
         if not getattr(rank_zero_only, "rank", 0):
             try:
                 self.run = self.begin(run, self.mode)
@@ -80,11 +81,13 @@ class WandbRun(RunLogger):
         """Begin or continue the run at W&B; raise its error where that is refused, or takes too long."""
         import wandb
 
+        # offline, and where W&B has nothing of it, what is sent is the whole run, and replaces what came before
+        known = mode == "online" and self.was_online
         begun = wandb.init(
             name=run.name,
             dir=run.path,
             id=run.run_id,
-            resume="allow",
+            resume="allow" if known else None,
             project=self.project,
             entity=self.entity,
             group=self.group or run.group,
@@ -155,7 +158,8 @@ class WandbRun(RunLogger):
         try:
             run.finish(exit_code=int(failed))
         except TimeoutError:
-            say(f"W&B: has not taken everything in {ENDS} s; this sends it: wandb sync {Path(run.dir).parent}")
+            send = f"wandb sync --no-skip-online {Path(run.dir).parent}"
+            say(f"W&B: has not taken everything in {ENDS} s; this sends it: {send}")
         except Exception as error:
             if not self.failed:
                 say(f"W&B: {describe_error(error)} The training has ended without it.")
