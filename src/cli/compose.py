@@ -72,6 +72,7 @@ def complete_overrides(words: list[str]) -> list[str]:
     group cannot set the default of another.
     """
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
+    words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     chosen = read_experiment_choices(typed.get("experiment", "")) | typed
@@ -117,10 +118,12 @@ def load_experiment(name: str) -> "DictConfig":
 
 
 def check_grids(words: list[str]) -> None:
-    """Refuse a sweep over experiments that have grids of their own, because Hydra would ignore these grids.
+    """Refuse seed=auto without a sweep, and a sweep over experiments with grids of their own: Hydra would ignore them.
 
     Raises UserError.
     """
+    if "seed=auto" in words and not {"-m", "--multirun"} & set(words):
+        raise UserError("seed=auto trains seeds until the verdicts are settled, which are many runs: add -m")
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")

@@ -28,7 +28,8 @@ class TrainConfig:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: dict[str, LoggerConfig] = setting({}, "what is written beside metrics.csv, by name", identity=False)
-    seed: int = setting(0, "seed of the initial weights, the order and the augmentation")
+    seed: int = setting(0, "of the initial weights, the order and the augmentation; -m seed=auto adds seeds as needed")
+    looks: list[int] = setting([], "after how many seeds seed=auto looks at the verdicts; filled in", identity=False)
     protocol: str = setting("last", "which weights the test sees: last or best_val", choices=("last", "best_val"))
     test: bool = setting(
         True, "measure on the test set after training; false leaves that to a later start of the run", identity=False

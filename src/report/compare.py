@@ -39,6 +39,7 @@ class Side:
     runs: list[str]
     stale: int
     failed: int
+    looks: list[int]  # of seed=auto
     values: dict[str, float]  # by seed
     mean: float
 
@@ -150,6 +151,7 @@ def summarize_side(own: Group, other: Group, values: dict[int, float]) -> Side:
         runs=[str(run.path) for run in own.runs],
         stale=own.stale,
         failed=len(own.lost),
+        looks=own.looks,
         values={str(seed): value for seed, value in values.items()},
         mean=statistics.fmean(values.values()),
     )
@@ -218,6 +220,8 @@ def describe_comparison(found: Comparison) -> str:
     for name in ("epochs", "n_train", "protocol"):
         if getattr(a, name) != getattr(b, name):
             sentences.append(f"Mind that {name} is {getattr(a, name)} in A and {getattr(b, name)} in B.")
+    if a.looks or b.looks:
+        sentences.append("Mind that seed=auto chose the number of seeds by looking at them; this p takes it as fixed.")
     if a.stale or b.stale:
         sentences.append(f"Stale, of other code than today's: {a.stale} run(s) of A, {b.stale} of B.")
     return " ".join(sentences)

@@ -1,5 +1,6 @@
 """What the tests of one case have found, and what more seeds would find."""
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,12 @@ class Evidence:
     def single(self) -> bool:
         """Tell whether one side is a single run."""
         return min(self.ours.n, self.theirs.n) == 1
+
+
+def measure_width(difference: Difference | None) -> float:
+    """Return the width of the 95 % interval; infinite where there is none."""
+    low, high = (0.0, math.inf) if difference is None else difference.compute_interval(1 - SIGNIFICANT)
+    return high - low
 
 
 def extend(found: Evidence, n: int, *, grows: bool) -> Difference:
@@ -59,16 +66,11 @@ def count_seeds(found: Evidence, margin: float | None, tests: int, *, grows: boo
     return possible[place] if place < len(possible) else None
 
 
-def compute_gain(found: Evidence, level: float, *, grows: bool) -> float:
-    """Return the fraction by which a further seed would narrow the interval; 1 where there is one run."""
+def compute_gain(found: Evidence, *, grows: bool) -> float:
+    """Return the fraction by which a further seed would narrow the 95 % interval; 1 where there is one run."""
     if found.difference is None or found.ours.n < 2:
         return 1.0
-    widths = [
-        high - low
-        for difference in (found.difference, extend(found, found.ours.n + 1, grows=grows))
-        for low, high in [difference.compute_interval(level)]
-    ]
-    return 1 - widths[1] / widths[0]
+    return 1 - measure_width(extend(found, found.ours.n + 1, grows=grows)) / measure_width(found.difference)
 
 
 def describe_need(have: int, needed: int | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from .evidence import SIGNIFICANT, Evidence, compute_gain, count_seeds, describe_need
+from .evidence import SIGNIFICANT, Evidence, compute_gain, count_seeds, describe_need, measure_width
 from .statistics import (
     Sample,
     adjust_holm,
@@ -24,7 +24,7 @@ from .statistics import (
 
 __all__ = ["Case", "Verdict", "compute_std", "judge_family", "judge_order", "judge_trend"]
 
-SAME_SPREAD = 0.10  # rows share one standard deviation unless Bartlett's test rejects that at this level
+SAME_SPREAD = 0.25  # rows share one standard deviation unless Bartlett's test rejects that at this level
 
 
 OPEN = ("inconclusive", "consistent with")  # words that more seeds may change
@@ -120,7 +120,11 @@ def judge_family(
 
 
 class _Spreads:
-    """The standard deviation that the rows of a column share, where Bartlett's test lets them."""
+    """The standard deviations that the rows of a column show, and the one that they share if Bartlett's test lets them.
+
+    Where it does not, a row must be significant by its own spread and by the shared one: to choose between the two by
+    a test would call more than 5 % of the tables without a difference.
+    """
 
     def __init__(self, cases: Sequence[Case], given: tuple[float, float] | None) -> None:
         self.given = given
@@ -131,27 +135,39 @@ class _Spreads:
             known += [side for side in sides if side not in known]
         self.found: dict[tuple[Hashable, float], tuple[tuple[float, float] | None, float | None, int]] = {}
 
-    def find(self, column: Hashable, until: float) -> tuple[float, float] | None:
-        """Return the pooled spread of the seeds below `until`; None where each row has its own."""
-        return self.given or self._look(column, until)[0]
+    def list_alternatives(self, case: Case, until: float) -> list[tuple[Sample, Sample]]:
+        """List both sides of a case, of the seeds below `until`, with each spread that it is to be judged by."""
+        ours = _summarize(case.values, until)
+        published = isinstance(case.against, Sample)
+        theirs = case.against if isinstance(case.against, Sample) else _summarize(case.against, until)
+        if ours is None or theirs is None:
+            return []
+        pooled, p, _ = (self.given, 1.0, 0) if self.given else self._pool(case.column, until)
+        if pooled is None or p is None:
+            return [(ours, theirs)]
+        # one estimate for both sides of a pair: the other is then taken to have the same spread
+        shared = replace(ours, std=pooled[0], freedom=pooled[1]), theirs if published else replace(theirs, std=None)
+        return [shared] if p > SAME_SPREAD else [(ours, theirs), shared]
 
-    def _look(self, column: Hashable, until: float) -> tuple[tuple[float, float] | None, float | None, int]:
+    def _pool(self, column: Hashable, until: float) -> tuple[tuple[float, float] | None, float | None, int]:
         if (column, until) not in self.found:
             samples = [_summarize(values, until) for values in self.values[column]]
             shown = [sample for sample in samples if sample and sample.std is not None]
             p = compute_bartlett_p(shown)
-            pooled = pool_spread(shown) if p is not None and p > SAME_SPREAD else None
-            self.found[column, until] = pooled, p, len(shown)
+            self.found[column, until] = None if p is None else pool_spread(shown), p, len(shown)
         return self.found[column, until]
 
     def describe(self, column: Hashable) -> str:
         """Say whether the rows of a column share their spread; "" where fewer than two show one."""
-        pooled, p, rows = self._look(column, math.inf)
-        if p is None:
+        pooled, p, rows = self._pool(column, math.inf)
+        if p is None or pooled is None:
             return ""
-        if pooled is None:
-            return f"{rows} rows differ in spread (Bartlett, p = {p:.2g}), so each is judged by its own"
-        return f"one spread for {rows} rows, {pooled[0]:.3g} (Bartlett: p = {p:.2g}, not rejected at {SAME_SPREAD:.0%})"
+        if p <= SAME_SPREAD:
+            return (
+                f"{rows} rows may differ in spread (Bartlett: p = {p:.2g}), so each is judged by its own and by the "
+                f"pooled one, {pooled[0]:.3g}, and the less certain counts"
+            )
+        return f"one spread for {rows} rows, {pooled[0]:.3g} (Bartlett: p = {p:.2g}, above {SAME_SPREAD})"
 
 
 def _summarize(values: Mapping[int, float], until: float) -> Sample | None:
@@ -168,19 +184,16 @@ def _test(case: Case, spreads: _Spreads) -> Evidence:
     for before, (until, share) in zip([-1.0, *(until for until, _ in plan)], plan, strict=False):
         if not any(seed >= before for seed in seeds):
             break
-        ours = _summarize(case.values, until)
-        theirs = case.against if isinstance(case.against, Sample) else _summarize(case.against, until)
-        if ours is None or theirs is None:
-            continue
-        if spread := spreads.find(case.column, until):
-            ours = replace(ours, std=spread[0], freedom=spread[1])
-            theirs = theirs if isinstance(case.against, Sample) else replace(theirs, std=None)  # one estimate for both
-        difference = compute_difference(ours, theirs)
-        evidence = Evidence(ours, theirs, difference, share)
-        if difference is not None:
-            ps.append(min(1.0, difference.p / share))
+        found = [
+            Evidence(*sides, compute_difference(*sides), share) for sides in spreads.list_alternatives(case, until)
+        ]
+        known = [one.difference for one in found if one.difference is not None]
+        evidence = max(found, key=lambda one: measure_width(one.difference), default=evidence)
+        if known and len(known) == len(found):
+            ps.append(min(1.0, max(difference.p for difference in known) / share))
             if case.margin is not None and not evidence.single:
-                match_ps.append(min(1.0, difference.compute_equivalence_p(case.margin) / share))
+                largest = max(difference.compute_equivalence_p(case.margin) for difference in known)
+                match_ps.append(min(1.0, largest / share))
     return replace(evidence, p=min(ps, default=None), match_p=min(match_ps, default=None))
 
 
@@ -195,7 +208,7 @@ def _decide(case: Case, found: Evidence, p: float | None, match_p: float | None,
     low, high = found.difference.compute_interval(level)
     table = (None, None) if case.alone else (p, match_p)
     grows = not isinstance(case.against, Sample)
-    gain = compute_gain(found, level, grows=grows)
+    gain = compute_gain(found, grows=grows)
     verdict = Verdict("", "", low, high, None, level, found.p, table[0], found.match_p, table[1], gain)
     ahead = "better" if (found.difference.value < 0) == (case.better == "lower") else "worse"
     if matched:

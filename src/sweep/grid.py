@@ -21,6 +21,8 @@ class GridConf(BasicSweeperConf):
     """The settings of the sweeper."""
 
     _target_: str = "hydra_plugins.jobs.Grid"
+    margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
+    gain: float = 0.1  # seed=auto: a further seed that narrows the interval by less is not trained
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
@@ -47,8 +49,32 @@ def check_size(words: "Sequence[Override]") -> None:
         raise UserError(f"This sweep has {size:,.0f} jobs; {MOST_JOBS:,} are the most")
 
 
+LOOKS = [3, 5, 7]  # seeds, for seed=auto; after seven, a further one narrows an interval by less than a tenth
+
+
+def read_auto(words: "Sequence[Override]") -> list[int]:
+    """Return the looks of seed=auto; [] where the seeds are typed. UserError for looks that are none."""
+    last = {word.key_or_group: word for word in words}
+    seed = last.get("seed")
+    if seed is None or (list(seed.sweep_string_iterator()) if seed.is_sweep_override() else [seed.value()]) != ["auto"]:
+        return []
+    typed = last["looks"].value() if "looks" in last else LOOKS
+    looks = [n for n in typed if type(n) is int and n > 1] if isinstance(typed, list) else []
+    if not looks or sorted(set(looks)) != typed:
+        raise UserError(f"looks={typed}: type rising numbers of seeds from 2 on, as in looks=[3,5,7]")
+    return looks
+
+
 class Grid(BasicSweeper):
     """Hydra's grid of points. It composes none of them before the launcher, which reports all mistakes at once."""
+
+    def __init__(
+        self, max_batch_size: int | None, params: dict[str, str] | None = None, *, margin: float, gain: float
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        if margin <= 0 or not 0 <= gain < 1:
+            raise UserError(f"hydra.sweeper: margin={margin} is to be above 0, and gain={gain} from 0 to 1")
+        self.margin, self.gain = margin, gain
 
     def sweep(self, arguments: list[str]) -> object:
         """Launch the points of these overrides, or search among them."""
@@ -66,16 +92,27 @@ class Grid(BasicSweeper):
                     f"--config-dir: the jobs of a sweep would not see it; type hydra.searchpath=[{source.path}] instead"
                 )
         searches = self.config.get("hpo") is not None
+        if searches and not getattr(self.launcher, "local", False):
+            raise UserError("hpo=… runs its trials on this machine: leave out hydra/launcher=…")
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         words = parser.parse_overrides([*self._parse_config(), *arguments])
+        looks = read_auto(words)
+        if looks and (searches or not isinstance(self.launcher, Jobs)):
+            raise UserError("seed=auto adds runs to a grid: leave out hpo=… and hydra/launcher=basic")
+        if not searches:
+            check_size(words)
+        if not isinstance(self.launcher, Jobs):
+            return super().sweep(arguments)
         if searches:
             from .search import search
 
-            if not isinstance(self.launcher, Jobs) or not self.launcher.local:
-                raise UserError("hpo=… runs its trials on this machine: leave out hydra/launcher=…")
             search(self.launcher, words)
             return None
-        check_size(words)
+        if looks:
+            from .seeds import run_until_settled
+
+            others = [word for word in words if word.key_or_group not in ("seed", "looks")]
+            (points,) = self.split_arguments(others, max_batch_size=None)
+            return run_until_settled(self.launcher, points, looks, self.margin, self.gain)
         (points,) = self.split_arguments(words, max_batch_size=None)
-        assert self.launcher is not None
         return [self.launcher.launch(points, initial_job_idx=0)]

@@ -97,7 +97,7 @@ class Jobs(Launcher):
                 f"A sweep (-m) starts the processes of its jobs itself; start it once, without {rank.starter}."
             )
         survey = self.survey(self.make_jobs(job_overrides, initial_job_idx))
-        jobs = survey.jobs
+        self.jobs = jobs = survey.jobs
         if problems := preflight.format_problems(survey):
             say(problems)
         if notes := preflight.format_notes(survey):
