@@ -182,7 +182,7 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, content: str) -> None:
 
 def test_damaged_results_are_neither_returned_nor_reported(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
-        *({"metrics": {"test/accuracy": value}} for value in (True, 1e308, "0.5", [0.5], float("inf"))),
+        *({"metrics": {"test/accuracy": value}} for value in (True, 1e308, "0.5", [0.5], float("inf"), float("nan"))),
         *({name: value} for name in ("seed", "epochs", "n_val", "params") for value in (True, "2", None, 10**400)),
         *({"time": value} for value in ([], {}, {"fit_seconds": "x"}, {"fit_seconds": float("nan")})),
         {"protocol": "first"}, {"task": 5}, {"environment": []}, {"config_hash": 5}, {"code_hash": None},

@@ -90,9 +90,7 @@ def test_convergence_is_the_first_epoch_near_the_final_validation_accuracy(tmp_p
 
 
 def test_numbers_by_name(tmp_path: Path) -> None:
-    write_run(
-        tmp_path / "a", make_results(10.0, metrics={"test/top5": 0.99, "val/loss": None, "test/f1": float("nan")})
-    )
+    write_run(tmp_path / "a", make_results(10.0, metrics={"test/top5": 0.99, "val/loss": None, "test/f1": None}))
     run = collect_runs([str(tmp_path)]).runs[0]
     assert run.value("test/error") == pytest.approx(0.1) and run.value("test/top5_error") == pytest.approx(0.01)
     assert run.value("params") == 269722 and run.value("time/epoch_seconds") == 20
