@@ -228,7 +228,10 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         for name in ("\ud800", "two\nlines", None)
     ),
     *(
-        (lambda c, name=name: first(c, "images", file_name=name), r"1 file names that lead out of .*train2017 \(")
+        (
+            lambda c, name=name: first(c, "images", file_name=name),
+            r"1 photos whose names or links lead out of .*train2017 \(",
+        )
         for name in ("/etc/passwd", "../val2017/0500.jpg", "link.jpg", "a/../../annotations/instances_val2017.json")
     ),
     (lambda c: first(c, "images", file_name="./0101.jpg"), r"1 photos that are listed twice \(0101.jpg\)"),

@@ -66,10 +66,10 @@ def test_a_photo_is_turned_as_its_annotations_were_drawn(root: Path):
     Image.new("RGB", (32, 32)).save(names[3])
     with pytest.raises(UserError) as caught:
         load_splits(config(root))
-    assert (
-        f"{names[2]} is 40x24 pixels (24x40 as EXIF turns it), not 24x24; {names[3]} is 32x32 pixels, not 32x24; "
-        "boxes would not fit"
-    ) in str(caught.value)
+    assert str(caught.value) == (
+        f"{names[2]}: is 40x24 pixels (24x40 as EXIF turns it), but {train_json(root)} says 24x24, "
+        "and 1 more photos are of other sizes than it says; annotate the photos as they are now"
+    )
     names[2].write_bytes(b"no photo")
     with pytest.raises(UserError, match=r"0102.jpg: cannot be read \(cannot identify image file\)"):
         load_splits(config(root))

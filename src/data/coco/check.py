@@ -153,7 +153,7 @@ def _check_files(report: Report, images: list[Json], folder: Path) -> None:
     names = Counter(os.path.normpath(image["file_name"]) for image in images)
     report.add("photos that are listed twice", (name for name, count in names.items() if count > 1))
     absent, strays = find_lost((image["file_name"] for image in images), folder)
-    report.add(f"file names that lead out of {folder}", sorted(strays))
+    report.add(f"photos whose names or links lead out of {folder}", sorted(strays))
     report.missing = {image["id"] for image in images if image["file_name"] in absent}
 
 

@@ -13,8 +13,6 @@ from ...errors import UserError
 from ...files import resolve_inside
 from ..photos.reader import read_header, read_photo
 
-SHOWN = 3  # photos of a wrong size
-
 T = TypeVar("T")
 
 
@@ -87,13 +85,13 @@ def match_sizes(images: list[ImageRecord], source: Path) -> list[ImageRecord]:
         stated, stored = (image.width, image.height), (header.width, header.height)
         if stated not in (header.upright, stored):
             turned = f" ({format_size(header.upright)} as EXIF turns it)" if header.turned else ""
-            wrong.append(f"{image.path} is {format_size(stored)} pixels{turned}, not {format_size(stated)}")
+            wrong.append(
+                f"{image.path}: is {format_size(stored)} pixels{turned}, but {source} says {format_size(stated)}"
+            )
         matched.append(image._replace(upright=stated == header.upright))
     if wrong:
-        more = f"; and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
-        raise UserError(
-            f"{source}: states other sizes than its photos have: {'; '.join(wrong[:SHOWN])}{more}; boxes would not fit"
-        )
+        more = f", and {len(wrong) - 1:,} more photos are of other sizes than it says" if len(wrong) > 1 else ""
+        raise UserError(f"{wrong[0]}{more}; annotate the photos as they are now")
     return matched
 
 
