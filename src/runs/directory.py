@@ -260,9 +260,12 @@ class Run:
             return []
         written_by = self.read_record().get("code_hash")
         if written_by != self.code_hash and not anyway:
+            anew = (
+                "" if self.adopt else "Start over with fresh=true, or "
+            )  # never with resume=…, of another's directory
             raise UserError(
                 f"{self.path}: was started by other code ({written_by}, now {self.code_hash}), so its results would "
-                "belong to neither. Start over with fresh=true, or continue with resume_anyway=true."
+                f"belong to neither. {anew}{'C' if self.adopt else 'c'}ontinue with resume_anyway=true."
             )
         if written_by != self.code_hash:
             self.code_hash = MIXED

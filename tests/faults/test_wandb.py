@@ -83,6 +83,8 @@ def test_a_killed_run_has_each_epoch_once(tmp_path: Path, server: WandbServer) -
         wait_until(lambda: server.runs and len(only(server).epochs) > sent)  # noqa: B023
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
         assert not (tmp_path / "run" / "results.json").exists()
     process = begin(server, *words)
     assert process.communicate(timeout=TIMEOUT) and process.returncode == 0
