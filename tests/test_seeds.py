@@ -128,13 +128,10 @@ def test_a_sweep_that_was_killed_continues(tmp_path: Path) -> None:
         f"output_root={tmp_path}",
     ]
     program = [sys.executable, "-m", "src.train", "-m", *words]
-    sweep = subprocess.Popen(program, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    assert sweep.stderr is not None
-    for line in sweep.stderr:
-        if "[1/4]" in line:
-            break
-    sweep.send_signal(signal.SIGKILL)
-    sweep.wait()
+    with subprocess.Popen(program, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stderr is not None
+        assert any("[1/4]" in line for line in sweep.stderr)
+        sweep.send_signal(signal.SIGKILL)
     done = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
     assert "seed=auto, look 1 of 2, 2 seeds" in done.stderr and "Finished before" in done.stderr
     assert "stopped because" in done.stdout and " against " in done.stdout
