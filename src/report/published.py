@@ -42,6 +42,7 @@ FIGURES = (
     "confusion",
     "per_class",
     "accuracy_against_share",
+    "reliability",
 )
 
 
