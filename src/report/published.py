@@ -42,7 +42,6 @@ FIGURES = (
     "confusion",
     "per_class",
     "accuracy_against_share",
-    "reliability",
 )
 
 

@@ -65,9 +65,11 @@ def read_twins(data: str, root: object) -> list[Twin]:
 
     [] where there is none. UserError for a damaged list.
     """
+    if data not in SETS:
+        return []
     name = f"{data}_twins.csv"
     places = [Path(__file__).with_name(name), *([Path(root).expanduser() / name] if isinstance(root, str) else [])]
-    path = next((place for place in places if data in SETS and place.is_file()), None)
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         return []
     try:

@@ -71,14 +71,14 @@ def test_twins_are_found_and_pictures_that_are_only_alike_are_not() -> None:
     assert found[0][1] > 0.9 and all(score <= 1 for _, score in found.values())
 
 
-def write_predictions(path: Path, label: np.ndarray, wrong: np.ndarray, confidence: float = 0.95) -> None:
-    """Write predictions of the images 0 to N, wrong where the second array says so."""
+def write_predictions(path: Path, label: np.ndarray, wrong: np.ndarray) -> None:
+    """Write predictions of the images 0 to N, wrong where the second array says so, and 90 % sure of the first half."""
     np.savez(
         path / "test_predictions.npz",
         index=np.arange(len(label)),
         label=label,
         prediction=np.where(wrong, (label + 1) % 10, label),
-        confidence=np.full(len(label), confidence, dtype=np.float32),
+        confidence=np.where(np.arange(len(label)) < len(label) // 2, 0.9, 1.0).astype(np.float32),
     )
 
 
@@ -111,12 +111,12 @@ def test_existing_runs_gain_the_columns_and_the_figure(tmp_path: Path) -> None:
     assert values["error"] == pytest.approx([5.0, 5.0])
     assert values["unseen_error"] == pytest.approx([100 * 500 / (10000 - len(twins))] * 2)
     assert values["corrected_error"][0] == pytest.approx(5.0 + fixed / 100, abs=0.11)
-    assert values["ece"] == pytest.approx([0.0, 0.0], abs=1e-4), "95 % sure and 95 % right"
+    assert values["ece"] == pytest.approx([0.0, 0.0], abs=1e-4), "90 % sure and 90 % right, then sure and right"
     text = format_markdown(view)
     assert f"{len(twins)} of 10,000 test images" in text and "10 in the file" in text
     (figure,) = draw_reliability(build_arenas(found)[0])
     assert figure.title == "Reliability" and "ECE 0.00 %" in figure.svg
-    assert figure.rows[1][2:] == [pytest.approx(0.95), 20000]
+    assert [row[1:] for row in figure.rows[1:]] == [[pytest.approx(0.9), 0.9, 10000], [1, 1, 10000]]
 
     (tmp_path / "runs" / "0" / "test_predictions.npz").write_bytes(b"torn")
     write_predictions(tmp_path / "runs" / "1", np.zeros(10000, dtype=int), np.zeros(10000, dtype=bool))

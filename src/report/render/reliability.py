@@ -26,7 +26,7 @@ def draw_reliability(arena: Arena) -> Iterator[Figure]:
         confidence = np.concatenate([found.confidence for found in each.predictions]).astype(np.float64)
         right = np.concatenate([found.prediction == found.label for found in each.predictions])
         curves.append(bin_confidences(confidence, right))
-    if not curves:
+    if max(map(len, curves), default=0) < 2:  # a network that is always as sure makes no curve
         return
     labels = [
         f"{each.group.label}, ECE {100 * compute_ece(bins):.2f} %" for each, bins in zip(tested, curves, strict=True)
