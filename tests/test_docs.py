@@ -170,11 +170,15 @@ def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", words_of("src.report", "runs", "compare", "wandb", left_out=("out",)), ids=" ".join)
+@pytest.mark.parametrize(
+    "words", words_of("src.report", "runs", "labels", "compare", "wandb", left_out=("out",)), ids=" ".join
+)
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
     two = f"[{made.run},{made.other}]"
-    run_in_small("src.report", [*fill(words, runs=made.run, compare=two, wandb="entity/project"), f"out={out}"])
+    (labels := tmp_path / "labels.csv").write_text("index,label\n0,1\n")
+    values = {"runs": made.run, "labels": labels, "compare": two, "wandb": "entity/project"}
+    run_in_small("src.report", [*fill(words, **values), f"out={out}"])
 
 
 @pytest.mark.slow
@@ -203,7 +207,8 @@ def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: 
 def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench", "src.bench.verdicts")
+    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
+    modules += ("src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)
         program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))

@@ -1,11 +1,12 @@
 """Report on finished runs, without network or GPU: one page with tables, figures and verdicts.
 
-  python -m src.report runs=<glob> [study=he2016_table6] [out=<directory>]       make a report
+  python -m src.report runs=<glob> [study=he2016_table6] [labels=<file.csv>] [out=<directory>]   make a report
   python -m src.report compare=[A,B] [out=<file.json>]                           compare two configurations
   python -m src.report wandb=<entity>/<project> [study=…] [out=<file.json>]      make a dashboard at W&B
 
 runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs)
 study=    show a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
+labels=   corrected labels of the test images, a CSV file with the columns index and label
 out=      where to write the page, tables and figures (default: outputs/report/<study or all>)
 compare=  two directories or globs: the paired difference over seeds, and McNemar's test on the test predictions
 wandb=    a dashboard with the study's tables and figures over the runs of its group at W&B; with out=, its definition
@@ -13,7 +14,7 @@ wandb=    a dashboard with the study's tables and figures over the runs of its g
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..cli.console import say
@@ -25,9 +26,11 @@ from .claims import ClaimVerdict, judge_claims
 from .entries import View
 from .groups import Collected, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
+from .health import build_health_view, read_labels
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
 from .result import make_legible
+from .unfinished import build_early_view
 from .views import (
     build_across_view,
     build_general_view,
@@ -36,7 +39,7 @@ from .views import (
     select_comparable,
 )
 
-WORDS = ("runs", "study", "out", "compare", "wandb")
+WORDS = ("runs", "study", "labels", "out", "compare", "wandb")
 
 
 def answer() -> int:
@@ -58,7 +61,8 @@ def answer() -> int:
         print(make_dashboard(options["wandb"], read_study(study), Path(options["out"]) if "out" in options else None))
         return 0
     out = Path(options.get("out", f"outputs/report/{study or 'all'}"))
-    make_report(split_list(options.get("runs", "outputs")), study, out)
+    labels = read_labels(Path(options["labels"])) if "labels" in options else None
+    make_report(split_list(options.get("runs", "outputs")), study, out, labels)
     return 0
 
 
@@ -72,10 +76,11 @@ def parse_words(words: Sequence[str]) -> dict[str, str]:
         if name not in WORDS or not equals or not value:
             raise UserError(f"{word}: not understood; python -m src.report takes {'=, '.join(WORDS)}=")
         options[name] = value
-    if "compare" in options and {"runs", "study", "wandb"} & set(options):
-        raise UserError("compare= stands alone, because it names its runs itself; leave out runs=, study= and wandb=")
-    if "wandb" in options and "runs" in options:
-        raise UserError("wandb= takes no runs=, because a dashboard shows the runs that are at W&B; leave out runs=")
+    if "compare" in options and (others := [name for name in ("runs", "study", "labels", "wandb") if name in options]):
+        raise UserError(f"compare= stands alone, because it names its runs itself; leave out {'=, '.join(others)}=")
+    if "wandb" in options and (others := [name for name in ("runs", "labels") if name in options]):
+        named = "=, ".join(others)
+        raise UserError(f"wandb= takes no {named}=, because a dashboard shows the runs that are at W&B; leave it out")
     return options
 
 
@@ -92,8 +97,11 @@ def read_study(study: str | None) -> Published | None:
     return read_published(study) if study else None
 
 
-def make_report(patterns: Sequence[str], study: str | None, out: Path) -> None:
-    """Collect and judge the runs, write page, tables and figures below `out`, and print the tables."""
+def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: Mapping[int, int] | None = None) -> None:
+    """Collect and judge the runs, write page, tables and figures below `out`, and print the tables.
+
+    `labels` are corrected ones, by the number of the test image.
+    """
     published = read_study(study)
     collected = collect_runs(patterns)
     for path, reason in collected.left_out:
@@ -115,6 +123,8 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path) -> None:
         views.append(across)
     if collected.groups:
         views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
+    more = (build_health_view(collected.groups, labels), build_early_view(collected.groups, collected.left_out))
+    views += [view for view in more if view]
     write_report(out, published, headline, notes, views, claims, collected)
     for view in views:
         print(f"\n{view.name}\n{format_text(view)}")
@@ -145,7 +155,7 @@ def write_report(
     from .render.figures import KINDS, draw_figures
     from .render.page import render_page
 
-    wanted = list(published.figures) if published else list(KINDS)
+    wanted = [*published.figures, "reliability"] if published else list(KINDS)
     shown = select_comparable(published, collected.groups) if published else collected.groups
     figures = draw_figures(shown, wanted, collect_published_errors(published) if published else {})
     (out / "figures").mkdir(parents=True, exist_ok=True)

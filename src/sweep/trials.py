@@ -94,7 +94,9 @@ class Search:
             if older := sum(trial.user_attrs.get("code", now) != now for trial in trials):
                 say(f"The code has changed since {older} of them; another hpo.name=… searches with the present code.")
             try:
-                self.launcher.run_all(self.jobs, self.begin_trials, Board(self.jobs, before=ended, of=wanted))
+                self.launcher.run_all(
+                    self.jobs, self.begin_trials, Board(self.jobs, before=ended, of=wanted, search=True)
+                )
             except KeyboardInterrupt:
                 raise KeyboardInterrupt("\nStopped; the same command continues the search.") from None
             finally:

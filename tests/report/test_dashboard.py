@@ -45,7 +45,7 @@ def test_every_study_and_all_runs_have_one(tmp_path: Path, study: str | None) ->
     wanted = read_published(study).figures if study else KINDS
     drawn = len(sections[-1]["panels"])
     assert all(section["panels"] for section in sections[:-1])
-    assert drawn >= len(set(wanted) - {"confusion", "per_class", "training_time_bars"})
+    assert drawn >= len(set(wanted) - {"confusion", "per_class", "reliability", "training_time_bars"})
 
 
 def test_what_only_adds_to_a_study_is_of_its_group() -> None:

@@ -1,7 +1,8 @@
 """Define the report as a dashboard at W&B: the tables and figures of the local page, over a study's runs there.
 
 A bar, line or band is the mean and standard deviation of runs that differ only in their seed: they share the
-configuration key `pool`. Verdicts, confusion matrices and scores of classes are on the local page alone.
+configuration key `pool`. Verdicts, reliability, confusion matrices and scores of classes are on the local page
+alone.
 """
 
 import json

@@ -7,6 +7,7 @@ from itertools import islice
 from ..groups import Arena, Group, build_arenas
 from .classes import draw_confusion, draw_per_class
 from .plot import Figure
+from .reliability import draw_reliability
 from .trends import ErrorPlot, draw_accuracy_by_size, draw_curves, draw_training_time
 
 MOST = 6  # figures of a kind that a person would look through
@@ -34,6 +35,7 @@ KINDS: dict[str, Callable[[Arena], Iterator[Figure]]] = {
     "accuracy_against_share": draw_accuracy_by_size,
     "per_class": draw_per_class,
     "confusion": draw_confusion,
+    "reliability": draw_reliability,
 }
 
 
