@@ -12,8 +12,12 @@ SENTENCES = 3  # of a summary without a study
 
 
 def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> list[str]:
-    """Summarize a study: first how many of its numbers match, then its claims."""
+    """Summarize a study: first how many of its numbers match, then its claims.
+
+    A number that a constant answer reaches says nothing about a network and is not counted.
+    """
     verdicts = [verdict.word for view in views for verdict in collect_verdicts(view)]
+    verdicts = [word for word in verdicts if word != "not judged"]
     sentences = []
     if verdicts:
         parts = [f"{verdicts.count('matches')} of {len(verdicts)} published numbers match"]
@@ -22,7 +26,7 @@ def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> li
             if word in verdicts:
                 parts.append(f"{verdicts.count(word)} {'without a run' if word == 'no run yet' else word}")
         sentences.append(", ".join(parts) + ".")
-    judged = [claim for claim in claims if claim.claim.metric]
+    judged = [claim for claim in claims if claim.claim.parts]
     for claim in judged[:2]:
         flags = f" ({'; '.join(claim.flags)})" if claim.flags else ""
         sentences.append(f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}{flags}.")

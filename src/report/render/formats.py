@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from ...text import format_table
 from ..groups import Group
+from ..protocol import ELSEWHERE, OURS, STATED
 from ..views import Entry, Line, View, format_number
 from .plot import shorten
+
+WHO = (STATED, ELSEWHERE, OURS)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def build_grid(view: View) -> tuple[list[str], list[list[Cell]]]:
     heads = list(view.keys)
     for column in view.columns:
         if column.metric == wide:
-            heads += [f"published {column.title}", f"our {column.title}", "n", "difference", "verdict"]
+            heads += [f"{view.source} {column.title}", f"our {column.title}", "n", "difference", "verdict"]
         else:
             heads.append(column.title)
     if wide is None:
@@ -73,10 +76,10 @@ def pack_entry(entry: Entry, group: Group | None) -> Cell:
         return Cell(f"({entry.printed})" if entry.printed else "", value=entry.published, word=get_word(entry))
     under = []
     if entry.printed and entry.ours == entry.printed:
-        under.append("as published")
+        under.append(f"as {entry.source}")
     elif entry.printed:
         difference = "" if entry.difference is None else f" ({format_number(entry.difference, entry.column, '+')})"
-        under.append(f"published {entry.printed}{difference}")
+        under.append(f"{entry.source} {entry.printed}{difference}")
     if entry.verdict and entry.verdict.reason and entry.verdict.word != "not comparable":
         under.append(entry.verdict.reason)  # why a line is not comparable stands once, beside its runs
     return Cell(entry.ours, under, entry.mean, get_word(entry), group)
@@ -122,7 +125,23 @@ def format_markdown(view: View) -> str:
 
     sides = ["---"] * len(view.keys) + ["---:"] * (len(heads) - len(view.keys))
     lines = [f"## {view.name}", "", write_line(heads), write_line(sides), *map(write_line, rows), ""]
-    return "\n".join([*lines, *(f"* {note}" for note in list_notes(view))]) + "\n"
+    notes = [*list_notes(view), *(text for _, text in describe_protocol(view))]
+    return "\n".join([*lines, *(f"* {note}" for note in notes)]) + "\n"
+
+
+def describe_protocol(view: View) -> list[tuple[str, str]]:
+    """Describe how the runs of a table are trained: a line for each who says so, and what the line is about."""
+    settings: dict[tuple[str, str], list[str]] = {}
+    for each in sorted(view.protocol, key=lambda each: WHO.index(each.by)):
+        settings.setdefault((each.by, each.source), []).append(f"{each.name}={each.value}")
+    heads = {
+        STATED: "Stated by the study",
+        ELSEWHERE: "Stated by {source}",
+        OURS: "Ours, where no source says anything",
+    }
+    return [
+        (by, f"{heads[by].format(source=source)}: {', '.join(values)}") for (by, source), values in settings.items()
+    ]
 
 
 def list_notes(view: View) -> list[str]:
