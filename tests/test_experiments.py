@@ -125,7 +125,7 @@ def test_the_experiment_is_the_protocol_that_makes_it_comparable(experiment: str
 
 def test_a_study_says_of_alexnet_that_it_has_no_dropout() -> None:
     """The grid's choice is a file of conf/model, not the registered row that its runs are named by."""
-    for model, differing in (("alexnet_cifar_no_dropout", []), ("alexnet_cifar", ["model.dropout=0.5, stated 0"])):
+    for model, differing in (("alexnet_cifar_no_dropout", []), ("alexnet_cifar", ["model.dropout=0.5 (stated: 0)"])):
         run = as_run(compose("experiment=kittipipatthanapong2023", f"model={model}"))
         table = read_published("kittipipatthanapong2023").tables[0]
         row = next(row for row in table.rows if row.label == "AlexNet, CIFAR-10")

@@ -26,7 +26,7 @@ def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> li
             if word in verdicts:
                 parts.append(f"{verdicts.count(word)} {'without a run' if word == 'no run yet' else word}")
         sentences.append(", ".join(parts) + ".")
-    judged = [claim for claim in claims if claim.claim.parts]
+    judged = list({id(claim.claim): claim for claim in reversed(claims) if claim.claim.parts}.values())[::-1]
     for claim in judged[:2]:
         flags = f" ({'; '.join(claim.flags)})" if claim.flags else ""
         sentences.append(f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}{flags}.")

@@ -122,10 +122,8 @@ class Difference:
     def __str__(self) -> str:
         if self.name == "images":
             return f"{self.have} training images, of {self.want.value}"
-        says = {STATED: "stated", ELSEWHERE: f"{self.want.source}:", OURS: "ours"}[self.want.by]
-        if self.name == "trainer.max_epochs":
-            return f"{self.have} epochs, {says} {self.want.value}"
-        return f"{self.name}={self.have}, {says} {self.want.value}"
+        have = f"{self.have} epochs" if self.name == "trainer.max_epochs" else f"{self.name}={self.have}"
+        return f"{have} ({self.want.source or self.want.by}: {self.want.value})"
 
 
 def list_differences(protocol: Protocol, match: Conditions, run: Result) -> list[Difference]:

@@ -117,9 +117,10 @@ def build_study_view(table: Table, groups: Sequence[Group]) -> View:
         shown = sum(not any(each.decisive for each in differences) for differences, _ in found) + MOST_OTHERS
         if len(found) > shown:
             notes.append(f"{row.label}: {len(found) - shown} more groups of runs that are not comparable")
-        lines += [make_line(table, row, group, differences) for differences, group in found[:shown]]
-        if not found:
-            lines.append(make_line(table, row, None, []))
+        of_row = [make_line(table, row, group, differences) for differences, group in found[:shown]]
+        of_row = of_row or [make_line(table, row, None, [])]
+        said = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
+        lines += [replace(of_row[0], flags=[*said, *of_row[0].flags]), *of_row[1:]]
     notes += describe_power(lines)
     columns, source = list(table.columns.values()), table.source or PUBLISHED
     return View(table.name, ["", "runs"], columns, lines, notes, True, list_shown_protocol(table), source)
@@ -135,7 +136,7 @@ def make_line(table: Table, row: Row, group: Group | None, differences: Sequence
     reasons = [str(each) for each in differences if each.decisive]
     entries = [make_entry(row, column, group, reasons, table.source) for column in table.columns.values()]
     runs = " ".join([group.model, *format_settings(group.label_settings)]) if group else ""
-    flags = list_flags(row, group) + describe_own_differences(differences)
+    flags = [*(flag_runs(group) if group else []), *describe_own_differences(differences)]
     return Line([row.label, runs], group, entries, flags, row.notes, reasons)
 
 
@@ -146,21 +147,19 @@ def describe_own_differences(differences: Sequence[Difference]) -> list[str]:
 
 
 def describe_power(lines: Sequence[Line]) -> list[str]:
-    """Say what the seeds of a table can and cannot show; [] without two seeds of anything that is judged."""
-    found = [
-        (len(entry.values), entry.std, entry.column)
-        for line in lines
-        for entry in line.entries
-        if entry.verdict and entry.std and not line.reasons
-    ]
-    if not found:
+    """Say what the seeds of a table can and cannot show, by the spread of its judged numbers; [] without any spread."""
+    best = {line.keys[0]: line for line in reversed(lines) if line.group and not line.reasons}
+    judged = [entry for line in best.values() for entry in line.entries if entry.verdict and entry.std]
+    if not judged:
         return []
-    n, std, column = min(found, key=lambda each: each[0])
+    entries = [entry for entry in judged if entry.column == judged[0].column]
+    column, n = entries[0].column, min(len(entry.values) for entry in entries)
+    std = statistics.fmean((entry.std or 0) ** 2 for entry in entries) ** 0.5
     half = compute_quantile(0.9, n - 1) * std / n**0.5
     return [
-        f"What n = {n} can show: at the spread seen (± {format_number(std, column)} in {column.title}), the 90 % "
-        f"interval reaches {format_number(half, column)} to each side of our mean. A smaller difference stays open; "
-        f"n = {4 * n} would halve that or better."
+        f"What n = {n} can show: at the spread seen here, ± {format_number(std, column)} in {column.title}, the 90 % "
+        f"interval of a mean reaches {format_number(half, column)} to each side. Smaller differences stay open; "
+        f"n = {4 * n} would at least halve that."
     ]
 
 
@@ -181,12 +180,6 @@ def select_groups(match: Conditions | None, groups: Sequence[Group]) -> list[Gro
         return []
     fitting = [(group, [run for run in group.runs if fits(match, run.content, run.config)]) for group in groups]
     return [replace(group, runs=runs) for group, runs in fitting if runs]
-
-
-def list_flags(row: Row, group: Group | None) -> list[str]:
-    """List what a reader must know before believing a row."""
-    found = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
-    return found + (flag_runs(group) if group else [])
 
 
 def flag_runs(group: Group) -> list[str]:

@@ -63,17 +63,17 @@ def write(
     ("setting", "value", "reason"),
     [
         ("seed", 0, ""),
-        ("optim.name", "adam", "optim.name=adam, stated sgd"),
-        ("optim.lr", 0.05, "optim.lr=0.05, stated 0.1"),
-        ("data.augment", "none", "data.augment=none, stated pad_crop_flip"),
-        ("data.batch_size", 1024, "data.batch_size=1024, stated 128"),
-        ("task.label_smoothing", 0.1, "task.label_smoothing=0.1, stated 0"),
-        ("data.normalize", "dataset", "data.normalize=dataset, stated per_pixel_mean"),
-        ("model.weights", "foreign.pth", "model.weights=foreign.pth, stated null"),
-        ("model.stochastic_depth", 0.5, "model.stochastic_depth=0.5, stated 0"),
-        ("data.limit_train", 0.5, "data.limit_train=0.5, stated null"),
-        ("data.classes", ["0", "1"], "data.classes=[0,1], stated null"),
-        ("trainer.max_epochs", 3, "3 epochs, stated 182"),
+        ("optim.name", "adam", "optim.name=adam (stated: sgd)"),
+        ("optim.lr", 0.05, "optim.lr=0.05 (stated: 0.1)"),
+        ("data.augment", "none", "data.augment=none (stated: pad_crop_flip)"),
+        ("data.batch_size", 1024, "data.batch_size=1024 (stated: 128)"),
+        ("task.label_smoothing", 0.1, "task.label_smoothing=0.1 (stated: 0)"),
+        ("data.normalize", "dataset", "data.normalize=dataset (stated: per_pixel_mean)"),
+        ("model.weights", "foreign.pth", "model.weights=foreign.pth (stated: null)"),
+        ("model.stochastic_depth", 0.5, "model.stochastic_depth=0.5 (stated: 0)"),
+        ("data.limit_train", 0.5, "data.limit_train=0.5 (stated: null)"),
+        ("data.classes", ["0", "1"], "data.classes=[0,1] (stated: null)"),
+        ("trainer.max_epochs", 3, "3 epochs (stated: 182)"),
     ],
 )
 def test_what_the_study_states_must_be_met(tmp_path: Path, setting: str, value: object, reason: str) -> None:
@@ -88,7 +88,7 @@ def test_what_nobody_states_is_ours_and_listed(tmp_path: Path) -> None:
     found = line(view(tmp_path, "he2016_table6"), "ResNet-20")
     assert not found.reasons and found.entries[0].verdict is not None and found.entries[0].verdict.word == "matches"
     assert found.flags == [
-        "differs in what no source states: data.val_fraction=0.02, ours 0.1, protocol=best_val, ours last"
+        "differs in what no source states: data.val_fraction=0.02 (ours: 0.1), protocol=best_val (ours: last)"
     ]
 
 
@@ -96,21 +96,21 @@ def test_fewer_epochs_are_not_comparable_whoever_chose_them(tmp_path: Path) -> N
     write(tmp_path, "a", "experiment=arslan2025", (5.5, 5.5, 5.5), {"trainer.max_epochs": 5})
     write(tmp_path, "b", "experiment=arslan2025", (5.5, 5.5, 5.5), {"trainer.max_epochs": 200})
     shown = [line for line in view(tmp_path, "arslan2025").lines if line.group and line.keys[0] == "ResNet-18"]
-    assert [line.reasons for line in shown] == [[], ["5 epochs, ours 100"]]
-    assert shown[0].flags[-1] == "differs in what no source states: 200 epochs, ours 100"
+    assert [line.reasons for line in shown] == [[], ["5 epochs (ours: 100)"]]
+    assert shown[0].flags[-1] == "differs in what no source states: 200 epochs (ours: 100)"
 
 
 def test_another_source_counts_as_a_statement_and_is_named(tmp_path: Path) -> None:
     write(tmp_path, "a", "experiment=kilari2025_cifar", (6.6, 6.6, 6.6), {"optim.lr": 0.2})
     found = line(view(tmp_path, "kilari2025_cifar"), "ResNet-110, CIFAR-10")
-    assert found.reasons == ["optim.lr=0.2, He et al. 2016: 0.1"]
+    assert found.reasons == ["optim.lr=0.2 (He et al. 2016: 0.1)"]
 
 
 def test_alexnet_with_dropout_under_adamw_is_not_that_of_the_study(tmp_path: Path) -> None:
     words = "experiment=kittipipatthanapong2023 model=alexnet_cifar optim=adamw"
     write(tmp_path, "a", words, (22.4, 22.4, 22.4))
     reasons = line(view(tmp_path, "kittipipatthanapong2023"), "AlexNet, CIFAR-10").reasons
-    assert {"model.dropout=0.5, stated 0", "optim.name=adamw, stated sgd"} <= set(reasons)
+    assert {"model.dropout=0.5 (stated: 0)", "optim.name=adamw (stated: sgd)"} <= set(reasons)
 
 
 def test_coco_2017_at_224_pixels_is_not_coco_2014_at_448(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_coco_2017_at_224_pixels_is_not_coco_2014_at_448(tmp_path: Path) -> None
     facts = {"n_train": 112373, "n_val": 5914, "metrics": {"test/map": 0.773}}
     write(tmp_path, "a", words, **facts)
     found = line(view(tmp_path, "zoo_coco", "Multi-label, COCO 2014"), "ResNet-101 at 448 px, average pool")
-    assert found.reasons == ["data.image_size=224, stated 448", "118,287 training images, of 82,783"]
+    assert found.reasons == ["data.image_size=224 (stated: 448)", "118,287 training images, of 82,783"]
 
 
 def test_a_resized_set_is_not_the_published_one(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_nothing_that_is_ours_is_shown_as_published(tmp_path: Path) -> None:
     make_report([str(tmp_path / "runs")], "arslan2025", tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
     assert not re.search(r"published (100\b|45,000|1,268,355)", page)
-    assert '<dt class="ours">ours</dt><dd>Ours, where no source says anything: ' in page
+    assert '<dt class="ours">Ours, where no source says anything</dt>' in page
     assert "trainer.max_epochs=100" in page and '<dt class="stated">' not in page
     for study in list_published():
         for table in read_published(study).tables:
@@ -173,12 +173,16 @@ def test_the_page_says_who_states_what(tmp_path: Path) -> None:
     write(tmp_path / "runs", "b", "experiment=kilari2025_cifar", (6.6, 6.7))
     make_report([str(tmp_path / "runs")], "he2016_table6", tmp_path / "table6")
     page = (tmp_path / "table6" / "index.html").read_text()
-    assert '<dt class="stated">stated</dt><dd>Stated by the study: ' in page and "data.normalize=per_pixel_mean" in page
-    assert "Ours, where no source says anything: data.val_fraction=0.1" in page
+    assert '<dt class="stated">Stated by the study</dt>' in page and "data.normalize=per_pixel_mean" in page
+    assert "Ours, where no source says anything</dt><dd>data.val_fraction=0.1" in page
     assert "Stated by the study: " in (tmp_path / "table6" / "table-6.md").read_text()
     make_report([str(tmp_path / "runs")], "kilari2025_cifar", tmp_path / "kilari")
     page = (tmp_path / "kilari" / "index.html").read_text()
-    assert "Stated by He et al. 2016: " in page and "He et al. 2016 error %" in page and "published error" not in page
+    assert (
+        '<dt class="elsewhere">Stated by He et al. 2016</dt>' in page
+        and "He et al. 2016 error %" in page
+        and "published error" not in page
+    )
 
 
 def test_rows_by_seed_select_within_a_group(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"epochs": 10}, "10 epochs, stated 182"),
+        ({"epochs": 10}, "10 epochs (stated: 182)"),
         ({"n_train": 4500}, "9,500 training images, of 50,000"),
     ],
 )
@@ -82,7 +82,7 @@ def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) 
     lines = cells(published(row()), list(collect_runs([str(tmp_path)]).groups))
     assert [line["error % verdict"] for line in lines] == [
         "inconclusive: one seed",
-        "not comparable: trainer.limit_train_batches=3, stated null",
+        "not comparable: trainer.limit_train_batches=3 (stated: null)",
     ]
 
 
@@ -141,8 +141,8 @@ def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
     judged = judge_claims(published(row(), claims=(claim,)), found)[0]
     unknown = [f"{model} settings not compared, config.yaml is missing: 1 of 1" for model in ("plain20", "plain56")]
     assert judged.verdict.word == "undecided"
-    assert list(judged.flags) == ["not as published: 5 epochs, stated 182", *unknown]
-    assert "Undecided: degradation (not as published: 5 epochs, stated 182" in summarize_study([], [judged])[0]
+    assert list(judged.flags) == ["not as published: 5 epochs (stated: 182)", *unknown]
+    assert "Undecided: degradation (not as published: 5 epochs (stated: 182)" in summarize_study([], [judged])[0]
 
 
 def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_of_many_that_are_not_comparable_a_few_are_shown_and_the_rest_counted(tm
     view = build_study_view(published(row()).tables[0], found)
     assert len(view.lines) == 3 and view.notes[-1] == "ResNet-20: 3 more groups of runs that are not comparable"
     alone = build_study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
-    assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs, stated 182"
+    assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs (stated: 182)"
 
 
 def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:

@@ -77,12 +77,20 @@ def pack_entry(entry: Entry, group: Group | None) -> Cell:
     under = []
     if entry.printed and entry.ours == entry.printed:
         under.append(f"as {entry.source}")
+    elif entry.printed and entry.published is not None and is_rounded(entry.mean, entry.published):
+        under.append(f"{entry.source} {entry.printed}")
     elif entry.printed:
         difference = "" if entry.difference is None else f" ({format_number(entry.difference, entry.column, '+')})"
         under.append(f"{entry.source} {entry.printed}{difference}")
     if entry.verdict and entry.verdict.reason and entry.verdict.word != "not comparable":
         under.append(entry.verdict.reason)  # why a line is not comparable stands once, beside its runs
     return Cell(entry.ours, under, entry.mean, get_word(entry), group)
+
+
+def is_rounded(value: float, published: float) -> bool:
+    """Tell whether a published number is ours in fewer digits: 1.7 for 1.73."""
+    decimals = len(str(published).partition(".")[2])
+    return round(value, decimals) == published
 
 
 def get_word(entry: Entry) -> str:
@@ -125,12 +133,12 @@ def format_markdown(view: View) -> str:
 
     sides = ["---"] * len(view.keys) + ["---:"] * (len(heads) - len(view.keys))
     lines = [f"## {view.name}", "", write_line(heads), write_line(sides), *map(write_line, rows), ""]
-    notes = [*list_notes(view), *(text for _, text in describe_protocol(view))]
+    notes = [*list_notes(view), *(f"{who}: {what}" for _, who, what in describe_protocol(view))]
     return "\n".join([*lines, *(f"* {note}" for note in notes)]) + "\n"
 
 
-def describe_protocol(view: View) -> list[tuple[str, str]]:
-    """Describe how the runs of a table are trained: a line for each who says so, and what the line is about."""
+def describe_protocol(view: View) -> list[tuple[str, str, str]]:
+    """Describe how the runs of a table are trained: stated, elsewhere or ours, who says so in words, and what."""
     settings: dict[tuple[str, str], list[str]] = {}
     for each in sorted(view.protocol, key=lambda each: WHO.index(each.by)):
         settings.setdefault((each.by, each.source), []).append(f"{each.name}={each.value}")
@@ -139,9 +147,7 @@ def describe_protocol(view: View) -> list[tuple[str, str]]:
         ELSEWHERE: "Stated by {source}",
         OURS: "Ours, where no source says anything",
     }
-    return [
-        (by, f"{heads[by].format(source=source)}: {', '.join(values)}") for (by, source), values in settings.items()
-    ]
+    return [(by, heads[by].format(source=source), ", ".join(values)) for (by, source), values in settings.items()]
 
 
 def list_notes(view: View) -> list[str]:

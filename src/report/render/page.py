@@ -116,7 +116,7 @@ class PageTable:
     heads: Sequence[Head]
     rows: Sequence[PageRow]
     notes: Sequence[str]
-    protocol: Sequence[tuple[str, str]]  # how its runs are trained: who says so, and what
+    protocol: Sequence[tuple[str, str, str]]  # how its runs are trained: a CSS class, who says so, and what
 
 
 @dataclass(frozen=True)
