@@ -122,7 +122,8 @@ class Difference:
     def __str__(self) -> str:
         if self.name == "images":
             return f"{self.have} training images, of {self.want.value}"
-        have = f"{self.have} epochs" if self.name == "trainer.max_epochs" else f"{self.name}={self.have}"
+        epochs = f"{self.have} epoch{'' if self.have == '1' else 's'}"
+        have = epochs if self.name == "trainer.max_epochs" else f"{self.name}={self.have}"
         return f"{have} ({self.want.source or self.want.by}: {self.want.value})"
 
 
