@@ -13,6 +13,7 @@ from src.report.__main__ import make_report
 from src.report.groups import collect_runs
 from src.report.protocol import Protocol, list_differences
 from src.report.published import list_published, read_published
+from src.report.render.formats import format_markdown
 from src.report.result import Result, read_result
 from src.report.views import Line, View, build_study_view
 
@@ -250,3 +251,10 @@ def test_results_json_is_read_as_it_is(tmp_path: Path) -> None:
     run = Result(path, json.loads((path / "results.json").read_text()), {}, stale=False)
     found = list_differences(Protocol("he2016_table6", stated=["trainer.max_epochs"]), {"model": "resnet20"}, run)
     assert [(each.name, each.have, each.want.value) for each in found] == [("trainer.max_epochs", "3", "182")]
+
+
+def test_a_quoted_number_bears_the_name_of_its_source(tmp_path: Path) -> None:
+    facts = {"epochs": 90, "n_train": 1268355, "n_val": 12812, "metrics": {"test/top5": 0.91}}
+    write_run(tmp_path / "a", make_results(26.7, model="resnet34", data="imagenet", **facts))
+    text = format_markdown(view(tmp_path, "kilari2025_imagenet"))
+    assert "torchvision 73.31 (−0.01)" in text and "published" not in text
