@@ -1,5 +1,6 @@
 """Make runs that look like ours without training: results.json and the files beside it."""
 
+import functools
 import json
 import random
 from pathlib import Path
@@ -39,6 +40,18 @@ def make_results(error: float = 8.75, seed: int = 0, **changed: Any) -> dict[str
         "time": {"fit_seconds": SIZES.get(model, 100000) / 30.0, "epoch_seconds": 20.0, "images_per_second": 2000.0},
         "environment": {"device": "a GPU", "git_commit": "0123456789abcdef", "git_dirty": False},
     } | changed
+
+
+@functools.cache
+def make_config(*words: str) -> dict[str, Any]:
+    """Make the config.yaml of a run of `python -m src.train <words>`; weights stay the name that they are given by."""
+    from helpers import compose
+
+    from src.runs.identity import to_plain
+    from src.training.settle import settle_machine, settle_weights
+
+    config = compose(*words)
+    return to_plain(settle_machine(config if config.model.weights else settle_weights(config)))
 
 
 def write_run(

@@ -21,15 +21,16 @@ from src.data.sets.cifar import CIFAR10, CIFAR100
 from src.data.sets.fashion_mnist import FASHION_MNIST
 from src.data.sets.official import PublishedSet
 from src.errors import UserError
+from src.report.protocol import list_differences
 from src.report.published import Published, fits, list_published, read_published
+from src.report.result import Result
 from src.runs.identity import to_plain
 from src.training.run import train
+from src.training.settle import settle_machine, settle_weights
 from src.zoo.registry import row, rows
 
 EXPERIMENTS = list_group_choices("experiment")
 STUDIES = [name for name in EXPERIMENTS if name in list_published()]
-SIZES = {"cifar10": 50_000, "imagenet": 1_281_167, "coco": 118_287}  # training images
-
 LIGHT = {  # networks that are too large for a test, and what stands in for them
     **dict.fromkeys(("resnet34", "resnet50", "resnet101"), ("imagenet_resnet", "model.depth=18")),
     "resnet18_cifar": ("cifar_resnet", "model.depth=8"),
@@ -43,6 +44,11 @@ LIGHT = {  # networks that are too large for a test, and what stands in for them
 @functools.cache
 def composed(experiment: str) -> TrainConfig:
     return compose(f"experiment={experiment}")
+
+
+@functools.cache
+def composed_last(experiment: str) -> TrainConfig:
+    return compose(f"experiment={experiment}", *(f"{key}={values[-1]}" for key, values in grid(experiment).items()))
 
 
 def grid(experiment: str) -> dict[str, list[str]]:
@@ -77,8 +83,9 @@ def test_an_experiment_is_a_claim_whose_grid_exists(experiment: str) -> None:
         assert len(values) == len(set(values))
         if key in ("model", "data"):
             assert set(values) <= set(list_group_choices(key))
-    last = [f"{key}={values[-1]}" for key, values in grid(experiment).items()]
-    assert compose(f"experiment={experiment}", *last).experiment_name == experiment
+    assert composed_last(experiment).experiment_name == experiment
+    if experiment in STUDIES:
+        assert len(grid(experiment)["seed"]) >= 3, "one seed decides nothing"
 
 
 @pytest.mark.parametrize("experiment", STUDIES)
@@ -101,17 +108,43 @@ def test_each_printed_row_is_a_cell_of_the_grid(experiment: str) -> None:
 
 
 @pytest.mark.parametrize("experiment", STUDIES)
-def test_the_experiment_keeps_to_the_protocol_that_makes_it_comparable(experiment: str) -> None:
-    config = composed(experiment)
-    stored, published = to_plain(config), read_published(experiment)
-    for table in published.tables:
-        size = SIZES[config.data.name]
-        facts = {
-            "epochs": config.trainer.max_epochs,
-            "protocol": config.protocol,
-            "n_train": size - round(config.data.val_fraction * size),
-        }
-        assert fits(table.protocol, facts, stored), table.protocol
+def test_the_experiment_is_the_protocol_that_makes_it_comparable(experiment: str) -> None:
+    """What it composes to differs in nothing from the protocol of its row, for the first and last cell of the grid."""
+    for config in (composed(experiment), composed_last(experiment)):
+        run = as_run(config)
+        rows = [
+            (row, table.protocol.add(row.settings))
+            for table in read_published(experiment).tables
+            for row in table.rows
+            if row.match is not None and fits(row.match, run.content, run.config)
+        ]
+        assert rows
+        for printed_row, protocol in rows:
+            assert list_differences(protocol, printed_row.match, run) == []
+
+
+def test_a_study_says_of_alexnet_that_it_has_no_dropout() -> None:
+    """The grid's choice is a file of conf/model, not the registered row that its runs are named by."""
+    for model, differing in (("alexnet_cifar_no_dropout", []), ("alexnet_cifar", ["model.dropout=0.5 (stated: 0)"])):
+        run = as_run(compose("experiment=kittipipatthanapong2023", f"model={model}"))
+        table = read_published("kittipipatthanapong2023").tables[0]
+        row = next(row for row in table.rows if row.label == "AlexNet, CIFAR-10")
+        assert fits(row.match, run.content, run.config)
+        assert [str(each) for each in list_differences(table.protocol.add(row.settings), row.match, run)] == differing
+
+
+def as_run(config: TrainConfig) -> Result:
+    """A finished run of this configuration, as far as its protocol goes."""
+    facts = {
+        "model": config.model.name,
+        "data": config.data.name,
+        "task": config.task.name,
+        "seed": config.seed,
+        "epochs": config.trainer.max_epochs,
+        "protocol": config.protocol,
+    }
+    config = settle_machine(config if config.model.weights else settle_weights(config))
+    return Result(Path("run"), facts, to_plain(config), stale=False)
 
 
 def printed(published: Published) -> list[list[Any]]:
@@ -128,8 +161,15 @@ def test_the_data_set_of_an_experiment_brings_its_task() -> None:
 
 
 def test_what_is_typed_narrows_the_grid(tmp_path: Path) -> None:
-    """Through Hydra itself: a typed model and data set beat the experiment's lists, its seed stays."""
-    words = ("model=cifar_resnet", "model.depth=8", "data=digits", "trainer.max_epochs=1", "trainer.threads=1")
+    """Through Hydra itself: a typed model, data set and seed beat the experiment's lists."""
+    words = (
+        "model=cifar_resnet",
+        "model.depth=8",
+        "data=digits",
+        "seed=0",
+        "trainer.max_epochs=1",
+        "trainer.threads=1",
+    )
     result = command("src.train", "-m", "experiment=he2016_preact", *words, f"output_root={tmp_path}")
     assert result.returncode == 0, result.stderr
     (run,) = tmp_path.rglob("results.json")

@@ -91,9 +91,10 @@ def test_parameters_that_a_study_did_not_print_are_noted() -> None:
     table6 = compose("experiment=he2016_table6", "model=resnet56", "data=cifar10")
     assert compare_with_study(853_018, table6) == ""
     assert (
-        compare_with_study(853_019, table6)
-        == "resnet56 has 853,019 parameters; its study printed 853,018 (parameters)."
+        compare_with_study(861_018, table6) == "resnet56 has 861,018 parameters; its study printed 0.85 (M parameters)."
     )
+    deeper = compose("experiment=he2016_table6", "model=resnet110", "data=cifar10")
+    assert compare_with_study(1_727_962, deeper) == "", "1.7 is printed beside 0.27"
     rounded = compose("experiment=arslan2025", "model=resnet18_cifar", "data=cifar10")
     assert compare_with_study(11_689_512, rounded) == ""
     assert "11,173,962 parameters; its study printed 11.7 (M parameters)" in compare_with_study(11_173_962, rounded)

@@ -12,11 +12,11 @@ from src.report.published import fits, list_published, load_published, read_publ
 GOOD: dict[str, Any] = {
     "title": "a title",
     "source": "a paper",
-    "protocol": {"epochs": 2, "data.batch_size": 16},
+    "protocol": {"stated": ["trainer.max_epochs", "optim"], "settings": {"data.batch_size": 16}},
     "tables": [
         {
             "name": "Table 1",
-            "protocol": {"epochs": 3},
+            "protocol": {"settings": {"trainer.max_epochs": 3}, "elsewhere": {"data": "another paper"}},
             "columns": {"test/error": {"title": "error %", "scale": 100, "better": "lower", "margin": 0.5}},
             "rows": [
                 {"label": "A", "match": {"model": "resnet20", "seed": 0}, "values": {"test/error": 8}, "n": 5},
@@ -25,7 +25,10 @@ GOOD: dict[str, Any] = {
             ],
         }
     ],
-    "claims": [{"text": "all is well"}],
+    "claims": [
+        {"text": "all is well"},
+        {"text": "deeper is better", "parts": [{"metrics": ["test/error"], "rising": [{"seed": 0}, {"seed": 1}]}]},
+    ],
     "figures": ["curves"],
 }
 
@@ -51,8 +54,18 @@ WRONG = {  # key and value in GOOD, and what the sentence names
     "tables.0.columns=[1]": "tables[0].columns: a mapping",
     "tables.0.columns={test/error: {title: a, better: up}}": "tables[0].columns.test/error.better: up",
     "tables.0.rows=3": "tables[0].rows: a list",
-    "claims=[{text: a, metric: test/error}]": "claims[0]: metric, higher and lower go together",
-    "claims=[{text: a, metric: speed, higher: {}, lower: {}}]": "claims[0].metric: speed is none of",
+    "tables.0.rows.0.match={epochs: 3}": "tables[0].rows[0].match.epochs: is none of model, data, task, seed",
+    "claims.1.parts.0.metrics=[speed]": "claims[1].parts[0].metrics: speed is none of",
+    "claims.1.parts.0.metrics=[]": "claims[1].parts[0].metrics: at least one",
+    "claims.1.parts.0.rising=[]": "claims[1].parts[0]: one of higher with lower, highest, lowest, rising and trend",
+    "claims.1.parts.0.rising=[{seed: 0}]": "claims[1].parts[0].rising: at least two cells",
+    "claims.1.parts.0.rising=[{model: resnet21}, {}]": "claims[1].model=resnet21: no such model",
+    "claims.1.parts.0.higher=[{seed: 0}]": "claims[1].parts[0]: higher and lower go together",
+    "claims.1.parts.0.trend=[{seed: 0}, {seed: 1}]": "claims[1].parts[0]: one of higher with lower",
+    "claims.1.parts.0.rising=[3]": "claims[1].parts[0].rising: a list of mappings",
+    "claims.1.where={speed: 3}": "claims[1].where.speed: is none of",
+    "protocol.stated=[optim.rate]": "protocol.stated: optim.rate is no setting",
+    "protocol.experiment=mine": "protocol.experiment: is the name of the file",
     "experiment=mine": "experiment: no such key",
     "figures=[pie]": "figures: pie",
     "protocol=[1]": "protocol: a mapping",
@@ -75,7 +88,15 @@ def test_a_file_becomes_dataclasses(tmp_path: Path) -> None:
     published = load_published(path)
     (table,) = published.tables
     assert published.experiment == "study"
-    assert table.protocol == {"epochs": 3, "data.batch_size": 16}  # the table's over the file's
+    protocol = table.protocol  # the table's over the file's
+    assert protocol.settings == {"trainer.max_epochs": 3, "data.batch_size": 16} and protocol.experiment == "study"
+    assert [protocol.attribute(name) for name in ("optim.lr", "data.augment", "task.name", "model.depth")] == [
+        ("stated", ""),
+        ("elsewhere", "another paper"),
+        ("ours", ""),
+        ("stated", ""),
+    ]
+    assert [len(list(claim.cells)) for claim in published.claims] == [0, 2]
     assert table.rows[0].values == {"test/error": 8} and table.rows[2].match is None
     assert table.columns["test/error"].digits == 2
 

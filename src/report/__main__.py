@@ -24,19 +24,18 @@ from ..files import write_atomic, write_rows
 from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
 from .entries import View
-from .groups import Collected, collect_runs, make_slug
+from .groups import Collected, Group, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
 from .health import build_health_view, read_labels
+from .overview import build_across_view, build_general_view
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
 from .result import make_legible
 from .unfinished import build_early_view
 from .views import (
-    build_across_view,
-    build_general_view,
     build_study_view,
-    concerns,
     select_comparable,
+    select_groups,
 )
 
 WORDS = ("runs", "study", "labels", "out", "compare", "wandb")
@@ -135,9 +134,8 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
 
 def select_study_groups(published: Published, collected: Collected) -> tuple[Collected, int]:
     """Select the groups that a row or a claim of the study is about, and count the runs of all others."""
-    wanted = [row.match for table in published.tables for row in table.rows]
-    wanted += [side for claim in published.claims for side in (claim.higher, claim.lower)]
-    groups = [group for group in collected.groups if any(concerns(match, group) for match in wanted)]
+    cells = [match for match, _ in published.cells]
+    groups = [group for group in collected.groups if any(select_groups(match, [group]) for match in cells)]
     chosen = Collected(groups, collected.left_out, collected.lost)
     return chosen, len(collected.runs) - len(chosen.runs)
 
@@ -157,7 +155,7 @@ def write_report(
 
     wanted = [*published.figures, "reliability"] if published else list(KINDS)
     shown = select_comparable(published, collected.groups) if published else collected.groups
-    figures = draw_figures(shown, wanted, collect_published_errors(published) if published else {})
+    figures = draw_figures(shown, wanted, collect_published_scores(published, shown) if published else {})
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view in views:
         name = make_slug(view.name)
@@ -181,14 +179,16 @@ def write_report(
     write_text(out / "index.html", html)
 
 
-def collect_published_errors(published: Published) -> dict[tuple[str, str], float]:
-    """Return the published test errors in percent by data and model, for the figures."""
-    return {
-        (str(row.match["data"]), str(row.match["model"])): row.values["test/error"]
-        for table in published.tables
-        for row in table.rows
-        if row.match and "test/error" in row.values and {"data", "model"} <= row.match.keys()
-    }
+def collect_published_scores(published: Published, groups: Sequence[Group]) -> dict[Path, float]:
+    """Return the published headline numbers by the first run of the group that they are about, as shares of 1."""
+    found: dict[Path, float] = {}
+    for table in published.tables:
+        for row in table.rows:
+            for group in select_groups(row.match, groups):
+                if group.headline in row.values:
+                    value = row.values[group.headline] / table.columns[group.headline].scale
+                    found.setdefault(group.runs[0].path, value)
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,96 +1,230 @@
-"""Judge the claims of a study's text on our runs: which of two means is higher."""
+"""Judge the claims of a study's text on our runs.
 
+A claim is a conjunction of steps. A step says that a metric rises over two or more cells, in their order; with two,
+that one mean is above the other. The claim holds where every step does: its p is the largest of theirs, so that nothing
+is to be corrected. It fails where any step is the other way round, at a level shared among the steps.
+"""
+
+import math
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
+from .entries import format_number
+from .evidence import SIGNIFICANT
 from .families import NO_RUN
 from .groups import Group
-from .published import Claim, Published
-from .verdict import Verdict, compute_std, judge_order
-from .views import concerns, flag_stale, list_mismatches
+from .protocol import Conditions, Difference, Protocol, list_differences
+from .published import Claim, Column, Part, Published
+from .verdict import Verdict, compute_std, judge_order, judge_trend
+from .views import GENERAL, flag_runs, select_groups
+
+LENGTH = ("trainer.max_epochs", "data.val_fraction", "protocol", "images")  # what runs of a claim must share
+
+
+FRACTIONS = ("error", "top5_error", "accuracy", "top5", "precision", "recall", "f1", "exact")
 
 
 @dataclass(frozen=True)
-class ClaimVerdict:
-    """A claim of the text with its verdict, and the two groups that it was judged on, if any."""
+class Step:
+    """A metric that is to rise over these cells; a `loose` one may be uncertain but not the other way round."""
 
-    claim: Claim
+    metric: str
+    cells: Sequence[Conditions]
+    loose: bool = False
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """A step with the groups that it was judged on, in rising order, and its verdict."""
+
+    column: Column
+    groups: Sequence[Group]
     verdict: Verdict
-    higher: Group | None = None
-    lower: Group | None = None
-    flags: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def _scale(self) -> tuple[float, str]:
-        points = str(self.claim.metric).rpartition("/")[2] in ("error", "top5_error", "accuracy")
-        return (100, " %") if points else (1, "")
+    loose: bool = False
 
     def describe_side(self, group: Group) -> str:
-        """Describe one side of the claim: resnet20 8.75 % ± 0.16 (n = 5)."""
-        scale, unit = self._scale
-        values = [value * scale for value in group.values(str(self.claim.metric))]
+        """Describe one side of the step: resnet20 8.75 ± 0.16 % (n = 5)."""
+        values = [value * self.column.scale for value in group.values(self.column.metric)]
         std = compute_std(values)
-        deviation = f" ± {std:.2f}" if std is not None else ""
-        return f"{group.label} {statistics.fmean(values):.2f}{unit}{deviation} (n = {len(values)})"
+        deviation = f" ± {format_number(std, self.column)}" if std is not None else ""
+        return f"{group.label} {format_number(statistics.fmean(values), self.column)}{deviation} (n = {len(values)})"
+
+    @property
+    def sides(self) -> list[Group]:
+        """The groups as they are read: of two, the higher one first."""
+        return list(reversed(self.groups)) if len(self.groups) == 2 else list(self.groups)
+
+    @property
+    def between(self) -> str:
+        return "against" if len(self.groups) == 2 else "→"
 
     @property
     def bounds(self) -> str:
         """The confidence interval of the difference in words; "" where there is none."""
         if self.verdict.low is None or self.verdict.high is None:
             return ""
-        scale, unit = self._scale
-        unit = " points" if unit else ""
-        return f"; difference {self.verdict.low * scale:+.2f} to {self.verdict.high * scale:+.2f}{unit} (95 %)"
+        low, high = (
+            format_number(end * self.column.scale, self.column, "+") for end in (self.verdict.low, self.verdict.high)
+        )
+        return f"; difference {low} to {high} ({1 - SIGNIFICANT:.0%})"
+
+    def __str__(self) -> str:
+        sides = f" {self.between} ".join(self.describe_side(group) for group in self.sides)
+        return f"{self.column.title}: {sides}{self.bounds}"
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """A claim of the text with its verdict, and the steps that it was judged on, the least certain first."""
+
+    claim: Claim
+    verdict: Verdict
+    steps: Sequence[StepVerdict] = ()
+    flags: Sequence[str] = ()
 
     def __str__(self) -> str:
         text = f"{self.verdict.word}: {self.claim.text.rstrip('.')}"
         text += f" ({self.verdict.reason})" if self.verdict.reason else ""
-        if self.higher and self.lower:
-            text += f"; {self.describe_side(self.higher)} against {self.describe_side(self.lower)}"
-        return text + self.bounds + "".join(f"; {flag}" for flag in self.flags)
+        text += f"; {self.steps[0]}" if self.steps else ""
+        return text + "".join(f"; {flag}" for flag in self.flags)
 
 
 def judge_claims(published: Published, groups: Sequence[Group]) -> list[ClaimVerdict]:
-    """Judge each claim that has a metric on every pair of groups it is about, the longest training first."""
-    found = []
-    for claim in published.claims:
-        if claim.metric is None:
-            found.append(ClaimVerdict(claim, Verdict("not judged", "no metric stands for it")))
-            continue
-        pairs = list(pair_groups(claim, groups))
-        if not pairs:
-            found.append(ClaimVerdict(claim, NO_RUN))
-        for higher, lower in pairs:
-            mismatches = list_mismatches(published.protocol, None, higher)
-            warnings = [f"not as published: {', '.join(mismatches)}"] if mismatches else []
-            warnings += [f"{group.label} {flag}" for group in (higher, lower) for flag in flag_stale(group)]
-            others = [name for name in sorted(find_differences(higher, lower)) if not name.startswith("model.")]
-            warnings += [f"the two also differ in {', '.join(others)}"] if others else []
-            verdict = judge_order(higher.values(claim.metric), lower.values(claim.metric))
-            found.append(ClaimVerdict(claim, verdict, higher, lower, warnings))
+    """Judge each claim once for every protocol that its runs follow, the study's own first."""
+    return [verdict for claim in published.claims for verdict in judge_claim(published, claim, groups)]
+
+
+def judge_claim(published: Published, claim: Claim, groups: Sequence[Group]) -> list[ClaimVerdict]:
+    """Judge a claim on the runs that differ from the study's protocol in the same settings."""
+    said = [f"the study's own numbers contradict it: {claim.contradictory}"] if claim.contradictory else []
+    if not claim.parts:
+        return [ClaimVerdict(claim, Verdict("not judged", "no metric stands for it"), flags=said)]
+    steps = [step for part in claim.parts for step in list_steps(part, claim.where, published)]
+    candidates = {repr(cell): find_candidates(published, cell, groups) for step in steps for cell in step.cells}
+    protocols = dict.fromkeys(key for found in candidates.values() for key, _, _ in found)
+    verdicts = []
+    for key in sorted(protocols, key=len):
+        chosen = {cell: pick_candidate(key, found) for cell, found in candidates.items()}
+        judged = [found for step in steps if (found := judge_step(published, step, chosen))]
+        if judged:
+            flags = [*said, *list_claim_flags(key, chosen, judged)]
+            ranked = sorted(judged, key=rank_step)
+            verdicts.append(ClaimVerdict(claim, combine_steps(judged, len(steps)), ranked, flags))
+    return verdicts or [ClaimVerdict(claim, NO_RUN, flags=said)]
+
+
+Candidate = tuple[frozenset[str], Sequence[Difference], Group]
+
+
+def find_candidates(published: Published, cell: Conditions, groups: Sequence[Group]) -> list[Candidate]:
+    """Find the groups that fit a cell, with their differences from the protocol, first those that sides must share."""
+    protocol = find_protocol(published, cell)
+    found: list[Candidate] = []
+    for group in select_groups(cell, groups):
+        differences = list_differences(protocol, cell, group.runs[0])
+        key = frozenset(str(each) for each in differences if each.decisive or each.name in LENGTH)
+        found.append((key, differences, group))
     return found
 
 
-def pair_groups(claim: Claim, groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
-    """Yield the pairs of groups that a claim compares.
+def find_protocol(published: Published, cell: Conditions) -> Protocol:
+    """Return the protocol of the first row that a cell is, which may have settings of its own; else the study's."""
+    fitting = (protocol for match, protocol in published.cells if cell.items() <= match.items())
+    return next(fitting, published.protocol)
 
-    The two were trained for equally many epochs on equally many images, and their settings differ as little as
-    possible.
-    """
-    metric = str(claim.metric)
-    measured = [group for group in groups if group.values(metric)]
-    for higher in sorted(measured, key=lambda group: -group.epochs):
-        if not concerns(claim.higher, higher):
-            continue
-        similar = [
-            lower
-            for lower in measured
-            if concerns(claim.lower, lower)
-            and (lower.epochs, lower.n_train, lower.protocol) == (higher.epochs, higher.n_train, higher.protocol)
-        ]
-        if similar:
-            yield higher, min(similar, key=lambda lower: len(find_differences(higher, lower)))
+
+def pick_candidate(key: frozenset[str], found: Sequence[Candidate]) -> Candidate | None:
+    """Pick the group of a cell that differs in these settings, and otherwise in the fewest; of those the largest."""
+    fitting = [candidate for candidate in found if candidate[0] == key]
+    return min(fitting, key=lambda candidate: (len(candidate[1]), -candidate[2].n), default=None)
+
+
+def list_claim_flags(
+    key: frozenset[str], chosen: Mapping[str, Candidate | None], judged: Sequence[StepVerdict]
+) -> list[str]:
+    """List what a reader must know before believing the verdict on a claim."""
+    used = {id(group) for step in judged for group in step.groups}
+    picked = [candidate for candidate in chosen.values() if candidate and id(candidate[2]) in used]
+    flags = [f"not as published: {', '.join(sorted(key))}"] if key else []
+    more = [{str(each) for each in differences} - key for _, differences, _ in picked]
+    if apart := set[str]().union(*more) - set[str].intersection(*more):
+        flags.append(f"the sides also differ in {', '.join(sorted(apart))}")
+    return flags + [f"{group.label} {flag}" for _, _, group in picked for flag in flag_runs(group)]
+
+
+def list_steps(part: Part, where: Conditions, published: Published) -> Iterator[Step]:
+    """Yield the steps of a part of a claim."""
+    for metric in part.metrics:
+        pairs = [(low, high) for low in part.lower for high in part.higher]
+        pairs += list(combinations(part.rising or part.trend, 2))
+        pairs += [(other, part.highest) for other in list_others(published, where, part.highest)]
+        pairs += [(part.lowest, other) for other in list_others(published, where, part.lowest)]
+        for low, high in pairs:
+            yield Step(metric, [where | low, where | high], loose=bool(part.trend))
+        if part.trend:
+            yield Step(metric, [where | cell for cell in part.trend])
+
+
+def list_others(published: Published, where: Conditions, cell: Conditions) -> list[Conditions]:
+    """List every other cell of the study's rows that meets the conditions; [] without a cell."""
+    rows = [row.match for table in published.tables for row in table.rows if row.match is not None]
+    fitting = [match for match in rows if where.items() <= match.items()]
+    others = {repr(sorted(match.items())): match for match in fitting if not cell.items() <= match.items()}
+    return list(others.values()) if cell else []
+
+
+def judge_step(published: Published, step: Step, chosen: Mapping[str, Candidate | None]) -> StepVerdict | None:
+    """Judge a step; None where a cell has no run with the metric."""
+    found = [chosen[repr(cell)] for cell in step.cells]
+    groups = [candidate[2] for candidate in found if candidate and candidate[2].values(step.metric)]
+    if len(groups) < len(step.cells):
+        return None
+    values = [group.values(step.metric) for group in groups]
+    verdict = judge_order(values[1], values[0]) if len(values) == 2 else judge_trend(values)
+    return StepVerdict(find_column(published, step.metric), groups, verdict, step.loose)
+
+
+def combine_steps(judged: Sequence[StepVerdict], n: int) -> Verdict:
+    """Combine the verdicts on the steps of a claim, of which there are `n` with those that lack runs."""
+    if n == 1:
+        return judged[0].verdict
+    if any(is_refuted(step, n) for step in judged):
+        return Verdict("fails", f"{sum(is_refuted(step, n) for step in judged)} of {n} comparisons the other way round")
+    open_steps = [step for step in judged if step.verdict.word != "holds" and not step.loose]
+    if len(judged) < n:
+        return Verdict("undecided", f"runs for {len(judged)} of {n} comparisons")
+    if open_steps:
+        return Verdict("undecided", f"{len(open_steps)} of {n} comparisons open")
+    return Verdict("holds", f"{n} comparisons")
+
+
+def is_refuted(step: StepVerdict, n: int) -> bool:
+    """Tell whether a step is the other way round at its part of the level, which `n` steps share."""
+    p = step.verdict.p
+    return step.verdict.word == "reversed" and p is not None and p <= SIGNIFICANT / n
+
+
+def rank_step(step: StepVerdict) -> tuple[int, float]:
+    """Rank a step by its certainty, the one that decides a claim first."""
+    order = {"reversed": 0, "undecided": 1, "holds": 2}[step.verdict.word]
+    low, high = step.verdict.low, step.verdict.high
+    certain = 0.0 if low is None or high is None else low / (high - low) if high > low else math.copysign(math.inf, low)
+    return (order + step.loose, certain)
+
+
+def find_column(published: Published, metric: str) -> Column:
+    """Find how a metric is printed: as in the study's tables, else as in general ones, fractions in percent."""
+    for table in published.tables:
+        if metric in table.columns:
+            return table.columns[metric]
+    general = next((column for column in GENERAL if column.metric == metric), None)
+    split, _, name = metric.partition("/")
+    title = f"{split} {name.replace('_', ' ')}"
+    return general or Column(
+        metric, f"{title} %" if name in FRACTIONS else title, scale=100 if name in FRACTIONS else 1
+    )
 
 
 def find_differences(a: Group, b: Group) -> set[str]:

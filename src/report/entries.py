@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .groups import Group
+from .protocol import Setting
 from .published import Column
 from .statistics import compute_std
 from .verdict import Case, Verdict
+
+PUBLISHED = "published"  # whose a number is that nobody else is named for
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Entry:
     verdict: Verdict | None = None
     case: Case | None = None
     counted: bool = True
+    source: str = PUBLISHED  # whose the published number is
 
     @property
     def mean(self) -> float | None:
@@ -64,7 +68,7 @@ class Line:
 
 @dataclass(frozen=True)
 class View:
-    """A table to print; `compared` tells whether it has published numbers."""
+    """A table to print; `compared` tells whether it has published numbers, and `protocol` how these were trained."""
 
     name: str
     keys: Sequence[str]
@@ -72,6 +76,8 @@ class View:
     lines: Sequence[Line]
     notes: Sequence[str] = ()
     compared: bool = False
+    protocol: Sequence[Setting] = ()
+    source: str = PUBLISHED
 
 
 def format_number(value: float, column: Column, sign: str = "") -> str:

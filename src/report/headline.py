@@ -24,8 +24,12 @@ SAID = {  # words that read otherwise in a summary
 
 
 def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> list[str]:
-    """Summarize a study: first how many of its numbers match, then its claims."""
+    """Summarize a study: first how many of its numbers match, then its claims.
+
+    A number that a constant answer reaches says nothing about a network and is not counted.
+    """
     verdicts = [verdict.word for view in views for verdict in collect_verdicts(view)]
+    verdicts = [word for word in verdicts if word != "not judged"]
     sentences = []
     contradicted = sum(count_contradicted(view) for view in views)
     left_out = f"{contradicted} that the source itself contradicts" if contradicted else ""
@@ -39,7 +43,7 @@ def summarize_study(views: Sequence[View], claims: Sequence[ClaimVerdict]) -> li
                 parts.append(f"{verdicts.count(word)} {SAID.get(word, word)}")
         parts += [f"not counting {left_out}"] if left_out else []
         sentences.append(", ".join(parts) + ".")
-    judged = [claim for claim in claims if claim.claim.metric]
+    judged = list({id(claim.claim): claim for claim in reversed(claims) if claim.claim.parts}.values())[::-1]
     for claim in judged[:2]:
         flags = f" ({'; '.join(claim.flags)})" if claim.flags else ""
         sentences.append(f"{claim.verdict.word.capitalize()}: {claim.claim.text.rstrip('.')}{flags}.")

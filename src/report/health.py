@@ -16,7 +16,7 @@ from .predictions import Predictions, read_predictions
 from .published import Column
 from .result import find_nested, read_csv
 from .twins import SETS, Twin, read_twins
-from .views import Entry, Line, View
+from .entries import Entry, Line, View
 
 if TYPE_CHECKING:
     import numpy as np

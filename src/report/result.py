@@ -141,7 +141,7 @@ def read_result(path: Path, code: str) -> Result:
     )
 
 
-def read_config(path: Path, model: str) -> Mapping[str, object]:
+def read_config(path: Path, model: str = "") -> Mapping[str, object]:
     """Read config.yaml; {} where there is none, for results.json alone will do. UserError where it is damaged."""
     import yaml
 

@@ -46,7 +46,9 @@ def build_entry(kind: type[T], content: object, where: str = "", **given: object
         place = join(where, key)
         require(key in known, place, f"no such key; there are {', '.join(known)}")
         origin, inner = get_origin(hints[key]), (get_args(hints[key]) or (None,))[-1]
-        if not (isinstance(inner, type) and is_dataclass(inner)):
+        if is_dataclass(hints[key]):
+            values[key] = build_entry(hints[key], value, place)
+        elif not (isinstance(inner, type) and is_dataclass(inner)):
             values[key] = convert(schema, key, value, where, hints[key])
         elif origin is list:
             require(isinstance(value, list), place, "a list is needed")
@@ -85,6 +87,8 @@ def describe_type(hint: object, *, within: bool) -> str:
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if within:
         hint = get_args(hint)[-1]
+    if get_origin(hint) is list and get_origin(get_args(hint)[-1]) is dict:
+        return "a list of mappings"
     return WANTED.get(hint) or WANTED[get_origin(hint)]
 
 

@@ -9,7 +9,7 @@ from .early import EARLY, MISSED, Curve, choose_metric, identify_recipe, predict
 from .groups import Group
 from .published import Column
 from .result import find_nested, read_config
-from .views import Entry, Line, View
+from .entries import Entry, Line, View
 
 COLUMNS = (
     Column("now", "now", better="none", digits=4),

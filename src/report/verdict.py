@@ -38,9 +38,17 @@ MEANINGS = {  # of each word, for the page; docs/verdicts.md has them at length
     "worse": "the same, on their side",
     "inconclusive": "neither is shown; where more seeds would decide, it says about how many",
     "failed": "at least one seed diverged, or every run failed: those that are left don't stand for the recipe",
-    "not comparable": "the runs were shorter, smaller or of another protocol than the published ones",
+    "not comparable": "the runs differ from the published ones in a setting that the study, or the source of its "
+    "number, states; what nobody states is ours, and a difference in it is listed but does not prevent a comparison",
+    "not judged": "a constant answer, without any eye for the images, scores as much as was published; or no number of "
+    "ours stands for a claim",
+    "not measured": "there are runs, but they have no such number",
+    "no run yet": "no run here is of this row or claim",
     "holds": "the claim's test is significant at 5 % (order: Welch; trend: Jonckheere-Terpstra, and no step against "
-    "it); reversed: the same the other way round; undecided: neither",
+    "it); of a claim about several comparisons, each is",
+    "reversed": "the same test is significant the other way round",
+    "fails": "at least one comparison of the claim is the other way round, at a level of 5 % over all of them",
+    "undecided": "neither is shown, or runs are missing",
 }
 
 

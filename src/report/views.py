@@ -1,22 +1,26 @@
-"""Build the tables of a report: a study's own, with our numbers beside the published ones, and general ones.
+"""Build the tables of a study, with our numbers beside the published ones; and what every table is made of.
 
 A published number is compared only with runs of the published protocol; other runs say in what they differ from it.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-from ..tasks.table import has_single_class
-from .entries import Entry, Line, View, format_number
+from .constant import find_constant
+from .entries import PUBLISHED, Entry, Line, View, format_number
 from .families import judge_entry, judge_lines
 from .groups import Group, format_settings
 from .lost import LostRun
-from .published import Column, Conditions, Published, Row, Table, fits
-from .result import LIMITS, find_nested
-from .schema import Value
+from .protocol import Conditions, Difference, Setting, list_differences, list_protocol
+from .published import Column, Published, Row, Table, fits
+from .statistics import compute_quantile
 from .verdict import Verdict
 
 MOST_OTHERS = 2  # groups that are not comparable, for each row
+
+
+SIZES = ("params", "macs")  # metrics that no training changes
 
 
 GENERAL = (
@@ -33,9 +37,6 @@ GENERAL = (
 )
 
 
-MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
-
-
 def build_study_view(table: Table, groups: Sequence[Group], lost: Sequence[LostRun] = ()) -> View:
     """Build a study's table: each row once for every group of ours that it is about, comparable groups first.
 
@@ -43,55 +44,85 @@ def build_study_view(table: Table, groups: Sequence[Group], lost: Sequence[LostR
     """
     lines, notes = [], list(table.notes)
     for row in table.rows:
-        found = [
-            (list_mismatches(table.protocol, row.match, group), group) for group in groups if concerns(row.match, group)
-        ]
-        found.sort(key=lambda pair: (bool(pair[0]), -pair[1].n))
-        shown = sum(not reasons for reasons, _ in found) + MOST_OTHERS
+        found = [(compare_with_row(table, row, group), group) for group in select_groups(row.match, groups)]
+        found.sort(key=lambda pair: (any(each.decisive for each in pair[0]), len(pair[0]), -pair[1].n))
+        shown = sum(not any(each.decisive for each in differences) for differences, _ in found) + MOST_OTHERS
         if len(found) > shown:
             notes.append(f"{row.label}: {len(found) - shown} more groups of runs that are not comparable")
-        for reasons, group in found[:shown]:
-            entries = [make_entry(row, column, group, reasons) for column in table.columns.values()]
-            keys = [row.label, " ".join([group.model, *format_settings(group.label_settings)])]
-            lines.append(Line(keys, group, entries, list_flags(row, group), row.notes, reasons))
-        if not found:
-            own = [run for run in lost if row.match is not None and fits(row.match, run.content, run.config)]
-            entries = [make_entry(row, column, None, [], own) for column in table.columns.values()]
-            lines.append(Line([row.label, ""], None, entries, list_flags(row, None), row.notes))
+        of_row = [make_line(table, row, group, differences) for differences, group in found[:shown]]
+        own = [run for run in lost if row.match is not None and fits(row.match, run.content, run.config)]
+        of_row = of_row or [make_line(table, row, None, [], own)]
+        said = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
+        lines += [replace(of_row[0], flags=[*said, *of_row[0].flags]), *of_row[1:]]
     lines, spreads = judge_lines(lines)
-    return View(table.name, ["", "runs"], list(table.columns.values()), lines, notes + spreads, compared=True)
+    notes += [*spreads, *describe_power(lines)]
+    columns, source = list(table.columns.values()), table.source or PUBLISHED
+    return View(table.name, ["", "runs"], columns, lines, notes, True, list_shown_protocol(table), source)
 
 
-def concerns(match: Conditions | None, group: Group) -> bool:
-    """Tell whether a row or claim with these conditions is about the runs of a group."""
-    return match is not None and fits(match, group.runs[0].content, group.runs[0].config)
+def compare_with_row(table: Table, row: Row, group: Group) -> list[Difference]:
+    """List the settings in which a group's runs differ from the protocol of a row."""
+    return list_differences(table.protocol.add(row.settings), row.match or {}, group.runs[0])
 
 
-def list_mismatches(protocol: Conditions, match: Conditions | None, group: Group) -> list[str]:
-    """Say in what the runs of a group differ from the protocol of published numbers; [] where they are comparable."""
-    run = group.runs[0]
-    reasons = [describe_mismatch(name, want, run.content, run.config) for name, want in protocol.items()]
-    named = protocol.keys() | (match or {}).keys()
-    limits = {name: run.settings[name] for name in LIMITS if name not in named and name in run.settings}
-    return [*filter(None, reasons), *format_settings(limits)]
+def make_line(
+    table: Table, row: Row, group: Group | None, differences: Sequence[Difference], lost: Sequence[LostRun] = ()
+) -> Line:
+    """Make the line of a row for a group of ours, which differs from the protocol in these settings."""
+    reasons = [str(each) for each in differences if each.decisive]
+    entries = [make_entry(row, column, group, reasons, lost, table.source) for column in table.columns.values()]
+    runs = " ".join([group.model, *format_settings(group.label_settings)]) if group else ""
+    flags = [*(flag_runs(group) if group else []), *describe_own_differences(differences)]
+    return Line([row.label, runs], group, entries, flags, row.notes, reasons)
 
 
-def describe_mismatch(name: str, want: Value, content: Mapping[str, object], config: Mapping[str, object]) -> str:
-    """Say how a run misses a condition; "" where it meets it."""
-    if fits({name: want}, content, config):
-        return ""
-    have = find_nested(config if "." in name else content, name)
-    unit = {"epochs": "epochs", "n_train": "training images"}.get(name)
-    if unit and isinstance(have, int) and isinstance(want, int):
-        return f"{have:,} of {want:,} {unit}" if have < want else f"{have:,} {unit}, published {want:,}"
-    have = f"{have:g}" if isinstance(have, float) else have
-    return f"{name}={have}" if want is None else f"{name}={have}, published {want}"
+def describe_own_differences(differences: Sequence[Difference]) -> list[str]:
+    """Say in what comparable runs differ from our protocol where no source states one; [] for nothing."""
+    own = [str(each) for each in differences if not each.decisive]
+    return [f"differs in what no source states: {', '.join(own)}"] if own else []
 
 
-def list_flags(row: Row, group: Group | None) -> list[str]:
-    """List what a reader must know before believing a row."""
-    found = [f"The source contradicts itself: {row.contradictory}"] if row.contradictory else []
-    return found + (flag_stale(group) + flag_lost(group) if group else [])
+def describe_power(lines: Sequence[Line]) -> list[str]:
+    """Say what the seeds of a table can and cannot show, by the spread of its judged numbers; [] without any spread."""
+    best = {line.keys[0]: line for line in reversed(lines) if line.group and not line.reasons}
+    judged = [entry for line in best.values() for entry in line.entries if entry.verdict and entry.std]
+    if not judged:
+        return []
+    entries = [entry for entry in judged if entry.column == judged[0].column]
+    column, n = entries[0].column, min(len(entry.values) for entry in entries)
+    std = statistics.fmean((entry.std or 0) ** 2 for entry in entries) ** 0.5
+    half = compute_quantile(0.9, n - 1) * std / n**0.5
+    return [
+        f"What n = {n} can show: at the spread seen here, ± {format_number(std, column)} in {column.title}, the 90 % "
+        f"interval of a mean reaches {format_number(half, column)} to each side. Smaller differences stay open; "
+        f"n = {4 * n} would at least halve that."
+    ]
+
+
+def list_shown_protocol(table: Table) -> list[Setting]:
+    """List how the runs of a table are trained, by its first row of no settings of its own; [] for a table of sizes."""
+    row = min((row for row in table.rows if row.match is not None), key=lambda row: len(row.settings), default=None)
+    if all(metric in SIZES or not column.has_counterpart for metric, column in table.columns.items()):
+        return []
+    return list_protocol(table.protocol.add(row.settings), row.match or {}) if row else []
+
+
+def select_groups(match: Conditions | None, groups: Sequence[Group]) -> list[Group]:
+    """Select the groups that a row or a claim with these conditions is about, each with those of its runs that fit.
+
+    The seed is one of the conditions that runs of the same group may meet or not.
+    """
+    if match is None:
+        return []
+    fitting = [(group, [run for run in group.runs if fits(match, run.content, run.config)]) for group in groups]
+    return [replace(group, runs=runs) for group, runs in fitting if runs]
+
+
+def flag_runs(group: Group) -> list[str]:
+    """Say how many runs of a group are stale, and how many lack their configuration; [] for none."""
+    without = sum(not run.config for run in group.runs)
+    missing = f"settings not compared, config.yaml is missing: {without} of {group.n}"
+    return [*flag_stale(group), *flag_lost(group), *([missing] if without else [])]
 
 
 def flag_stale(group: Group) -> list[str]:
@@ -105,7 +136,12 @@ def flag_lost(group: Group) -> list[str]:
 
 
 def make_entry(
-    row: Row, column: Column, group: Group | None, reasons: Sequence[str], lost: Sequence[LostRun] = ()
+    row: Row,
+    column: Column,
+    group: Group | None,
+    reasons: Sequence[str],
+    lost: Sequence[LostRun] = (),
+    source: str = "",
 ) -> Entry:
     """Make the entry of a row for a column; `reasons` say why the group is not comparable."""
     published, printed = row.values.get(column.metric), row.printed.get(column.metric, "")
@@ -116,74 +152,33 @@ def make_entry(
         printed += f" (n = {row.n})" if row.n and std is not None else ""
     values = [value * column.scale for value in group.values(column.metric)] if group else []
     judged = judge_entry(column, row, group, reasons, lost) if row.match else None
+    if judged and group and published is not None:
+        judged = judge_by_constant(column, group, published) or judged
     verdict, case = (judged, None) if isinstance(judged, Verdict) else (None, judged)
-    return Entry(column, values, published, printed, verdict, case, counted=not row.contradictory)
+    return Entry(column, values, published, printed, verdict, case, not row.contradictory, source or PUBLISHED)
 
 
-def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
-    """Build a table with a row for every group, and the columns that any group has a number for."""
-    longest = max((seconds for group in groups for seconds in group.values("time/fit_seconds")), default=0)
-    known = (*GENERAL[:-1], GENERAL[-1] if longest >= 3600 else MINUTES)
-    columns = [column for column in known if any(list_values(group, column) for group in groups)]
-    lines = []
-    for group in groups:
-        entries = [Entry(column, [column.scale * value for value in list_values(group, column)]) for column in columns]
-        data = group.data if has_single_class(group.task) else f"{group.data}, {group.task}"
-        settings = {key: value for key, value in group.differing_settings.items() if key != "data.limit_train"}
-        counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
-        keys = [group.model, data, " ".join(format_settings(settings)), *counts, group.protocol]
-        lines.append(Line(keys, group, entries, flag_stale(group) + flag_lost(group)))
-    heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
-    return View(name, heads, columns, lines)
-
-
-def build_across_view(groups: Sequence[Group]) -> View | None:
-    """Build a table of each network's test error on every data set and their mean; None where there is one data set.
-
-    The best mean comes first. Where a network has several groups on a data set, the one with most runs counts; a
-    network that lacks a data set has no mean.
-    """
-    found: dict[str, dict[str, Group]] = {}
-    for group in sorted(groups, key=lambda group: -group.n):
-        if has_single_class(group.task) and group.values("test/error"):
-            found.setdefault(group.model, {}).setdefault(group.data, group)
-    sets = sorted({data for by_data in found.values() for data in by_data})
-    if len(sets) < 2:
+def judge_by_constant(column: Column, group: Group, published: float) -> Verdict | None:
+    """Judge nothing where a constant answer reaches the published number; None where none does."""
+    constant = find_constant(group, column.metric)
+    if constant is None:
         return None
-    mean = Column("mean", "mean error %", better="lower")
-    columns = [Column(data, f"{data} error %", better="lower") for data in sets]
-    lines = []
-    for model, by_data in found.items():
-        errors = {data: [100 * error for error in group.values("test/error")] for data, group in by_data.items()}
-        means = [statistics.fmean(map(statistics.fmean, errors.values()))] if len(errors) == len(sets) else []
-        entries = [Entry(column, errors.get(column.metric, ())) for column in columns]
-        pooled = Group([run for group in by_data.values() for run in group.runs])
-        lines.append(Line([model], pooled, [Entry(mean, means), *entries]))
-    lines.sort(key=lambda line: line.entries[0].mean or float("inf"))
-    note = "n counts a network's runs on all data sets; each data set counts once in the mean"
-    return View("Across data sets", ["model"], [mean, *columns], lines, [note])
-
-
-def list_values(group: Group, column: Column) -> list[float]:
-    """Return a group's numbers for a column; only a multi-class task has an error."""
-    if column.metric.endswith("/error") and not has_single_class(group.task):
-        return []
-    return group.values(column.metric)
+    if constant.score is None:
+        return Verdict("not judged", f"{constant.answer} may score as much; per_class.csv is missing")
+    score = constant.score * column.scale
+    reached = score >= published if column.better == "higher" else score <= published
+    return Verdict("not judged", f"{constant.answer} scores {format_number(score, column)}") if reached else None
 
 
 def select_comparable(published: Published, groups: Sequence[Group]) -> list[Group]:
-    """Select the groups for a study's figures: those that follow its protocol, or all where none does.
-
-    A group follows it by meeting the protocol of the study, or that of a table with a row about the group.
-    """
+    """Select the groups for a study's figures: those that follow the protocol of some cell, or all where none does."""
     found = [
         group
         for group in groups
         if any(
-            concerns(row.match, group) and not list_mismatches(table.protocol, row.match, group)
-            for table in published.tables
-            for row in table.rows
+            not any(each.decisive for each in list_differences(protocol, match, fitting.runs[0]))
+            for match, protocol in published.cells
+            for fitting in select_groups(match, [group])
         )
-        or not list_mismatches(published.protocol, None, group)
     ]
     return found or list(groups)

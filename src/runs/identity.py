@@ -1,6 +1,7 @@
 """The identity of a run: hashes of its configuration and its data's content, and of the code behind it."""
 
 import ast
+import functools
 import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
@@ -46,8 +47,12 @@ def to_plain(config: TrainConfig) -> dict[str, object]:
     return stored
 
 
+@functools.cache
 def compute_code_hash() -> str:
-    """Return ten hexadecimal digits of the code that a result depends on, without its comments and docstrings."""
+    """Return ten hexadecimal digits of the code that a result depends on, without its comments and docstrings.
+
+    Parsing it takes a fifth of a second, and a process runs the code that it has begun with.
+    """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):

@@ -93,6 +93,11 @@ def estimate_cost(config: TrainConfig, data: "DataModule", sharing: int, *, meas
     return result
 
 
+def count_decimals(value: float) -> int:
+    """Return how many decimals a number is printed with: 2 for 0.27, 1 for 1.7."""
+    return len(str(value).partition(".")[2])
+
+
 def compare_with_study(parameters: int, config: TrainConfig) -> str:
     """Say which number of parameters the experiment's study printed; "" where it is this one, but for rounding."""
     from ..report.published import find_printed_number
@@ -100,6 +105,6 @@ def compare_with_study(parameters: int, config: TrainConfig) -> str:
 
     facts = {"model": config.model.name, "data": config.data.name, "task": config.task.name}
     value, column = find_printed_number(config.experiment_name, "params", facts, to_plain(config)) or (None, None)
-    if value is None or column is None or round(column.scale * parameters, column.digits) == value:
+    if value is None or column is None or round(column.scale * parameters, count_decimals(value)) == value:
         return ""
     return f"{config.model.name} has {parameters:,} parameters; its study printed {value:,g} ({column.title})."

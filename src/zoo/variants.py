@@ -44,6 +44,12 @@ for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
 
 
 register(
+    *(ImageNetResNet(name=f"resnet{d}_a", depth=d, shortcut="A") for d in (18, 34)),
+    ImageNetResNet(name="resnet34_c", depth=34, shortcut="C"),
+)
+
+
+register(
     *(ImageNetResNet(name=f"wrn{depth}_2", depth=depth, group_width=128) for depth in (50, 101)),
     ImageNetResNet(name="resnext50_32x4d", depth=50, cardinality=32, group_width=4),
     ImageNetResNet(name="resnext101_32x8d", depth=101, cardinality=32, group_width=8),

@@ -30,7 +30,7 @@ def test_a_study_is_its_group_its_tables_and_its_figures(tmp_path: Path) -> None
     assert set(runs["runFeed"]["columnPinned"]) == columns
     table, figures = section["panelBankConfig"]["sections"]
     printed, bar, *_ = (panel["config"] for panel in table["panels"])
-    assert table["name"] == "Table 6" and "| ResNet-20 | 8.75 | 269,722 |" in printed["value"]
+    assert table["name"] == "Table 6" and "| ResNet-20 | 8.75 | 0.27 |" in printed["value"]
     assert bar["metrics"] == ["test/error"]
     curve, _, depth, *_ = (panel["config"] for panel in figures["panels"])
     assert (curve["xAxis"], curve["metrics"]) == ("epoch", ["val/accuracy"])

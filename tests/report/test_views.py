@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import make_results, write_run
+from made_runs import make_config, make_results, write_run
 
 from src.report.claims import judge_claims
 from src.report.families import collect_verdicts
 from src.report.groups import Group, collect_runs
 from src.report.headline import summarize_study
-from src.report.published import Claim, Column, Published, Row, Table
+from src.report.overview import build_across_view, build_general_view
+from src.report.protocol import Protocol
+from src.report.published import Claim, Column, Part, Published, Row, Table
 from src.report.render.formats import build_rows, format_latex, format_markdown, format_text
-from src.report.views import build_across_view, build_general_view, build_study_view, select_comparable
+from src.report.views import build_study_view, select_comparable
 
 ERROR = Column("test/error", "error %", better="lower", scale=100, margin=0.35)
 PARAMS = Column("params", "parameters", better="none", digits=0)
 F1 = Column("test/f1", "F1 %", scale=100)
+TABLE6 = "experiment=he2016_table6"
 RESNET20 = {"model": "resnet20", "data": "cifar10"}
-PROTOCOL = {"epochs": 182, "n_train": 45000, "protocol": "last"}
+PROTOCOL = Protocol("he2016_table6", stated=["trainer.max_epochs", "optim", "data.augment"])
 
 
 def published(*rows: Row, columns: tuple[Column, ...] = (ERROR, PARAMS), claims: tuple[Claim, ...] = ()) -> Published:
@@ -62,9 +65,8 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"epochs": 10}, "10 of 182 epochs"),
-        ({"n_train": 4500}, "4,500 of 45,000 training images"),
-        ({"protocol": "best_val"}, "protocol=best_val, published last"),
+        ({"epochs": 10}, "10 epochs (stated: 182)"),
+        ({"n_train": 4500}, "9,500 training images, of 50,000"),
     ],
 )
 def test_a_narrowed_run_is_not_comparable(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
@@ -74,13 +76,12 @@ def test_a_narrowed_run_is_not_comparable(tmp_path: Path, changed: dict[str, Any
 
 
 def test_limited_batches_are_not_comparable_and_test_curves_are(tmp_path: Path) -> None:
-    quick = {"trainer": {"limit_train_batches": 3, "limit_val_batches": None}, "monitor_test": True}
-    write_run(tmp_path / "a", make_results(), quick)
-    write_run(tmp_path / "b", make_results(), {"monitor_test": True})
+    write_run(tmp_path / "a", make_results(), make_config(TABLE6, "trainer.limit_train_batches=3", "monitor_test=true"))
+    write_run(tmp_path / "b", make_results(), make_config(TABLE6, "monitor_test=true"))
     lines = cells(published(row()), list(collect_runs([str(tmp_path)]).groups))
     assert [line["error % verdict"] for line in lines] == [
         "inconclusive: one run, which shows no spread",
-        "not comparable: trainer.limit_train_batches=3",
+        "not comparable: trainer.limit_train_batches=3 (stated: null)",
     ]
 
 
@@ -102,7 +103,7 @@ def test_several_judged_columns_keep_a_cell_each(tmp_path: Path) -> None:
     study = published(row(values={"test/error": 8.75, "test/f1": 91.0}), columns=(ERROR, F1))
     text = format_text(build_study_view(study.tables[0], found))
     assert "published 91.00 (−1.00)" in format_markdown(build_study_view(study.tables[0], found))
-    assert text.splitlines()[0].split() == ["runs", "n", "error", "%", "F1", "%"]
+    assert text.splitlines()[0].split() == ["runs", "n", "error", "%", "F1", "%", "beware"]
 
 
 def test_contradictions_and_stale_runs_are_flagged(tmp_path: Path) -> None:
@@ -179,7 +180,9 @@ def test_a_finished_run_without_a_finite_number_has_diverged(tmp_path: Path) -> 
 
 
 def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
-    claim = Claim("deeper plain nets train worse", "train/error", {"model": "plain56"}, {"model": "plain20"})
+    claim = Claim(
+        "deeper plain nets train worse", [Part(["train/error"], [{"model": "plain56"}], [{"model": "plain20"}])]
+    )
     content = [
         make_results(13, seed, model=model, epochs=epochs, metrics={"train/accuracy": accuracy + seed / 1000})
         for model, accuracy in (("plain56", 0.92), ("plain20", 0.97))
@@ -189,8 +192,8 @@ def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
     found = groups(tmp_path, *content)
     judged = judge_claims(published(row(), claims=(claim, Claim("networks are deep"))), found)
     assert [each.verdict.word for each in judged] == ["holds", "not judged"]
-    assert "plain56 epochs=182 7.90 % ± 0.10 (n = 3) against plain20 2.90 % ± 0.10 (n = 3)" in str(judged[0])
-    backwards = Claim("the other way", "train/error", claim.lower, claim.higher)
+    assert "train error %: plain56 epochs=182 7.90 ± 0.10 (n = 3) against plain20 2.90 ± 0.10 (n = 3)" in str(judged[0])
+    backwards = Claim("the other way", [Part(["train/error"], rising=[{"model": "plain56"}, {"model": "plain20"}])])
     assert judge_claims(published(row(), claims=(backwards,)), found)[0].verdict.word == "reversed"
     assert judge_claims(published(row(), claims=(claim,)), [])[0].verdict.word == "no run yet"
     short = [group for group in found if group.epochs == 10]
@@ -198,11 +201,13 @@ def test_a_claim_compares_like_with_like(tmp_path: Path) -> None:
 
 
 def test_a_claim_on_narrowed_runs_says_so(tmp_path: Path) -> None:
-    claim = Claim("degradation", "train/error", {"model": "plain56"}, {"model": "plain20"})
+    claim = Claim("degradation", [Part(["train/error"], [{"model": "plain56"}], [{"model": "plain20"}])])
     found = groups(tmp_path, *(make_results(9, 0, model=m, epochs=5) for m in ("plain20", "plain56")))
     judged = judge_claims(published(row(), claims=(claim,)), found)[0]
-    assert judged.verdict.word == "undecided" and list(judged.flags) == ["not as published: 5 of 182 epochs"]
-    assert summarize_study([], [judged]) == ["Undecided: degradation (not as published: 5 of 182 epochs)."]
+    unknown = [f"{model} settings not compared, config.yaml is missing: 1 of 1" for model in ("plain20", "plain56")]
+    assert judged.verdict.word == "undecided"
+    assert list(judged.flags) == ["not as published: 5 epochs (stated: 182)", *unknown]
+    assert "Undecided: degradation (not as published: 5 epochs (stated: 182)" in summarize_study([], [judged])[0]
 
 
 def test_the_general_table_has_the_columns_that_there_are_numbers_for(tmp_path: Path) -> None:
@@ -226,7 +231,7 @@ def test_of_many_that_are_not_comparable_a_few_are_shown_and_the_rest_counted(tm
     view = build_study_view(published(row()).tables[0], found)
     assert len(view.lines) == 3 and view.notes[0] == "ResNet-20: 3 more groups of runs that are not comparable"
     alone = build_study_view(published(row()).tables[0], [group for group in found if group.epochs == 200])
-    assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs, published 182"
+    assert str(alone.lines[0].entries[0].verdict) == "not comparable: 200 epochs (stated: 182)"
 
 
 def test_what_a_run_has_not_measured_is_no_missing_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 from ..groups import Arena, Group, build_arenas
 from .classes import draw_confusion, draw_per_class
@@ -39,12 +40,10 @@ KINDS: dict[str, Callable[[Arena], Iterator[Figure]]] = {
 }
 
 
-def draw_figures(
-    groups: Sequence[Group], wanted: Sequence[str], published: Mapping[tuple[str, str], float]
-) -> list[Figure]:
+def draw_figures(groups: Sequence[Group], wanted: Sequence[str], published: Mapping[Path, float]) -> list[Figure]:
     """Draw the wanted kinds of figures as far as the groups have numbers for them: a few of each, of most runs.
 
-    `published` are test errors in percent by data and model, to be shown beside ours.
+    `published` are headline numbers by the first run of a group, to be shown beside ours.
     """
     found: list[Figure] = []
     for name in wanted:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from ...text import format_table
 from ..entries import Entry, Line, View, format_number
 from ..groups import Group
+from ..protocol import ELSEWHERE, OURS, STATED
 from .plot import shorten
+
+WHO = (STATED, ELSEWHERE, OURS)
+
 
 EVIDENCE = {  # the columns of a verdict in CSV, and its fields
     "level of the interval": "level",
@@ -42,7 +46,7 @@ def build_grid(view: View) -> tuple[list[str], list[list[Cell]]]:
     heads = list(view.keys)
     for column in view.columns:
         if column.metric == wide:
-            heads += [f"published {column.title}", f"our {column.title}", "n", "difference", "verdict"]
+            heads += [f"{view.source} {column.title}", f"our {column.title}", "n", "difference", "verdict"]
         else:
             heads.append(column.title)
     if wide is None:
@@ -84,14 +88,22 @@ def pack_entry(entry: Entry, group: Group | None) -> Cell:
         return Cell(f"({entry.printed})" if entry.printed else "", value=entry.published, word=get_word(entry))
     under = []
     if entry.printed and entry.ours == entry.printed:
-        under.append("as published")
+        under.append(f"as {entry.source}")
+    elif entry.printed and entry.published is not None and is_rounded(entry.mean, entry.published):
+        under.append(f"{entry.source} {entry.printed}")
     elif entry.printed:
         difference = "" if entry.difference is None else f" ({format_number(entry.difference, entry.column, '+')})"
-        under.append(f"published {entry.printed}{difference}")
+        under.append(f"{entry.source} {entry.printed}{difference}")
     if entry.verdict and entry.verdict.reason and entry.verdict.word != "not comparable":
         under.append(entry.verdict.reason)  # why a line is not comparable stands once, beside its runs
     under += list_evidence(entry)
     return Cell(entry.ours, under, entry.mean, get_word(entry), group)
+
+
+def is_rounded(value: float, published: float) -> bool:
+    """Tell whether a published number is ours in fewer digits: 1.7 for 1.73."""
+    decimals = len(str(published).partition(".")[2])
+    return round(value, decimals) == published
 
 
 def list_evidence(entry: Entry) -> list[str]:
@@ -139,7 +151,21 @@ def format_markdown(view: View) -> str:
 
     sides = ["---"] * len(view.keys) + ["---:"] * (len(heads) - len(view.keys))
     lines = [f"## {view.name}", "", write_line(heads), write_line(sides), *map(write_line, rows), ""]
-    return "\n".join([*lines, *(f"* {note}" for note in list_notes(view))]) + "\n"
+    notes = [*list_notes(view), *(f"{who}: {what}" for _, who, what in describe_protocol(view))]
+    return "\n".join([*lines, *(f"* {note}" for note in notes)]) + "\n"
+
+
+def describe_protocol(view: View) -> list[tuple[str, str, str]]:
+    """Describe how the runs of a table are trained: stated, elsewhere or ours, who says so in words, and what."""
+    settings: dict[tuple[str, str], list[str]] = {}
+    for each in sorted(view.protocol, key=lambda each: WHO.index(each.by)):
+        settings.setdefault((each.by, each.source), []).append(f"{each.name}={each.value}")
+    heads = {
+        STATED: "Stated by the study",
+        ELSEWHERE: "Stated by {source}",
+        OURS: "Ours, where no source says anything",
+    }
+    return [(by, heads[by].format(source=source), ", ".join(values)) for (by, source), values in settings.items()]
 
 
 def list_notes(view: View) -> list[str]:

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..claims import ClaimVerdict
+from ..claims import ClaimVerdict, StepVerdict
 from ..entries import View
 from ..families import MARGIN
 from ..groups import Collected, Group, format_settings
 from ..result import Result, make_legible
 from ..verdict import MEANINGS
-from .formats import Cell, build_grid, list_notes
+from .formats import Cell, build_grid, describe_protocol, list_notes
 from .plot import Figure, write_theme
 
 TONES = {  # class and sign of each word: good or bad is never shown by colour alone
@@ -34,6 +34,7 @@ TONES = {  # class and sign of each word: good or bad is never shown by colour a
     "not measured": ("off", "–"),
     "holds": ("good", "✓"),
     "reversed": ("bad", "✗"),
+    "fails": ("bad", "✗"),
     "undecided": ("open", "?"),
     "not judged": ("off", "–"),
 }
@@ -47,7 +48,7 @@ number. A run is stale where models, data, tasks or optimizers have changed sinc
 than half a point below the final validation accuracy."""
 
 
-Anchors = Mapping[Path, str]  # by the first run of a group: the id of the group's place on the page
+Anchors = Mapping[Path, str]  # by run: the id of its group's place on the page
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class PageTable:
     heads: Sequence[Head]
     rows: Sequence[PageRow]
     notes: Sequence[str]
+    protocol: Sequence[tuple[str, str, str]]  # how its runs are trained: a CSS class, who says so, and what
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,24 @@ class Link:
 
 @dataclass(frozen=True)
 class PageClaim:
-    """A claim with its verdict and the two means behind it, or none where no run was found."""
+    """A claim with its verdict and the comparisons behind it, the one that decides it first."""
 
     word: str
     text: str
-    sides: Sequence[Link]
-    bounds: str
+    ours: bool  # the words are not the study's
+    steps: Sequence["PageStep"]
     flags: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PageStep:
+    """A comparison: its verdict, what it is of, the means with what stands between them, and its interval."""
+
+    word: str
+    title: str
+    sides: Sequence[Link]
+    between: str
+    bounds: str
 
 
 @dataclass(frozen=True)
@@ -158,7 +171,7 @@ def render_page(
     out: Path,
 ) -> str:
     """Render the page as HTML; `out` is the directory it is written to, from where its links to the runs lead."""
-    anchors = {group.runs[0].path: f"runs-{i}" for i, group in enumerate(collected.groups)}
+    anchors = {run.path: f"runs-{i}" for i, group in enumerate(collected.groups) for run in group.runs}
     return (
         load_environment()
         .get_template("page.html.j2")
@@ -214,7 +227,9 @@ def lay_out_table(view: View, anchors: Anchors) -> PageTable:
     body = [
         PageRow([lay_out_cell(row[i], heads[i], kinds[i], anchors) for i in kept], says_nothing(row)) for row in rows
     ]
-    return PageTable(view.name, [Head(heads[i] or "name", kinds[i]) for i in kept], body, list_notes(view))
+    return PageTable(
+        view.name, [Head(heads[i] or "name", kinds[i]) for i in kept], body, list_notes(view), describe_protocol(view)
+    )
 
 
 def lay_out_cell(cell: Cell, head: str, kind: str, anchors: Anchors) -> PageCell:
@@ -231,11 +246,16 @@ def says_nothing(row: Sequence[Cell]) -> bool:
 
 
 def lay_out_claim(claim: ClaimVerdict, anchors: Anchors) -> PageClaim:
-    """Lay a claim out with its verdict and links to the runs on both sides."""
-    groups = [group for group in (claim.higher, claim.lower) if group]
-    sides = [Link(claim.describe_side(group), anchors[group.runs[0].path]) for group in groups]
+    """Lay a claim out with its verdict and its comparisons."""
     reason = f" ({claim.verdict.reason})" if claim.verdict.reason else ""
-    return PageClaim(claim.verdict.word, claim.claim.text + reason, sides, claim.bounds, claim.flags)
+    steps = [lay_out_step(step, anchors) for step in claim.steps]
+    return PageClaim(claim.verdict.word, claim.claim.text + reason, claim.claim.ours, steps, claim.flags)
+
+
+def lay_out_step(step: StepVerdict, anchors: Anchors) -> PageStep:
+    """Lay a comparison out with links to the runs on all sides."""
+    sides = [Link(step.describe_side(group), anchors[group.runs[0].path]) for group in step.sides]
+    return PageStep(step.verdict.word, step.column.title, sides, step.between, step.bounds)
 
 
 def lay_out_group(group: Group, anchors: Anchors, out: Path) -> PageGroup:

@@ -5,6 +5,7 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..groups import Arena, Group, describe_seeds
@@ -127,7 +128,7 @@ class ErrorPlot:
     metric: str
     scale: float = 1.0
     front: str = ""  # what its Pareto front means; "" for a picture without one
-    published: Mapping[tuple[str, str], float] = field(default_factory=dict)  # errors in % by data and model
+    published: Mapping[Path, float] = field(default_factory=dict)  # scores by the first run of a group
 
     def __call__(self, arena: Arena) -> Iterator[Figure]:
         """Draw the figure for an arena whose groups differ in the number."""
@@ -166,10 +167,12 @@ class ErrorPlot:
 
     def locate(self, group: Group) -> Point | None:
         """Return the place of a group in the picture; None where one of its two numbers is missing."""
-        values = [value * (100 if group.headline == "test/error" else 1) for value in group.values(group.headline)]
+        scale = 100 if group.headline == "test/error" else 1
+        values = [scale * value for value in group.values(group.headline)]
         found = [group.depth] if self.metric == "depth" else group.values(self.metric)
         x = [self.scale * value for value in found if value]
-        published = self.published.get((group.data, group.model))
+        published = self.published.get(group.runs[0].path)
+        published = None if published is None else scale * published
         return Point(group, statistics.fmean(x), values, published) if x and values else None
 
 

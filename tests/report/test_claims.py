@@ -1,0 +1,139 @@
+"""Claims are judged on every pair that they are about, never on two ends: an order, a trend, or several of them."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import make_results, write_run
+
+from src.report.claims import ClaimVerdict, combine_steps, judge_claims, judge_trend
+from src.report.groups import collect_runs
+from src.report.protocol import Protocol
+from src.report.published import Claim, Column, Part, Published, Row, Table, read_published
+from src.report.verdict import judge_order
+
+SPREAD = (-0.1, 0.0, 0.1)
+PROTOCOL = Protocol("he2016_table6")
+
+
+def judge(
+    path: Path, claim: Claim, errors: dict[str, float], metric: str = "test/accuracy", n: int = 3
+) -> ClaimVerdict:
+    """A claim on runs with these errors in percent by network, a seed each."""
+    for model, error in errors.items():
+        for seed, more in enumerate(SPREAD[:n]):
+            accuracy = {metric: 1 - (error + more) / 100}
+            write_run(path / f"{model}{seed}", make_results(error + more, seed, model=model, metrics=accuracy))
+    column = Column("test/accuracy", "accuracy %", scale=100)
+    rows = [Row(model, {"model": model, "data": "cifar10"}) for model in errors]
+    table = Table("Table", {column.metric: column}, rows, PROTOCOL)
+    study = Published("he2016_table6", "a title", "a source", [table], PROTOCOL, [claim])
+    (found,) = judge_claims(study, collect_runs([str(path)]).groups if errors else [])
+    return found
+
+
+BEST = Claim("ResNet-110 is the most accurate", [Part(["test/accuracy"], highest={"model": "resnet110"})])
+DEEPER = [{"model": "resnet20"}, {"model": "resnet56"}, {"model": "resnet110"}]
+
+
+def test_the_best_is_above_every_other_and_not_above_one(tmp_path: Path) -> None:
+    """ResNet-56 at 95 %, 110 at 94, 1202 at 92: once "holds", for only 110 and 1202 were compared."""
+    found = judge(tmp_path / "a", BEST, {"resnet56": 5.0, "resnet110": 6.0, "resnet1202": 8.0})
+    assert str(found.verdict) == "fails: 1 of 2 comparisons the other way round"
+    assert "resnet110 94.00 ± 0.10 (n = 3) against resnet56 95.00 ± 0.10" in str(found.steps[0])
+    found = judge(tmp_path / "b", BEST, {"resnet56": 7.0, "resnet110": 6.0, "resnet1202": 8.0})
+    assert str(found.verdict) == "holds: 2 comparisons"
+
+
+def test_an_order_is_of_all_pairs(tmp_path: Path) -> None:
+    rising = Claim("the deeper, the better", [Part(["test/accuracy"], rising=DEEPER)])
+    assert judge(tmp_path / "a", rising, {"resnet20": 9.0, "resnet56": 8.0, "resnet110": 7.0}).verdict.word == "holds"
+    ends = judge(tmp_path / "b", rising, {"resnet20": 9.0, "resnet56": 9.5, "resnet110": 7.0})
+    assert ends.verdict.word == "fails" and len(ends.steps) == 3, "the ends alone are as claimed"
+    near = judge(tmp_path / "c", rising, {"resnet20": 9.0, "resnet56": 7.02, "resnet110": 7.0})
+    assert str(near.verdict) == "undecided: 1 of 3 comparisons open"
+    some = judge(tmp_path / "d", rising, {"resnet20": 9.0, "resnet56": 8.0})
+    assert str(some.verdict) == "undecided: runs for 1 of 3 comparisons"
+    assert judge(tmp_path / "e", rising, {}).verdict.word == "no run yet"
+
+
+def test_a_conjunction_needs_each_part_by_each_metric(tmp_path: Path) -> None:
+    both = Claim(
+        "deeper is better and more precise",
+        [Part(["test/accuracy", "test/f1"], higher=[{"model": "resnet56"}], lower=[{"model": "resnet20"}])],
+    )
+    errors = {"resnet20": 9.0, "resnet56": 8.0}
+    assert str(judge(tmp_path / "a", both, errors).verdict) == "undecided: runs for 1 of 2 comparisons"
+    assert str(judge(tmp_path / "b", both, errors, "test/f1").verdict) == "holds: 2 comparisons"
+
+
+def test_a_trend_rises_on_the_whole_and_falls_nowhere(tmp_path: Path) -> None:
+    trend = Claim("more is better", [Part(["test/accuracy"], trend=DEEPER)])
+    near = judge(tmp_path / "a", trend, {"resnet20": 9.0, "resnet56": 7.02, "resnet110": 7.0})
+    assert near.verdict.word == "holds", "a pair of it may be open"
+    falls = judge(tmp_path / "b", trend, {"resnet20": 9.0, "resnet56": 5.0, "resnet110": 7.0})
+    assert falls.verdict.word == "fails", "its ends are as claimed"
+    flat = judge(tmp_path / "c", trend, {"resnet20": 7.0, "resnet56": 7.0, "resnet110": 7.0})
+    assert flat.verdict.word == "undecided"
+    assert judge(tmp_path / "d", trend, {"resnet20": 9.0, "resnet56": 8.0, "resnet110": 7.0}, n=1).verdict.word == (
+        "undecided"
+    )
+
+
+def test_the_trend_of_two_cells_is_welchs_comparison() -> None:
+    low, high = [1.0, 1.2, 1.1], [1.9, 1.4, 1.6, 1.5]
+    pair, trend = judge_order(high, low), judge_trend([low, high])
+    assert (trend.word, trend.low, trend.high) == (pair.word, pytest.approx(pair.low), pytest.approx(pair.high))
+    # three cells of equal n and spread: slope 1, its error sqrt(2 * 0.01 / 3 / 4), 2.776 for 4 degrees of freedom
+    cells = [[0.9, 1.0, 1.1], [1.9, 2.0, 2.1], [2.9, 3.0, 3.1]]
+    half = 2.776 * (2 * 0.01 / 3 / 4) ** 0.5
+    assert judge_trend(cells).low == pytest.approx(1 - half, abs=1e-3)
+
+
+def test_a_refutation_is_shared_among_the_comparisons(tmp_path: Path) -> None:
+    """One of many pairs is the other way round by chance: at 5 % a pair, fifteen would refute every second claim."""
+    pair = Claim("a pair", [Part(["test/accuracy"], higher=[{"model": "resnet110"}], lower=[{"model": "resnet56"}])])
+    found = judge(tmp_path, pair, {"resnet56": 7.0, "resnet110": 7.25})
+    (step,) = found.steps
+    assert found.verdict.word == step.verdict.word == "reversed"
+    assert combine_steps([step], 15).word == "undecided"
+
+
+def test_what_the_study_itself_contradicts_is_said(tmp_path: Path) -> None:
+    claims = read_published("rafi2024_cifar10").claims
+    groups = collect_runs([str(write_run(tmp_path / "a", make_results()))]).groups
+    found = judge_claims(read_published("rafi2024_cifar10"), groups)
+    said = [claim for claim in found if any("contradict" in flag for flag in claim.flags)]
+    assert len(said) == 2 and "all six printed errors are above it" in str(said[1])
+    assert said[1].verdict.word == "not judged" and len(claims) == 5
+
+
+def test_every_claim_of_depth_or_data_is_of_all_cells() -> None:
+    """No claim about depth or the amount of data compares two ends."""
+    for study, texts in (
+        ("rafi2024_cifar10", "deeper"),
+        ("rafi2024_scalability", "more data"),
+        ("arslan2025", "Deeper"),
+    ):
+        for claim in read_published(study).claims:
+            if texts in claim.text:
+                assert len(list(claim.cells)) >= 4, claim.text
+
+
+def test_top_5_is_printed_in_percent(tmp_path: Path) -> None:
+    """.9142 and .9088 once read 0.91 ± 0.00 against 0.91 ± 0.00."""
+    for model, top5 in (("resnet34", 0.9142), ("vgg19", 0.9088)):
+        for seed in range(2):
+            content = make_results(30, seed, model=model, data="imagenet", epochs=90, n_train=1268355, n_val=12812)
+            content["metrics"]["test/top5"] = top5 + seed / 1000
+            write_run(tmp_path / f"{model}{seed}", content)
+    found = judge_claims(read_published("kilari2025_imagenet"), collect_runs([str(tmp_path)]).groups)
+    assert "test top5 error %: vgg19 9.07 ± 0.07 (n = 2) against resnet34 8.53 ± 0.07 (n = 2)" in str(found[0])
+
+
+def test_times_and_shares_are_printed_as_in_the_tables(tmp_path: Path) -> None:
+    for model in ("resnet20", "resnet110"):
+        for seed in range(2):
+            write_run(tmp_path / f"{model}{seed}", make_results(9, seed, model=model, epochs=50))
+    found = judge_claims(read_published("rafi2024_cifar10"), collect_runs([str(tmp_path)]).groups)
+    assert "accuracy: resnet110 0.9100 ± 0.0000 (n = 2) against resnet20 0.9100" in str(found[0])
+    assert "hours: resnet110 16.00" in str(next(each for each in found if "the longer" in each.claim.text))
