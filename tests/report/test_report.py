@@ -101,12 +101,17 @@ def test_what_comes_from_files_cannot_become_markup(tmp_path: Path) -> None:
         assert not [node for node in ElementTree.parse(figure).iter() if node.tag.endswith(("script", "img"))]
 
 
-def test_damaged_files_beside_a_result_cost_only_their_figure(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "runs" / "a", make_results(), beside=True)
-    for name in ("confusion_matrix.csv", "per_class.csv", "metrics.csv", "test_predictions.npz"):
+def test_a_run_with_a_damaged_file_is_named_and_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(("confusion_matrix.csv", "per_class.csv", "metrics.csv")):
+        run = write_run(tmp_path / "runs" / name[:3], make_results(seed=seed), beside=True)
         (run / name).write_bytes(b"\xff\x00no,table\n1")
+    write_run(tmp_path / "runs" / "whole", make_results(seed=3), beside=True)
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
-    assert not list((tmp_path / "out" / "figures").iterdir())
+    told = capsys.readouterr()
+    assert all(f"{name}: damaged" in told.err for name in ("confusion_matrix.csv", "per_class.csv", "metrics.csv"))
+    assert "Left out" in told.err and "resnet20" in told.out
 
 
 def test_many_classes_are_shown_by_their_worst_confusions(tmp_path: Path) -> None:
