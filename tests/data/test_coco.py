@@ -236,6 +236,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     ),
     (lambda c: first(c, "images", file_name="./0101.jpg"), r"1 photos that are listed twice \(0101.jpg\)"),
     (lambda c: c.update(categories=None), "has no list of categories"),
+    (lambda c: first(c, "annotations", category_id="x" * 5000), "1 annotations of a category that is not listed"),
     (lambda c: c["images"].append([[]]), "has no list of images"),
 ]
 

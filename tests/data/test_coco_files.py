@@ -84,7 +84,7 @@ def test_what_is_said_is_what_is_counted(root: Path, caplog: pytest.LogCaptureFi
         one["bbox"] = [20, 10, 4, 400]  # its larger part lies outside
         two["bbox"] = [0, 0, 0, 0]
         three["bbox"] = [31.95, 0, 20, 20]  # a twentieth of a pixel lies inside
-        four["segmentation"] = {"counts": [24 * width], "size": [24, width]}
+        four |= {"iscrowd": 0, "segmentation": {"counts": [24 * width], "size": [24, width]}}  # no pixel
         content["annotations"][4]["segmentation"] = [[0, 0, 5, 0, 5, 5], [1, 1, 2, 2]]
         content["annotations"][5]["iscrowd"] = True
         content["annotations"][6] |= {"license": json.loads("[" * 900 + "]" * 900), "bbox": [0, 0, 1e9, 1e9]}
@@ -103,6 +103,7 @@ def test_what_is_said_is_what_is_counted(root: Path, caplog: pytest.LogCaptureFi
     whole = json.loads((root / "annotations" / "instances_val2017.json").read_text())["annotations"]
     kept = [a for i in range(len(index)) for a in index.annotations(i)]
     assert len(kept) == len(whole) - 2 == int(index._drawable[:, 0].sum())
+    assert [a["segmentation"] for a in kept if a["id"] == whole[3]["id"]] == [[]]
     for masks in (False, True):
         found = []
         for i, record in enumerate(index.images):
