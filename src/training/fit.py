@@ -26,6 +26,7 @@ from ..runs.stored import read_command_line
 from ..tasks.table import find_task_row
 from .assemble import Assembly, describe_memory, prepare_network
 from .checkpoints import extract_network_weights, load_checkpoint
+from .companions import Companions
 from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
@@ -44,6 +45,7 @@ class Session:
     """A Trainer, with the callback, the loggers and the facts that the end of a run reads."""
 
     trainer: Trainer
+    companions: Companions
     history: History
     loggers: list[RunLogger]
     facts: Results  # the part of results.json that is known before training
@@ -112,7 +114,7 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
     history = History(run, batch_size=config.data.batch_size, loggers=loggers)
-    snapshots, stopping = Snapshots(), Stopping()
+    companions, snapshots, stopping = Companions(), Snapshots(), Stopping()
     progress = Progress(
         snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
     )
@@ -126,11 +128,11 @@ def begin_session(assembly: Assembly, run: Run) -> Session:
     minutes = config.trainer.checkpoint_minutes
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
     # in this order, for each reads what those before it have found
-    callbacks = [snapshots, Finite(run, snapshots), history, progress, saving, stopping]
+    callbacks = [companions, snapshots, Finite(run, snapshots), history, progress, saving, stopping]
     pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
     trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
-    return Session(trainer, history, loggers, facts)
+    return Session(trainer, companions, history, loggers, facts)
 
 
 def collect_facts(assembly: Assembly, run: Run) -> Results:
@@ -175,12 +177,17 @@ def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[
     trainer, config = session.trainer, assembly.config
     try:
         yield
+        session.companions.end()
     except (Interrupted, SystemExit) as stop:  # Lightning turns a Ctrl-C in the final test into SystemExit
+        session.companions.end("" if type(stop) is Interrupted else "interrupted")  # all have agreed on the first
         if not trainer.is_global_zero:
             sys.exit(0)  # any other code would make Lightning kill rank 0
         raise KeyboardInterrupt(describe_stop(config, run, at_once=isinstance(stop, InterruptedAtOnce))) from None
     except Exception as error:
+        if not isinstance(error, UserError):
+            session.companions.blame_lost()
         reason = explain_out_of_memory(error) or explain_error(error)
+        session.companions.end(reason)
         for logger in session.loggers:
             logger.finish(failed=True)
         if trainer.is_global_zero:

@@ -46,9 +46,11 @@ class Stopping(Checkpoint):
 
     def __init__(self) -> None:
         self.requested = False
+        self.rank = ""  # in words, where there are several
         self.handlers: dict[int, Handler] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rank = f"Rank {trainer.global_rank} was told to stop. " if trainer.world_size > 1 else ""
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self.request) for number in STOPS}
 
@@ -79,4 +81,4 @@ class Stopping(Checkpoint):
                 raise InterruptedAtOnce
             return
         self.requested = True
-        tqdm.write("Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)
+        tqdm.write(f"{self.rank}Stopping after this step, and saving (once more: stop at once) …", file=sys.stderr)
