@@ -1,5 +1,8 @@
 """Choose how pixels are normalised, and normalise them (``Normalization`` in src/data/info.py)."""
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -83,6 +86,16 @@ def check_fits(normalization: Normalization, info: DatasetInfo) -> None:
             f"data.normalize=weights: the weights' mean image has a side of {len(mean_image)} pixels, "
             f"not of {info.image_size}; set data.image_size={len(mean_image)}"
         )
+
+
+def is_normalization(stored: Mapping[str, object]) -> bool:
+    """Return whether what a file holds is a whole ``Normalization``."""
+    mean, std, mean_image = (stored.get(name) for name in ("mean", "std", "mean_image"))
+    if not isinstance(mean, list) or not isinstance(std, list) or not len(mean) == len(std) > 0:
+        return False
+    numbers = all(isinstance(value, float | int) and math.isfinite(value) for value in (*mean, *std))
+    image = mean_image is None or (isinstance(mean_image, Tensor) and mean_image.ndim == 3)
+    return numbers and image and 0 not in std and isinstance(stored.get("name"), str)
 
 
 def compute_affine(normalization: Normalization, size: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data.info import Normalization
+from ...data.normalization import is_normalization
 from ...errors import UserError
 from .files import refuse_weights
 from .naming import KERAS_RESNET_V2, OURS, TORCHVISION, read_keras_variables, strip_prefixes, translate_names
@@ -54,6 +55,8 @@ def read_weights(path: Path) -> Pretrained:
         pretrained = Pretrained(translate_names(given, KERAS_RESNET_V2), "keras", None, "half", None)
     elif any(OURS.match(name) for name in given):
         info, config, normalization = (get_section(content, key) for key in ("info", "config", "normalization"))
+        if normalization and not is_normalization(normalization):
+            raise refuse_weights(path, "its normalization is damaged; a state dict alone is read with data.normalize=…")
         expected, stored = "weights" if normalization else "dataset", info.get("classes")
         classes = tuple(map(str, stored)) if stored and isinstance(stored, list | tuple) else None
         network = get_section(config, "model") or None
@@ -103,10 +106,12 @@ def load_content(path: Path) -> object:
 
 
 def is_usable(value: Tensor) -> bool:
-    """Return True for dense tensors of finite real numbers or of integers, such as counts."""
+    """Return True for dense tensors of finite real numbers (in float32, too) or of integers, such as counts."""
     if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
         return False
-    return not value.is_floating_point() or bool(value.isfinite().all())
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():  # one value repeated, of any size
+        return False
+    return not value.is_floating_point() or bool(value.float().isfinite().all())
 
 
 def find_tensors(content: object) -> dict[str, Tensor]:

@@ -23,10 +23,15 @@ def load_weights(model: nn.Module, pretrained: Pretrained, *, path: Path, classe
     """
     own, given = model.state_dict(), pretrained.state
     check_backbone(own, given, path)
+    if whole := next(
+        (n for n in own if own[n].is_floating_point() and n in given and not given[n].is_floating_point()), None
+    ):
+        raise refuse_weights(path, f"{whole} holds {given[whole].dtype}, and a network's weights are fractions")
     head = [name for name in own if name.startswith("head.")]
     fits = all(name in given and given[name].shape == own[name].shape for name in head)
     fits = fits and pretrained.classes in (None, tuple(classes))
-    taken = [name for name in own if name in given and (fits or not name.startswith("head."))]
+    alike = [name for name in own if name in given and given[name].shape == own[name].shape]  # not all counts are
+    taken = [name for name in alike if fits or not name.startswith("head.")]
     with torch.no_grad():
         for name in taken:
             own[name].copy_(given[name])
