@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 p
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo check test test-slow lint format bench clean
+.PHONY: demo check test test-slow lint audit format bench clean
 
 demo: .venv/installed
 	$(BIN)/python -m src.train model=resnet20 data=digits
@@ -24,6 +24,9 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: .venv/installed
+	$(BIN)/python tests/audit.py
 
 format: .venv/installed
 	$(BIN)/ruff format
