@@ -27,7 +27,7 @@ python tests/licences.py
 | package | needed for | licence |
 |---|---|---|
 """
-ROW = re.compile(r"^\| ([\w.-]+) \| ([\w ]+) \| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([\w.-]+) \| (?!needed)([\w ]+) \| (.+) \|$", re.MULTILINE)
 
 
 def list_direct_dependencies() -> dict[str, str]:

@@ -21,7 +21,8 @@ from src.cli.help import format_help
 from src.config.run import TrainConfig
 from src.zoo.registry import rows
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("bash", "python", "text", "yaml")
 OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
