@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from src.machine.heartbeat import Heartbeat
 OTHER = """
 import sys, time
 from src.machine import heartbeat
-heartbeat.SILENCE = 2.0
+heartbeat.SILENCE = 4.0
 beat = heartbeat.Heartbeat(int(sys.argv[1]), 3, lambda sentence: print(sentence, flush=True))
 beat.join("127.0.0.1", int(sys.argv[2]), sys.argv[3])
 print("joined", flush=True)
@@ -27,9 +28,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Heartbeat, "Queue[str]", list["subprocess.Popen[str]"]]]:
-    """Rank 0, which this process is, with what it hears, and two others."""
-    monkeypatch.setattr(heartbeat, "SILENCE", 2.0)
+def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, "Queue[str]", list["subprocess.Popen[str]"]]]:
+    """Rank 0, which this process is, by its port, with what it hears, and two others."""
+    monkeypatch.setattr(heartbeat, "SILENCE", 4.0)
     heard: Queue[str] = Queue()
     beat = Heartbeat(0, 3, heard.put)
     port, token = beat.listen("127.0.0.1")
@@ -40,12 +41,15 @@ def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Heartbeat, "Queue[s
         )
         for rank in (1, 2)
     ]
-    assert [process.stdout.readline() for process in others if process.stdout] == ["joined\n"] * 2
-    yield beat, heard, others
-    beat.end()
-    for process in others:
-        process.kill()
-        process.communicate()
+    try:
+        assert [process.stdout.readline() for process in others if process.stdout] == ["joined\n"] * 2
+        yield port, heard, others
+    finally:
+        beat.end()
+        beat.process.wait(60)
+        for process in others:
+            process.kill()
+            process.communicate()
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
@@ -64,25 +68,33 @@ def fail(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.parametrize(
     ("act", "sentence"),
-    [(kill, "has ended before the others"), (stop, "silent for 2 s"), (fail, "failed: No space left")],
+    [(kill, "has ended before the others"), (stop, "silent for 4 s"), (fail, "failed: No space left")],
 )
 def test_a_lost_rank_is_named(
-    ranks: tuple[Heartbeat, "Queue[str]", list["subprocess.Popen[str]"]],
+    ranks: tuple[int, "Queue[str]", list["subprocess.Popen[str]"]],
     act: Callable[["subprocess.Popen[str]"], None],
     sentence: str,
 ) -> None:
     _, heard, (one, two) = ranks
-    time.sleep(1.2)  # the first beats name the processes
+    time.sleep(2)  # the helpers meet, and name their processes
     act(two)
     told = heard.get(timeout=20)
     assert told.startswith(f"Rank 2 (process {two.pid} on ") and sentence in told
     assert one.stdout is not None and one.stdout.readline().strip() == told  # the third rank hears it from the first
 
 
-def test_a_rank_that_ends_as_it_should_is_not_missed(
-    ranks: tuple[Heartbeat, "Queue[str]", list["subprocess.Popen[str]"]],
+def test_neither_a_rank_that_ends_as_it_should_nor_a_stranger_is_missed(
+    ranks: tuple[int, "Queue[str]", list["subprocess.Popen[str]"]],
 ) -> None:
-    _, heard, (one, two) = ranks
+    port, heard, (one, two) = ranks
+    for stranger in (
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"[1]\n",
+        b'{"rank": 1}\n{"token": 3, "failed": "no"}\n',
+        b"\xff" * 9000,
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(stranger)
     for process in (one, two):
         assert process.stdin is not None
         process.stdin.write("\n")

@@ -99,15 +99,15 @@ class Helper:
         self.rank, self.token = order["rank"], order["token"]
         self.parent, self.silence = order["parent"], order["silence"]
         self.name = f"process {self.parent} on {socket.gethostname()}"
-        now = time.monotonic()
-        self.peers = {rank: Peer(now) for rank in ([0] if self.rank else range(1, order["world"]))}
+        joined = time.monotonic() + self.silence  # at the latest: a busy machine may be slow to start the helpers
+        self.peers = {rank: Peer(joined) for rank in ([0] if self.rank else range(1, order["world"]))}
         self.unread: dict[socket.socket, bytes] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(ORDERS, selectors.EVENT_READ)
         if self.rank:
             self.connect(order["address"], order["port"])
         else:
-            self.listener = socket.create_server(("127.0.0.1" if order["address"] in LOOPBACK else "", 0))
+            self.listener = open_listener(order["address"])
             self.selector.register(self.listener, selectors.EVENT_READ)
             print(self.listener.getsockname()[1], flush=True)
 
@@ -159,12 +159,13 @@ class Helper:
             line = ORDERS.readline()
             self.finish(json.loads(line)["reason"]) if line else sys.exit()
         elif source not in self.unread:
-            self.receive_from(self.listener.accept()[0])
+            with contextlib.suppress(OSError):
+                self.receive_from(self.listener.accept()[0])
         else:
             self.read_from(source)
 
     def read_from(self, connection: socket.socket) -> None:
-        rank = next((rank for rank, peer in self.peers.items() if peer.connection is connection), None)
+        """Read what has come of another helper's messages; forget whoever is none."""
         try:
             content = connection.recv(65536)
         except BlockingIOError:
@@ -172,26 +173,33 @@ class Helper:
         except OSError:
             content = b""
         *lines, self.unread[connection] = (self.unread[connection] + content).split(b"\n")
+        rank = self.find_rank(connection)
         for line in lines:
-            message = json.loads(line)
-            if rank is None:
-                if not hmac.compare_digest(str(message.get("token")), self.token):
-                    break  # none of ours
+            message = parse(line)
+            if rank is None and hmac.compare_digest(str(message.get("token")), self.token):
                 rank = message["rank"]
                 self.peers[rank].connection = connection
-            peer = self.peers[rank]
-            peer.heard, peer.name = time.monotonic(), message.get("name", peer.name)
-            if message.get("end"):
-                peer.ended = True
-            if "lost" in message:
-                self.say_lost(message["lost"])
-            if "failed" in message:
-                self.lose(rank, f"has failed: {message['failed']}")
-        if not content or rank is None:
+            if rank is not None:
+                self.follow(rank, message)
+        stranger = rank is None and (lines or len(self.unread[connection]) > 4096)
+        if not content or stranger:
             self.selector.unregister(connection)
             connection.close()
             if rank is not None and not self.peers[rank].ended:
                 self.lose(rank, "has ended before the others")
+
+    def find_rank(self, connection: socket.socket) -> int | None:
+        return next((rank for rank, peer in self.peers.items() if peer.connection is connection), None)
+
+    def follow(self, rank: int, message: dict[str, Any]) -> None:
+        """Follow a message of another rank's helper: each is a beat, and some say more."""
+        peer = self.peers[rank]
+        peer.heard, peer.name = time.monotonic(), message.get("name", peer.name)
+        peer.ended = peer.ended or "end" in message
+        if "lost" in message:
+            self.say_lost(message["lost"])
+        if "failed" in message:
+            self.lose(rank, f"has failed: {message['failed']}")
 
     def finish(self, reason: str) -> None:
         """Tell the others that this rank has ended as it should, or has failed; and end."""
@@ -209,13 +217,34 @@ class Helper:
         self.say_lost(sentence)
 
     def say_lost(self, sentence: str) -> None:
-        print(" ".join(sentence.split()), flush=True)
-        sys.exit()
+        """Tell this rank of the lost one, and end; nobody listens where it has just ended itself."""
+        with contextlib.suppress(OSError):
+            print(" ".join(sentence.split()), flush=True)
+        os._exit(0)
 
     def send(self, connection: socket.socket | None, message: dict[str, object]) -> None:
         if connection is not None:
             with contextlib.suppress(OSError):  # whether a peer is lost, reading tells
                 connection.send(json.dumps(message).encode() + b"\n")
+
+
+def open_listener(address: str) -> socket.socket:
+    """Listen on a free port: of this machine alone where all ranks are on it, else for IPv6, too, where there is."""
+    if address in LOOPBACK:
+        return socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        return socket.create_server(("", 0))
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Parse a message; whatever is none is an empty one."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
 
 
 def is_stopped(process: int) -> bool:
