@@ -162,10 +162,10 @@ def test_an_error_in_packing_is_told(server: Server, tmp_path: Path) -> None:
     assert not problems, "\n".join(problems)
 
 
-def test_unreadable_files_of_a_run_are_told(server: Server, whole: Left) -> None:
+def test_unreadable_files_of_a_run_are_told(server: Server, whole: Left, tmp_path: Path) -> None:
     """Evaluating and reporting change nothing, so one run serves for all."""
     problems = []
-    for words in (("src.evaluate", f"run={whole.path}"), ("src.report", f"runs={whole.path}", "out=/dev/null/none")):
+    for words in (("src.evaluate", f"run={whole.path}"), ("src.report", f"runs={whole.path}", f"out={tmp_path}")):
         counted = server.run(*words, fault=Fault(whole.path, kinds=READ))
         for operation, error in list_tries(counted.operations):
             done = server.run(*words, fault=Fault(whole.path, FAIL, operation.number, error, READ))
