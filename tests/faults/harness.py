@@ -175,7 +175,8 @@ def read_files(folder: Path, ignored: str) -> dict[str, object]:
         if not file.is_file() or re.search(ignored, name) or file.name in ("metrics.csv", "run.json", "best.ckpt"):
             continue
         if file.name in ("results.json", "last.ckpt"):
-            found[name] = Left(file.parent if file.name == "results.json" else file.parents[1]).content
+            content = Left(file.parent if file.name == "results.json" else file.parents[1]).content
+            found[name] = {part: value for part, value in content.items() if part != "config.yaml"}  # has the folder
         elif file.suffix in (".csv", ".html", ".md", ".tex", ".svg", ".png"):
             found[name] = None  # times and paths are in some
         else:
