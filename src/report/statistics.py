@@ -69,6 +69,8 @@ def compute_std(values: Sequence[float]) -> float | None:
     """Return the standard deviation over seeds (n - 1 in the denominator); None for one seed."""
     if len(values) < 2:
         return None
+    if min(values) == max(values):
+        return 0.0  # without the mean's error of rounding
     mean = statistics.fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 

@@ -80,13 +80,13 @@ class Verdict:
         """The interval and the p values in words; "" where nothing was tested."""
         if self.low is None or self.high is None or self.level is None:
             return ""
-        parts = [f"{100 * self.level:.3g} % interval of the difference {self.low:+.3g} to {self.high:+.3g}"]
+        parts = [f"{100 * self.level:.3g} %: {self.low:+.3g} to {self.high:+.3g}"]
         for name, p, adjusted in (
             ("p", self.p, self.adjusted_p),
-            ("p of the match", self.match_p, self.adjusted_match_p),
+            ("match p", self.match_p, self.adjusted_match_p),
         ):
             if p is not None:
-                table = f" ({adjusted:.2g} over the table)" if adjusted is not None else ""
+                table = f" (table: {adjusted:.2g})" if adjusted is not None else ""
                 parts.append(f"{name} = {p:.2g}{table}")
         return ", ".join(parts).replace("-", "−")
 

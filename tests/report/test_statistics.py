@@ -59,7 +59,7 @@ def test_paired_pooled_and_spread_equal_those_of_scipy() -> None:
 
 
 def test_no_spread_is_no_certainty() -> None:
-    assert compute_std([8.75]) is None and compute_interval([8.75], 0.90) is None
+    assert compute_std([0.1] * 3) == 0 and compute_std([8.75]) is None and compute_interval([8.75], 0.90) is None
     assert compute_interval([1.0, 2.0, 3.0], 0.90) == pytest.approx((2 - 2.920 / 3**0.5, 2 + 2.920 / 3**0.5), abs=1e-3)
     assert summarize_values([0.1 + 0.2, 0.3]).std is None
     assert compute_difference(summarize_values([8.7, 8.7]), Sample(8.7, 1)) is None

@@ -66,7 +66,7 @@ def test_a_table_is_a_family() -> None:
     assert judge_family([off])[0][0].word == "worse"
     verdict = judge_family([off, *same])[0][0]
     assert verdict.word == "inconclusive" and verdict.p is not None and verdict.adjusted_p is not None
-    assert verdict.p < 0.05 < verdict.adjusted_p and "over the table" in verdict.evidence
+    assert verdict.p < 0.05 < verdict.adjusted_p and "(table: " in verdict.evidence
     # judged singly, as where the source contradicts itself: raw, and no burden to the others
     alone = Case(off.values, FIVE, "lower", 0.1, alone=True)
     assert judge_family([alone, *same])[0][0].word == "worse"

@@ -59,7 +59,7 @@ def test_a_row_shows_ours_beside_the_published_number(tmp_path: Path) -> None:
     assert float(line["error % low"]) < 0 < float(line["error % high"]) and float(line["error % p"]) > 0.05
     assert float(line["error % p over the table"]) == float(line["error % p"])
     markdown = format_markdown(build_study_view(published(row()).tables[0], found))
-    assert "| 8.75 | 8.70 ± 0.10 | 3 | −0.05 [95 % interval of the difference −0.547 to +0.447, p = 0.71" in markdown
+    assert "| 8.75 | 8.70 ± 0.10 | 3 | −0.05 [95 %: −0.547 to +0.447, p = 0.71 (table: 0.71)]" in markdown
 
 
 @pytest.mark.parametrize(
