@@ -17,7 +17,7 @@ from ...files import write_atomic
 from ...machine.wandb import has_wandb_key
 from ...tasks.table import ROWS, find_headline
 from ..published import Column, Published, Table, list_published
-from ..views import GENERAL, make_entry
+from ..views import GENERAL, PUBLISHED, make_entry
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, PanelTypes
@@ -103,7 +103,7 @@ def make_table_panels(table: Table) -> "list[PanelTypes]":
 def format_published(table: Table) -> str:
     """Format the published numbers as a Markdown table with the study's notes."""
     columns = list(table.columns.values())
-    lines = [["published", *(column.title for column in columns)], ["---", *("---:" for _ in columns)]]
+    lines = [[table.source or PUBLISHED, *(column.title for column in columns)], ["---", *("---:" for _ in columns)]]
     lines += [[row.label, *(make_entry(row, column, None, []).printed for column in columns)] for row in table.rows]
     notes = [*table.notes, *(f"{row.label}: {note}" for row in table.rows for note in row.notes)]
     rows = [f"| {' | '.join(line)} |" for line in lines]
