@@ -126,14 +126,16 @@ def read_json(path: Path, advice: str = "repair or delete it") -> Json | None:
     return content
 
 
-def read_csv(path: Path, *, cut: bool = False) -> list[list[str]]:
+def read_csv(path: Path, *, cut: bool = False, foreign: bool = False) -> list[list[str]]:
     """Read the lines of a CSV file that are not empty; [] where there is no such file.
 
     Raises UserError for a damaged file, also where its end is missing; with `cut` a last line without end is left out.
+    In a `foreign` file, which others have written, the last line needs none.
     """
     try:
         with path.open(newline="") as file:
             text = file.read()
+        text += "\n" * foreign
         if not cut and not text.endswith("\n"):
             raise UserError(f"{path}: damaged (its end is missing)")
         return [line for line in csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")) if line]

@@ -69,11 +69,11 @@ def judge_losses(metric: str, runs: Sequence[Result], lost: Sequence[LostRun]) -
 
 
 def is_broken(run: Result, metric: str) -> bool:
-    """Tell whether a finished run has measured something that is no finite number."""
+    """Tell whether a finished run has measured something that is no finite number: null in results.json."""
     split, _, name = metric.rpartition("/")
     source = run.content["metrics"]
-    value = source.get(f"{split}/accuracy" if name == "error" else metric) if isinstance(source, Mapping) else None
-    return isinstance(value, float) and not math.isfinite(value)
+    measured = f"{split}/accuracy" if name == "error" else metric
+    return isinstance(source, Mapping) and measured in source and source[measured] is None
 
 
 def find_number(metric: str, data: str) -> str:

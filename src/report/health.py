@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..tasks.table import has_single_class
+from .entries import Entry, Line, View
 from .groups import Group, format_settings
 from .predictions import Predictions, read_predictions
 from .published import Column
 from .result import find_nested, read_csv
 from .twins import SETS, Twin, read_twins
-from .entries import Entry, Line, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +151,7 @@ def describe_twins(tested: Tested) -> str:
 
 def read_labels(path: Path) -> dict[int, int]:
     """Read corrected labels, a CSV file with the columns index and label; UserError says which line is wrong."""
-    lines = read_csv(path)
+    lines = read_csv(path, foreign=True)
     if not lines:
         raise UserError(f"labels={path}: no such file, or not CSV; its first line is index,label")
     if lines[0] != ["index", "label"]:

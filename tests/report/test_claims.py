@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from made_runs import make_results, write_run
 
-from src.report.claims import ClaimVerdict, combine_steps, judge_claims, judge_trend
+from src.report.claims import ClaimVerdict, combine_steps, judge_claims
 from src.report.groups import collect_runs
 from src.report.protocol import Protocol
 from src.report.published import Claim, Column, Part, Published, Row, Table, read_published
-from src.report.verdict import judge_order
 
 SPREAD = (-0.1, 0.0, 0.1)
 PROTOCOL = Protocol("he2016_table6")
@@ -77,16 +75,6 @@ def test_a_trend_rises_on_the_whole_and_falls_nowhere(tmp_path: Path) -> None:
     assert judge(tmp_path / "d", trend, {"resnet20": 9.0, "resnet56": 8.0, "resnet110": 7.0}, n=1).verdict.word == (
         "undecided"
     )
-
-
-def test_the_trend_of_two_cells_is_welchs_comparison() -> None:
-    low, high = [1.0, 1.2, 1.1], [1.9, 1.4, 1.6, 1.5]
-    pair, trend = judge_order(high, low), judge_trend([low, high])
-    assert (trend.word, trend.low, trend.high) == (pair.word, pytest.approx(pair.low), pytest.approx(pair.high))
-    # three cells of equal n and spread: slope 1, its error sqrt(2 * 0.01 / 3 / 4), 2.776 for 4 degrees of freedom
-    cells = [[0.9, 1.0, 1.1], [1.9, 2.0, 2.1], [2.9, 3.0, 3.1]]
-    half = 2.776 * (2 * 0.01 / 3 / 4) ** 0.5
-    assert judge_trend(cells).low == pytest.approx(1 - half, abs=1e-3)
 
 
 def test_a_refutation_is_shared_among_the_comparisons(tmp_path: Path) -> None:

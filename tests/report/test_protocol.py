@@ -81,13 +81,14 @@ def test_what_the_study_states_must_be_met(tmp_path: Path, setting: str, value: 
     write(tmp_path, "a", TABLE6, changes={setting: value})
     found = line(view(tmp_path, "he2016_table6"), "ResNet-20")
     assert found.reasons == ([reason] if reason else []) and found.entries[0].verdict is not None
-    assert found.entries[0].verdict.word == ("not comparable" if reason else "matches")
+    assert found.entries[0].verdict.word == ("not comparable" if reason else "consistent with")
 
 
 def test_what_nobody_states_is_ours_and_listed(tmp_path: Path) -> None:
     write(tmp_path, "a", TABLE6, changes={"data.val_fraction": 0.02, "protocol": "best_val"})
     found = line(view(tmp_path, "he2016_table6"), "ResNet-20")
-    assert not found.reasons and found.entries[0].verdict is not None and found.entries[0].verdict.word == "matches"
+    assert not found.reasons and found.entries[0].verdict is not None
+    assert found.entries[0].verdict.word == "consistent with"
     assert found.flags == [
         "differs in what no source states: data.val_fraction=0.02 (ours: 0.1), protocol=best_val (ours: last)"
     ]
@@ -191,7 +192,7 @@ def test_rows_by_seed_select_within_a_group(tmp_path: Path) -> None:
     write(tmp_path / "runs", "a", "experiment=waghmode2023", (23.2, 21.05, 22.0), metrics=losses)
     shown = view(tmp_path / "runs", "waghmode2023")
     assert [[run.seed for run in line.group.runs] if line.group else [] for line in shown.lines] == [[0], [1]]
-    assert word(shown, "Trial 2", "test/accuracy") == "inconclusive: one seed"
+    assert word(shown, "Trial 2", "test/accuracy") == "inconclusive: one run, which shows no spread"
     make_report([str(tmp_path / "runs")], "waghmode2023", tmp_path / "out")
     assert "no run yet" not in (tmp_path / "out" / "trials.csv").read_text()
 
@@ -203,13 +204,14 @@ def test_a_constant_answer_is_no_result(tmp_path: Path) -> None:
     write(tmp_path / "runs", "a", "experiment=rafi2024_coco", **facts, metrics=metrics)
     for run in (tmp_path / "runs").iterdir():
         lines = [f"class {i},{5 if i else 4},0.1,0,0,0" for i in range(80)]
-        (run / "per_class.csv").write_text("\n".join(["class,positives,ap,precision,recall,f1", *lines]))
+        (run / "per_class.csv").write_text("\n".join(["class,positives,ap,precision,recall,f1", *lines, ""]))
     shown = view(tmp_path / "runs", "rafi2024_coco")
     assert word(shown, "ResNet-101", "test/accuracy") == "not judged: no label at all scores 0.9501"
     assert word(shown, "ResNet-101", "test/recall") == "not judged: every label at once scores 1.0000"
-    assert word(shown, "ResNet-101", "test/f1") == word(shown, "ResNet-101", "test/precision") == "worse"
+    assert word(shown, "ResNet-101", "test/f1") == word(shown, "ResNet-101", "test/precision")
+    assert word(shown, "ResNet-101", "test/f1") == "inconclusive: all 3 runs gave the same number"
     make_report([str(tmp_path / "runs")], "rafi2024_coco", tmp_path / "out")
-    assert "<h1>0 of 4 published numbers match, 4 worse.</h1>" in (tmp_path / "out" / "index.html").read_text()
+    assert "<h1>0 of 4 published numbers match, 4 inconclusive.</h1>" in (tmp_path / "out" / "index.html").read_text()
     for run in (tmp_path / "runs").iterdir():
         (run / "per_class.csv").unlink()
     assert "per_class.csv is missing" in word(view(tmp_path / "runs", "rafi2024_coco"), "ResNet-101", "test/accuracy")
