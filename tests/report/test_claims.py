@@ -1,13 +1,17 @@
 """Claims are judged on every pair that they are about, never on two ends: an order, a trend, or several of them."""
 
+import itertools
 from pathlib import Path
 
-from made_runs import make_results, write_run
+import pytest
+from made_runs import make_config, make_results, write_run
 
+from src.cli.compose import CONF, list_group_choices, load_experiment
 from src.report.claims import ClaimVerdict, combine_steps, judge_claims
 from src.report.groups import collect_runs
-from src.report.protocol import Protocol
-from src.report.published import Claim, Column, Part, Published, Row, Table, read_published
+from src.report.protocol import IMAGES, Protocol
+from src.report.published import Claim, Column, Part, Published, Row, Table, list_published, read_published
+from src.report.views import build_study_view
 
 SPREAD = (-0.1, 0.0, 0.1)
 PROTOCOL = Protocol("he2016_table6")
@@ -125,3 +129,35 @@ def test_times_and_shares_are_printed_as_in_the_tables(tmp_path: Path) -> None:
     found = judge_claims(read_published("rafi2024_cifar10"), collect_runs([str(tmp_path)]).groups)
     assert "accuracy: resnet110 0.9100 ± 0.0000 (n = 2) against resnet20 0.9100" in str(found[0])
     assert "hours: resnet110 16.00" in str(next(each for each in found if "the longer" in each.claim.text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", sorted({*list_published()} & {*list_group_choices("experiment")}))
+def test_the_grid_of_a_study_can_judge_all_of_its_claims(tmp_path: Path, study: str) -> None:
+    """No claim lacks a cell that the study's experiment, or a sibling of it, trains; and no run lacks its row."""
+    siblings = [path.stem for path in (CONF / "experiment").glob(f"{study}*.yaml")]
+    for experiment in (name for name in siblings if name == study or study in ("waghmode2023", "kilari2025_imagenet")):
+        swept = load_experiment(experiment).hydra.sweeper.params
+        keys = [key for key in swept if key != "seed"]
+        for values in itertools.product(*(str(swept[key]).split(",") for key in keys)):
+            words = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
+            config = make_config(f"experiment={experiment}", *words)
+            known = {"model": config["model"]["name"], "data": config["data"]["name"], "task": config["task"]["name"]}
+            known["n_train"], known["n_val"] = IMAGES[known["data"]], 0
+            for seed in range(2):
+                metrics = {f"test/{name}": 0.8 for name in ("top5", "precision", "recall", "f1")}
+                results = make_results(9, seed, **known, epochs=config["trainer"]["max_epochs"], metrics=metrics)
+                path = write_run(tmp_path / f"{experiment}{'-'.join(values)}-{seed}", results, config | {"seed": seed})
+                (path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.9\n")
+    groups, published = collect_runs([str(tmp_path)]).groups, read_published(study)
+    for found in judge_claims(published, groups):
+        missing = "runs for" in found.verdict.reason or found.verdict.word == "no run yet"
+        assert not missing and not any(flag.startswith(("not as", "the sides")) for flag in found.flags), str(found)
+    for table in published.tables:
+        lines = build_study_view(table, groups).lines
+        assert not [line.keys[0] for line in lines if line.reasons]
+        assert not [line.keys[0] for line in lines if line.group is None and has_match(table, line.keys[0])]
+
+
+def has_match(table: Table, label: str) -> bool:
+    return any(row.match is not None for row in table.rows if row.label == label)
