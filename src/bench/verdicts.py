@@ -102,12 +102,20 @@ def follow_plan(
             seeds[i] = n
         runs = [dict(enumerate(row[:count])) for row, count in zip(values, seeds, strict=True)]
         cases = [
-            Case(runs[a], runs[b[0]] if b else published[a], "lower", plan.margin, "error", looks=plan.looks)
+            Case(
+                runs[a],
+                runs[b[0]] if b else published[a],
+                "lower",
+                plan.margin,
+                "error",
+                looks=plan.looks,
+                least_gain=plan.gain,
+            )
             for a, *b in pairs
         ]
         verdicts, _ = judge_family(cases)
         words = [verdict.word for verdict in verdicts]
-        still = [pair for pair, v in zip(pairs, verdicts, strict=True) if v.word in OPEN and v.gain >= plan.gain]
+        still = [pair for pair, v in zip(pairs, verdicts, strict=True) if v.word in OPEN and not v.ended]
         left &= {i for pair in still for i in pair}
         if not left:
             break
