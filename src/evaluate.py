@@ -97,7 +97,7 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     config, data, task = assembly.config, assembly.data, assembly.task
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run has no such split (data.val_fraction={config.data.val_fraction})")
-    check_split(assembly, checkpoint, path, split)
+    others = check_split(assembly, checkpoint, path, split)
     load_network(assembly.network, checkpoint, path)
     task.adopt(checkpoint)
     trainer = build_trainer(config)
@@ -107,6 +107,8 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
         raise KeyboardInterrupt from None
     metrics = {name.replace("test/", f"{split}/"): value for name, value in task.epoch_metrics.items()}
     if trainer.is_global_zero:
+        if others:
+            say(others)
         say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {path}")
         print(format_metrics(metrics, config.task.name))
     return metrics
@@ -137,8 +139,8 @@ def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
         )
 
 
-def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, split: str) -> None:
-    """Look at the photos of a split, and say where they are others than those of the run.
+def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, split: str) -> str:
+    """Look at the photos of a split; return a sentence where they are others than those of the run, else "".
 
     Raises UserError where val or test then holds images that the run was trained on.
     """
@@ -163,8 +165,10 @@ def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, spli
             "split=val: the data, or data.val_fraction and data.split_seed, are not those of the run, so it would hold "
             "images that the run was trained on; give them back"
         )
-    if others or not (same_set and same_content):
-        say(f"The {split} images are not those of the run{f': {len(others):,} photos differ' if others else ''}.")
+    if not others and same_set and same_content:
+        return ""
+    differ = f": {len(others):,} photo{'s differ' if len(others) > 1 else ' differs'}" if others else ""
+    return f"The {split} images are not those of the run{differ}."
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class Made:
             self.batches[-1].append((model, seed))
             path, error = self.path / f"{model}-{seed}", self.errors(model, seed)
             content = make_results(error or 50.0, seed, model=model)
-            config = {"looks": [int(n) for n in options["looks"][1:-1].split(",")], "trainer": {"max_epochs": 182}}
+            looks = [int(n) for n in options["looks"][1:-1].split(",")]
+            config = {"looks": looks, "least_gain": self.gain, "trainer": {"max_epochs": 182}}
             if error is None:
                 content |= {"status": "failed", "reason": "The loss is no longer a finite number (epoch 3)."}
             if not path.exists():
@@ -51,7 +52,8 @@ class Made:
 
     def settle(self, *models: str, looks: Sequence[int] = LOOKS, gain: float = 0.1) -> list[int]:
         """Return the number of seeds of each model."""
-        run_until_settled(self, [[f"model={model}"] for model in models], looks, 0.35, gain)  # type: ignore[arg-type]
+        self.gain = gain
+        run_until_settled(self, [[f"model={model}"] for model in models], looks, 0.35)  # type: ignore[arg-type]
         return [sum(name == model for batch in self.batches for name, _ in batch) for model in models]
 
 

@@ -1,6 +1,6 @@
 """Simulate studies, to see how often verdicts are wrong and how many seeds they take: the tables of docs/verdicts.md.
 
-  python -m src.bench.verdicts [studies=1000] [part=table|auto]
+  python -m src.bench.verdicts [studies=1000] [part=table|auto|power|savings]
 
 The verdicts are those of src/report; beside them stands the simpler rule that each number is judged alone, by the 90 %
 interval of our mean, as if what was published had no error. Accuracies are drawn from normal distributions.
@@ -21,6 +21,12 @@ from ..report.verdict import OPEN, Case, judge_family
 from ..text import format_table
 
 SPREADS = (0.15, 0.33)  # points; the standard deviation of a study is drawn between these
+
+
+LOOKS = (3, 5, 7)
+
+
+FIXED = (2, 3, 4, 5, 6, 7)  # numbers of seeds
 
 
 CALLED = ("better", "worse", "outside")
@@ -102,12 +108,20 @@ def follow_plan(
             seeds[i] = n
         runs = [dict(enumerate(row[:count])) for row, count in zip(values, seeds, strict=True)]
         cases = [
-            Case(runs[a], runs[b[0]] if b else published[a], "lower", plan.margin, "error", looks=plan.looks)
+            Case(
+                runs[a],
+                runs[b[0]] if b else published[a],
+                "lower",
+                plan.margin,
+                "error",
+                looks=plan.looks,
+                least_gain=plan.gain,
+            )
             for a, *b in pairs
         ]
         verdicts, _ = judge_family(cases)
         words = [verdict.word for verdict in verdicts]
-        still = [pair for pair, v in zip(pairs, verdicts, strict=True) if v.word in OPEN and v.gain >= plan.gain]
+        still = [pair for pair, v in zip(pairs, verdicts, strict=True) if v.word in OPEN and not v.ended]
         left &= {i for pair in still for i in pair}
         if not left:
             break
@@ -115,32 +129,40 @@ def follow_plan(
 
 
 def simulate_plan(
-    studies: int, plan: Plan, gap: float, sd: float | None, word: Sequence[str], published: int = 0
+    studies: int,
+    plan: Plan,
+    gap: float,
+    sd: float | None,
+    word: Sequence[str],
+    published: int = 0,
+    *,
+    by_cell: bool = False,
 ) -> tuple[float, float]:
-    """Return how often any verdict is such a word, and the mean number of seeds.
+    """Return how often a table has such a word, and the mean number of seeds; with `by_cell`, how often a cell has it.
 
     With `published` numbers of so many runs each network is `gap` off, else the first network is.
     """
     draws = np.random.default_rng(1)
-    hits, seeds = 0, []
+    hits, seeds = [], []
     for _ in range(studies):
         spread = sd or draws.uniform(*SPREADS)
         values = draws.normal(0.0, spread, (plan.networks, plan.looks[-1]))
         values[slice(None) if published else 0] += gap
         means = [summarize_values(draws.normal(0.0, spread, published).tolist()) for _ in values if published]
         words, used = follow_plan(plan, values.tolist(), means)
-        hits += bool(set(words) & set(word))
+        found = [float(each in word) for each in words]
+        hits.append(fmean(found) if by_cell else max(found))
         seeds.append(fmean(used))
-    return hits / studies, fmean(seeds)
+    return fmean(hits), fmean(seeds)
 
 
 def simulate_errors(studies: int) -> Iterator[list[str]]:
     """Yield how often seed=auto says too much."""
     for name, plan, published in (
-        ("six published runs, looks 3, 5, 7", Plan(6, (3, 5, 7)), 1),
-        ("six published means of 5, looks 3, 5, 7", Plan(6, (3, 5, 7)), 5),
-        ("three networks, looks 3, 5, 7", Plan(3, (3, 5, 7)), 0),
-        ("two networks, looks 3, 5, 7", Plan(2, (3, 5, 7)), 0),
+        ("six published runs, looks 3, 5, 7", Plan(6, LOOKS), 1),
+        ("six published means of 5, looks 3, 5, 7", Plan(6, LOOKS), 5),
+        ("three networks, looks 3, 5, 7", Plan(3, LOOKS), 0),
+        ("two networks, looks 3, 5, 7", Plan(2, LOOKS), 0),
         ("two networks, looks 5, 10, 15, 20, gain=0", Plan(2, (5, 10, 15, 20), 0.0), 0),
     ):
         wrong, n = simulate_plan(studies, plan, 0.0, None, CALLED, published)
@@ -148,6 +170,24 @@ def simulate_errors(studies: int) -> Iterator[list[str]]:
         tested = plan if published else Plan(2, plan.looks, plan.gain)
         matched, m = simulate_plan(studies, tested, 0.35, None, ("matches",), published)
         yield [name, f"{wrong:.1%}", f"{n:.1f}", f"{matched:.1%}", f"{m:.1f}"]
+
+
+def simulate_power(studies: int) -> Iterator[list[str]]:
+    """Yield how often seed=auto calls a gap and with how many seeds, beside plans of fixed numbers of seeds."""
+    for name, networks, published, gaps in (
+        ("six published runs", 6, 1, (0.6, 0.9, 1.2)),
+        ("six published means of 5", 6, 5, (0.3, 0.5, 0.7)),
+        ("two networks", 2, 0, (0.3, 0.6, 1.0)),
+    ):
+        for gap in gaps:
+            called, n = simulate_plan(studies, Plan(networks, LOOKS), gap, None, CALLED, published, by_cell=True)
+            fixed = [
+                simulate_plan(studies, Plan(networks, (k,)), gap, None, CALLED, published, by_cell=True)[0]
+                for k in FIXED
+            ]
+            even = float(np.interp(called, fixed, FIXED))
+            cells = [f"{power:.0%}" for power in (called, *fixed)]
+            yield [f"{name}, a gap of {gap}", f"{n:.1f}", *cells, f"{even:.1f}", f"{n / even:.2f}"]
 
 
 def count_fixed(power: float, gap: float, sd: float) -> float:
@@ -178,6 +218,9 @@ def main(words: Sequence[str]) -> None:
     if part in ("", "auto"):
         heads = ["seed=auto", "called at no difference", "seeds", "matches at the margin", "seeds"]
         print("\n" + format_table([heads, *simulate_errors(studies)], left=1))
+    if part in ("", "power"):
+        heads = ["a cell is called", "seeds", "auto", *(f"{n} seeds" for n in FIXED), "equal power", "ratio"]
+        print("\n" + format_table([heads, *simulate_power(studies)], left=1))
     if part in ("", "savings"):
         heads = ["sd", "power at 0.1", "fixed", *(f"at {gap}" for gap in (0.0, 0.1, 0.2, 0.3)), "mean"]
         print("\n" + format_table([heads, *simulate_savings(studies)]))

@@ -30,6 +30,9 @@ class TrainConfig:
     logger: dict[str, LoggerConfig] = setting({}, "what is written beside metrics.csv, by name", identity=False)
     seed: int = setting(0, "of the initial weights, the order and the augmentation; -m seed=auto adds seeds as needed")
     looks: list[int] = setting([], "after how many seeds seed=auto looks at the verdicts; filled in", identity=False)
+    least_gain: float = setting(
+        0.1, "seed=auto trains no further seed that narrows an interval by a smaller fraction", identity=False
+    )
     protocol: str = setting("last", "which weights the test sees: last or best_val", choices=("last", "best_val"))
     test: bool = setting(
         True, "measure on the test set after training; false leaves that to a later start of the run", identity=False
@@ -95,6 +98,7 @@ class TrainConfig:
             self.preflight_memory is None or self.preflight_memory > 0,
             f"preflight_memory={self.preflight_memory}: above 0 GB",
         )
+        require(0 <= self.least_gain < 1, f"least_gain={self.least_gain}: from 0 to below 1")
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
 
     def _check_detection(self, task: FindsObjects) -> None:

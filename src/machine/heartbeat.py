@@ -62,6 +62,8 @@ class Heartbeat:
         with self.process.stdout as told:
             sentence = told.readline().strip()
         if sentence and not self.ending:
+            time.sleep(BEAT)  # this rank may fail for the same reason, and be about to say so itself
+        if sentence and not self.ending:
             self.on_loss(sentence)
 
     def end(self, reason: str = "") -> None:
@@ -176,7 +178,9 @@ class Helper:
         rank = self.find_rank(connection)
         for line in lines:
             message = parse(line)
-            if rank is None and hmac.compare_digest(str(message.get("token")), self.token):
+            if rank is None and hmac.compare_digest(
+                str(message.get("token")).encode(errors="replace"), self.token.encode()
+            ):
                 rank = message["rank"]
                 self.peers[rank].connection = connection
             if rank is not None:
@@ -242,7 +246,7 @@ def parse(line: bytes) -> dict[str, Any]:
     """Parse a message; whatever is none is an empty one."""
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
 

@@ -23,16 +23,18 @@ def find_constant(group: Group, metric: str) -> Constant | None:
     split, _, name = metric.partition("/")
     if group.task != "multilabel" or not split:
         return None
-    if name.removesuffix("_all") in ("recall", "micro_recall"):
+    if name == "micro_recall":
         return Constant("every label at once", 1.0)
-    if name != "accuracy":
+    if name not in ("accuracy", "recall", "recall_occurring"):
         return None
     present = count_present(group.runs)
-    return Constant("no label at all", None if present is None else 1 - present)
+    if name == "accuracy":
+        return Constant("no label at all", None if present is None else 1 - present[0])
+    return Constant("every label at once", None if present is None else present[1])  # 0 of a class that is absent
 
 
-def count_present(runs: Sequence[Result]) -> float | None:
-    """Return which fraction of all labels of the test images is present; None where no run says so."""
+def count_present(runs: Sequence[Result]) -> tuple[float, float] | None:
+    """Return which fraction of all labels of the test images is present, and of all classes; None where no run says so."""
     for run in runs:
         lines, images = read_csv(run.path / "per_class.csv"), run.content.get("n_test")
         try:
@@ -41,5 +43,5 @@ def count_present(runs: Sequence[Result]) -> float | None:
         except (ValueError, IndexError):
             continue
         if positives and isinstance(images, int) and images > 0:
-            return sum(positives) / (images * len(positives))
+            return sum(positives) / (images * len(positives)), sum(map(bool, positives)) / len(positives)
     return None

@@ -22,6 +22,8 @@ class Evidence:
     share: float = 1.0  # of the 5 % that the last look may spend
     p: float | None = None
     match_p: float | None = None
+    gain: float = 1.0  # the fraction by which a further seed would narrow the interval
+    ended: bool = False  # for the gain is too small
 
     @property
     def single(self) -> bool:

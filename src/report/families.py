@@ -50,7 +50,7 @@ def judge_entry(
     sample = Sample(published, n, std or None, n - 1)
     number = (group.runs[0].path, find_number(column.metric, group.data))
     alone = bool(row.contradictory)
-    return Case(values, sample, column.better, margin, column.metric, number, alone, group.looks)
+    return Case(values, sample, column.better, margin, column.metric, number, alone, group.looks, group.least_gain)
 
 
 def collect_values(column: Column, group: Group) -> dict[int, float]:

@@ -73,6 +73,12 @@ class Group:
         found = (find_nested(run.config, "looks") for run in self.runs)
         return next(([n for n in looks if isinstance(n, int)] for looks in found if isinstance(looks, list)), [])
 
+    @property
+    def least_gain(self) -> float:
+        """The fraction by which a further seed had to narrow an interval, for seed=auto."""
+        found = find_nested(self.runs[0].config, "least_gain")
+        return float(found) if isinstance(found, int | float) else 0.1
+
     def count(self, metric: str) -> str:
         """Write how many runs have a number, as in 3, or 3 of 5 where others were started."""
         n = len(self.values(metric))

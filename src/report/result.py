@@ -7,7 +7,7 @@ alone will do. A directory without a finished run raises a UserError that says w
 import glob
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -181,12 +181,20 @@ def check_tables(path: Path, epochs: int) -> None:
     """Raise UserError where a CSV file of a run is damaged: no text, not rectangular, no numbers, or cut."""
     rows = {name: check_table(path / name) for name in ("metrics.csv", "confusion_matrix.csv", "per_class.csv")}
     matrix = read_csv(path / "confusion_matrix.csv")
-    if (path / "metrics.csv").exists() and rows["metrics.csv"] != epochs:
+    curves = read_csv(path / "metrics.csv")
+    if curves and (rows["metrics.csv"] > epochs or find_last_epoch(curves) != epochs):  # rows between may be unknown
         raise UserError(f"metrics.csv is damaged: it has {rows['metrics.csv']} of {epochs} epochs")
     if matrix and len(matrix) != len(matrix[0]):
         raise UserError("confusion_matrix.csv is damaged: it is not square")
     if matrix and (path / "per_class.csv").exists() and rows["per_class.csv"] != len(matrix) - 1:
         raise UserError("per_class.csv is damaged: it has other classes than confusion_matrix.csv")
+
+
+def find_last_epoch(curves: Sequence[Sequence[str]]) -> float | None:
+    """Return the epoch of the last row of a metrics.csv; None where it has no such column, or no row."""
+    if len(curves) < 2 or "epoch" not in curves[0]:
+        return None
+    return float(curves[-1][curves[0].index("epoch")])
 
 
 def check_table(path: Path) -> int:

@@ -71,6 +71,7 @@ class Verdict:
     match_p: float | None = None
     adjusted_match_p: float | None = None
     gain: float = 1.0  # the fraction by which a further seed would narrow the interval
+    ended: bool = False  # by a plan, for a further seed would say too little
 
     def __str__(self) -> str:
         return f"{self.word}: {self.reason}" if self.reason else self.word
@@ -103,6 +104,7 @@ class Case:
     number: Hashable = None  # cases with the same are about one number, such as accuracy and 1 - error
     alone: bool = False  # judged singly, outside the family
     looks: Sequence[int] = ()  # after how many seeds a sequential plan looks
+    least_gain: float = 0.1  # the plan ends where a further seed narrows the interval by less
 
 
 def judge_family(
@@ -184,19 +186,28 @@ def _summarize(values: Mapping[int, float], until: float) -> Sample | None:
 
 
 def _test(case: Case, spreads: _Spreads) -> Evidence:
-    """Test a case at each look that its seeds have reached, or once where there is no plan."""
-    plan = [(float(n), share) for n, share in zip(case.looks, weigh_looks(case.looks), strict=True)] or [(math.inf, 1)]
-    seeds = {*case.values, *(case.against if not isinstance(case.against, Sample) else ())}
+    """Test a case at each look that its seeds have reached, or once where there is no plan.
+
+    A look at which the plan ends spends what is left of the 5 %. Whether it ends depends on the numbers of seeds and on
+    the spreads, not on the difference.
+    """
+    shares = weigh_looks(case.looks)
+    plan = [(float(n), share) for n, share in zip(case.looks, shares, strict=True)] or [(math.inf, 1.0)]
+    grows = not isinstance(case.against, Sample)
+    seeds = {*case.values, *(() if isinstance(case.against, Sample) else case.against)}
     evidence = Evidence(Sample(math.nan, 0), Sample(math.nan, 0), None)
-    ps, match_ps = [], []
+    ps, match_ps, left = [], [], 1.0
     for before, (until, share) in zip([-1.0, *(until for until, _ in plan)], plan, strict=False):
-        if not any(seed >= before for seed in seeds):
+        found = [Evidence(*sides, compute_difference(*sides)) for sides in spreads.list_alternatives(case, until)]
+        if not any(seed >= before for seed in seeds) or evidence.ended:
             break
-        found = [
-            Evidence(*sides, compute_difference(*sides), share) for sides in spreads.list_alternatives(case, until)
-        ]
+        widest = max(found, key=lambda one: measure_width(one.difference), default=evidence)
+        gain = compute_gain(widest, grows=grows)
+        ended = bool(case.looks) and gain < case.least_gain
+        share = left if ended else share
+        left -= share
+        evidence = replace(widest, share=share, gain=gain, ended=ended)
         known = [one.difference for one in found if one.difference is not None]
-        evidence = max(found, key=lambda one: measure_width(one.difference), default=evidence)
         if known and len(known) == len(found):
             ps.append(min(1.0, max(difference.p for difference in known) / share))
             if case.margin is not None and not evidence.single:
@@ -215,9 +226,9 @@ def _decide(case: Case, found: Evidence, p: float | None, match_p: float | None,
     level = 1 - (2 if matched else 1) * SIGNIFICANT * found.share
     low, high = found.difference.compute_interval(level)
     table = (None, None) if case.alone else (p, match_p)
-    grows = not isinstance(case.against, Sample)
-    gain = compute_gain(found, grows=grows)
-    verdict = Verdict("", "", low, high, None, level, found.p, table[0], found.match_p, table[1], gain)
+    verdict = Verdict(
+        "", "", low, high, None, level, found.p, table[0], found.match_p, table[1], found.gain, found.ended
+    )
     ahead = "better" if (found.difference.value < 0) == (case.better == "lower") else "worse"
     if matched:
         return replace(verdict, word="matches", reason="differs, but by less than the margin" * (p <= SIGNIFICANT))
@@ -230,7 +241,7 @@ def _decide(case: Case, found: Evidence, p: float | None, match_p: float | None,
         return replace(verdict, word="consistent with", reason=reason + by_chance)
     if p <= SIGNIFICANT:
         return replace(verdict, word=ahead)
-    needed = count_seeds(found, case.margin, tests, grows=grows)
+    needed = count_seeds(found, case.margin, tests, grows=not isinstance(case.against, Sample))
     return replace(verdict, word="inconclusive", reason=describe_need(found.ours.n, needed), needed=needed)
 
 

@@ -95,7 +95,8 @@ class Run:
     def find_data_fingerprint(self) -> str | None:
         """Return the fingerprint of the data that this run was trained on; None where it was not, or none is kept."""
         record, results = self.read_record(), read_json(self.path / "results.json") or {}
-        if not self.last.exists() and results.get("status") not in ENDED:
+        kept = self.last.exists() or self.previous.exists()
+        if not kept and results.get("status") not in ENDED:
             return None
         return record.get("data_fingerprint") or results.get("data_fingerprint") or None
 

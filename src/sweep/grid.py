@@ -22,7 +22,6 @@ class GridConf(BasicSweeperConf):
 
     _target_: str = "hydra_plugins.jobs.Grid"
     margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
-    gain: float = 0.1  # seed=auto: a further seed that narrows the interval by less is not trained
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
@@ -68,13 +67,11 @@ def read_auto(words: "Sequence[Override]") -> list[int]:
 class Grid(BasicSweeper):
     """Hydra's grid of points. It composes none of them before the launcher, which reports all mistakes at once."""
 
-    def __init__(
-        self, max_batch_size: int | None, params: dict[str, str] | None = None, *, margin: float, gain: float
-    ) -> None:
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, *, margin: float) -> None:
         super().__init__(max_batch_size, params)
-        if margin <= 0 or not 0 <= gain < 1:
-            raise UserError(f"hydra.sweeper: margin={margin} is to be above 0, and gain={gain} from 0 to 1")
-        self.margin, self.gain = margin, gain
+        if margin <= 0:
+            raise UserError(f"hydra.sweeper.margin={margin}: type points above 0")
+        self.margin = margin
 
     def sweep(self, arguments: list[str]) -> object:
         """Launch the points of these overrides, or search among them."""
@@ -113,6 +110,6 @@ class Grid(BasicSweeper):
 
             others = [word for word in words if word.key_or_group not in ("seed", "looks")]
             (points,) = self.split_arguments(others, max_batch_size=None)
-            return run_until_settled(self.launcher, points, looks, self.margin, self.gain)
+            return run_until_settled(self.launcher, points, looks, self.margin)
         (points,) = self.split_arguments(words, max_batch_size=None)
         return [self.launcher.launch(points, initial_job_idx=0)]

@@ -5,6 +5,7 @@ one go on. The looks share the 5 % of the table's tests, so looking often makes 
 this needs are the runs: the same command, typed again, comes to the same decisions and goes on.
 """
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -35,7 +36,6 @@ class Settled:
     verdict: Verdict
     runs: frozenset[Path]
     seeds: str
-    gain: float  # a further seed that narrows the interval by less is not worth its training
 
     @property
     def stop(self) -> str:
@@ -43,11 +43,11 @@ class Settled:
         if self.verdict.word not in OPEN:
             return "settled"
         narrower = f"a further seed would narrow the interval by {self.verdict.gain:.0%} only"
-        return narrower if self.verdict.gain < self.gain else ""
+        return narrower if self.verdict.ended else ""
 
 
 def run_until_settled(
-    launcher: "Jobs", points: Sequence[Sequence[str]], looks: Sequence[int], margin: float, gain: float
+    launcher: "Jobs", points: Sequence[Sequence[str]], looks: Sequence[int], margin: float
 ) -> "list[Sequence[JobReturn]]":
     """Run the points with ever more seeds, and print what each verdict came to and why it needs no more."""
     jobs: list[Job] = []
@@ -64,7 +64,7 @@ def run_until_settled(
         halted = launcher.on_failure == "stop" and any(job.state == "failed" for job in launcher.jobs)
         if halted or any(job.config is not None and job.config.preflight == "only" for job in launcher.jobs):
             return returns
-        found = judge_jobs(jobs, margin, gain)
+        found = judge_jobs(jobs, margin)
         left = sorted(
             {places[path] for one in found if not one.stop for path in one.runs if path in places} & set(left)
         )
@@ -77,19 +77,19 @@ def run_until_settled(
     return returns
 
 
-def judge_jobs(jobs: "Sequence[Job]", margin: float, gain: float) -> list[Settled]:
+def judge_jobs(jobs: "Sequence[Job]", margin: float) -> list[Settled]:
     """Judge what the jobs have found so far: by the study's published table, else by pairs."""
-    paths = [str(job.path) for job in jobs if job.run and job.state in ("done", "failed")]
+    paths = [glob.escape(str(job.path)) for job in jobs if job.run and job.state in ("done", "failed")]
     try:
         collected = collect_runs(paths)
     except UserError:  # no run has finished
         return []
     studies = dict.fromkeys(job.config.experiment_name for job in jobs if job.config is not None)
-    found = [one for study in studies if study in list_published() for one in judge_study(study, collected, gain)]
-    return found or judge_pairs(collected.groups, margin, gain)
+    found = [one for study in studies if study in list_published() for one in judge_study(study, collected)]
+    return found or judge_pairs(collected.groups, margin)
 
 
-def judge_study(study: str, collected: Collected, gain: float) -> list[Settled]:
+def judge_study(study: str, collected: Collected) -> list[Settled]:
     """Judge the runs by the numbers that a study printed; [] where none of them is comparable."""
     found = []
     for table in read_published(study).tables:
@@ -98,11 +98,11 @@ def judge_study(study: str, collected: Collected, gain: float) -> list[Settled]:
                 if line.group and entry.verdict and entry.counted and (entry.case or entry.verdict.word == "failed"):
                     name, runs = f"{line.keys[0]}, {entry.column.title}", list_paths(line.group)
                     seeds = line.group.count(entry.column.metric)
-                    found.append(Settled(name, entry.verdict, runs, seeds, gain))
+                    found.append(Settled(name, entry.verdict, runs, seeds))
     return found
 
 
-def judge_pairs(groups: Sequence[Group], margin: float, gain: float) -> list[Settled]:
+def judge_pairs(groups: Sequence[Group], margin: float) -> list[Settled]:
     """Judge each pair of configurations that were tested on the same images, by their headline metric."""
     pairs = [pair for arena in build_arenas(groups) for pair in combinations(arena.groups, 2)]
     failed = [next(filter(None, (judge_losses(g.headline, g.runs, g.lost) for g in pair)), None) for pair in pairs]
@@ -114,7 +114,6 @@ def judge_pairs(groups: Sequence[Group], margin: float, gain: float) -> list[Set
             failure or next(judged),
             list_paths(a) | list_paths(b),
             f"{a.count(a.headline)} and {b.count(b.headline)}",
-            gain,
         )
         for (a, b), failure in zip(pairs, failed, strict=True)
     ]
@@ -129,7 +128,7 @@ def make_case(a: Group, b: Group, margin: float) -> Case:
         for group in (a, b)
     ]
     better, within = ("lower", margin) if error else ("higher", margin / 100)
-    return Case(sides[0], sides[1], better, within, a.headline, looks=a.looks)
+    return Case(sides[0], sides[1], better, within, a.headline, looks=a.looks, least_gain=a.least_gain)
 
 
 def list_paths(group: Group) -> frozenset[Path]:

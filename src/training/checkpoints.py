@@ -143,7 +143,7 @@ def load_newest(paths: Sequence[Path]) -> tuple[Path, Checkpoint] | None:
             say("\n".join(damaged))
         return path, checkpoint
     if damaged:
-        raise UserError(f"{'; '.join(damaged)}. Start over with fresh=true.")
+        raise UserError(f"{'; '.join(damaged)}. The run's own command with fresh=true starts over.")
     return None
 
 

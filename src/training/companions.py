@@ -4,6 +4,7 @@ import os
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ..cli.console import say
 from ..machine.heartbeat import Heartbeat
@@ -19,12 +20,17 @@ class Companions(Callback):
         if trainer.world_size == 1 or self.heartbeat is not None:
             return
 
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+
         def end_process(sentence: str) -> None:
             say(sentence)
             for process in getattr(trainer.strategy.launcher, "procs", []):
                 process.kill()  # one that is stopped would stay
-            os._exit(1)  # the main thread may wait for the lost rank, and nothing can wake it
+            # the main thread may wait for the lost rank, and nothing can wake it; a child that ends in an error would
+            # have Lightning kill rank 0, which is to tell of the loss
+            os._exit(0 if is_child else 1)
 
+        is_child = not trainer.is_global_zero and isinstance(environment, LightningEnvironment)
         address = os.environ["MASTER_ADDR"]
         heartbeat = Heartbeat(trainer.global_rank, trainer.world_size, end_process)
         place = heartbeat.listen(address) if trainer.is_global_zero else (0, "")

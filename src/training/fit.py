@@ -88,7 +88,13 @@ def train_from(resume: Path | None, session: Session, assembly: Assembly) -> Non
         if resume is None or session.history.began is not None:
             raise
         reason = f"{type(error).__name__} while its state was restored"
-        raise DamagedError(f"{resume}: damaged, or not written by us ({reason}). fresh=true starts over.") from error
+        other = resume.with_name("previous.ckpt")
+        advice = (
+            f"Delete it, and the same command continues from {other}."
+            if other != resume and other.exists()
+            else "The run's own command with fresh=true starts over."
+        )
+        raise DamagedError(f"{resume}: damaged, or not written by us ({reason}). {advice}") from error
 
 
 def load_tested_weights(assembly: Assembly, run: Run) -> None:
@@ -99,7 +105,7 @@ def load_tested_weights(assembly: Assembly, run: Run) -> None:
         load_network(assembly.network, tested, path)
     except UserError as error:
         other = f"; {run.last} holds the last epoch, for python -m src.evaluate run=…" if path == run.best else ""
-        raise UserError(f"{error}{other}. fresh=true trains anew.") from None
+        raise UserError(f"{error}{other}. The run's own command with fresh=true trains anew.") from None
     assembly.task.adopt(tested)
 
 
@@ -222,12 +228,13 @@ def report_failures(session: Session, run: Run, assembly: Assembly) -> Iterator[
             session.companions.blame_lost()
         reason = explain_out_of_memory(error) or explain_error(error)
         session.companions.end(reason)
-        for logger in session.loggers:
-            with suppress(Exception):  # the first error is the one to tell
-                logger.finish(failed=True)
-        with suppress(OSError):
+        with suppress(OSError, UserError):  # the first error is the one to tell; another run may have the place now
             if trainer.is_global_zero and run.path.is_dir():
+                run.require_place()
                 write_json(run.path / "results.json", session.facts | {"status": "failed", "reason": reason})
+        for logger in session.loggers:
+            with suppress(Exception):
+                logger.finish(failed=True)
         raise UserError(reason) from error
 
 

@@ -90,15 +90,20 @@ def test_rows_share_their_spread_where_it_may_be_one() -> None:
 def test_a_look_spends_its_part_of_the_five_percent() -> None:
     """What three seeds would show in a fixed plan is open at the first of several looks."""
     values = {0: 9.05, 1: 9.2, 2: 9.12}
-    fixed, planned = (judge_family([Case(values, FIVE, "lower", 0.35, looks=looks)])[0][0] for looks in ([], [3, 30]))
+    fixed, planned = (
+        judge_family([Case(values, FIVE, "lower", 0.35, looks=looks, least_gain=0)])[0][0] for looks in ([], [3, 30])
+    )
     assert fixed.word == "worse" and planned.word == "inconclusive"
     assert fixed.p is not None and planned.p == pytest.approx(fixed.p / 0.01)
     # what the first look has shown stays shown, whatever the later seeds give
     found = {0: 9.5, 1: 9.52, 2: 9.51}
     later = found | {3: 8.0, 4: 10.9}
     for seeds in (found, later):
-        assert judge_family([Case(seeds, FIVE, "lower", 0.35, looks=[3, 5])])[0][0].word == "worse"
+        assert judge_family([Case(seeds, FIVE, "lower", 0.35, looks=[3, 5], least_gain=0)])[0][0].word == "worse"
     assert judge_family([Case(later, FIVE, "lower", 0.35)])[0][0].word == "inconclusive"
+    # a plan that ends early, for a further seed would say too little, spends what is left of the 5 %
+    early = judge_family([Case(values, FIVE, "lower", 0.35, looks=[3, 30], least_gain=0.9)])[0][0]
+    assert early.word == "worse" and early.ended and early.p == pytest.approx(fixed.p)
 
 
 def test_a_further_seed_narrows_less_and_less() -> None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ...errors import UserError
 from ..raw import PhotoFiles
 from .manifest import Photo, digest_file, name_file
+from .reader import check_mode, check_shape, list_formats
 
 TAIL = 64  # bytes at the end of a file that hold its end marker
 THIN = 50  # a photo so many times as long as wide may be too thin to crop
@@ -61,7 +62,9 @@ def look_at_photos(
 def is_doubtful(path: str, size: tuple[int, int] | None) -> bool:
     """Return True where only decoding a photo tells that it is whole, and of the ``size`` that it should have."""
     try:
-        with open(path, "rb") as file, Image.open(file) as image:
+        with open(path, "rb") as file, Image.open(file, formats=list_formats()) as image:
+            check_shape(*image.size)
+            check_mode(image.mode)
             file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
             marker = MARKERS.get(str(image.format))
             odd = (size is not None and image.size != size) or max(image.size) > THIN * min(image.size)

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -98,7 +99,7 @@ def read_manifest(path: Path) -> list[Photo]:
             return [Photo(split, name, int(size), int(time), digest) for split, name, size, time, digest in rows]
     except FileNotFoundError:
         return []
-    except (OSError, EOFError, ValueError, StopIteration, csv.Error) as error:
+    except (OSError, EOFError, ValueError, StopIteration, csv.Error, zlib.error) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); delete it, and the run's data are no longer checked"
         ) from None
