@@ -227,9 +227,10 @@ def collect_curves(pattern: str) -> tuple[str, list[Curve]]:
             finished = (read_json(path / "results.json") or {}).get("status") == "finished"
         except UserError:
             continue
-        if finished and config:
+        curve = watch_metrics(path / "metrics.csv")
+        if finished and config and len(curve) == find_nested(config, "trainer.max_epochs"):
             metric = choose_metric(config)
-            found.setdefault(identify_recipe(config), []).append(watch_metrics(path / "metrics.csv"))
+            found.setdefault(identify_recipe(config), []).append(curve)
     if len(found) != 1:
         raise UserError(f"runs={pattern}: finished runs of one recipe are needed, there are {len(found)} recipes")
     return metric, next(iter(found.values()))

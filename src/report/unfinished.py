@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 NOTE = (
-    f"Early verdict: {1 - MISSED:.0%} of such ranges hold the figure of the last epoch. They come from the first "
+    f"Early verdict: about {1 - MISSED:.0%} of such ranges hold the figure of the last epoch. They come from the first "
     f"{EARLY:.0%} of the epochs, and from what finished runs of the same recipe, other seeds, did after theirs "
     "(docs/health.md)"
 )
