@@ -91,8 +91,8 @@ def test_a_run_continues_on_its_own_data_only(place: Path) -> None:
         os.utime(path)  # as in a copied folder
     assert resume(4) == 4, "the content is what it was"
     for change, told in (
-        (add, "photos 12 added, the first train/cat/00_b.bmp"),
-        (remove, "photos 12 added, 1 removed"),
+        (add, "photos: 12 added, the first train/cat/00_b.bmp"),
+        (remove, "photos: 12 added, 1 removed"),
     ):
         change(root)
         with pytest.raises(UserError, match=f"the data have changed since.*{told}") as error:
@@ -104,7 +104,7 @@ def test_a_result_of_other_pixels_is_not_returned(place: Path) -> None:
     root, run = place / "photos", place / "run"
     before = train(compose(*words(root)), run)["metrics"]["test/accuracy"]
     exchange(root)
-    with pytest.raises(UserError, match="photos 8 changed, the first test/cat/00.bmp"):
+    with pytest.raises(UserError, match="photos: 8 changed, the first test/cat/00.bmp"):
         train(compose(*words(root)), run)
     assert train(compose(*words(root, "fresh=true")), run)["metrics"]["test/accuracy"] < before
 
@@ -131,7 +131,7 @@ def test_evaluate_tells_other_photos_and_refuses_those_of_the_training(
     here = f"data.root={root}"
     draw(root / "test" / "cat" / "new.bmp", 0, 77)
     evaluate(run, overrides=[here])
-    assert "The test images are not those of the run: 1 photos differ." in capsys.readouterr().err
+    assert "The test images are not those of the run: 1 photo differs." in capsys.readouterr().err
     for more in (["data.split_seed=1"], ["data.val_fraction=0.5"]):
         with pytest.raises(UserError, match="of its photos are those that the run was trained on"):
             evaluate(run, split="val", overrides=[here, *more])
@@ -197,3 +197,19 @@ def test_photos_that_no_split_has_matter_by_their_names_alone(tmp_path: Path) ->
     held_out = Photo("val", "train/a.png", 1, 1, "ab")
     assert find_others([], [held_out], "val") == ([], []), "nothing is known of an older run"
     assert find_others([held_out._replace(split="train")], [held_out], "val") == (["train/a.png"], ["train/a.png"])
+
+
+def test_a_manifest_with_a_flipped_bit_is_one_sentence(tmp_path: Path) -> None:
+    write_manifest(tmp_path / MANIFEST, [Photo("train", f"train/{i}.jpg", i, i * i, "ab") for i in range(99)])
+    content = (tmp_path / MANIFEST).read_bytes()
+    flips = np.random.default_rng(0).integers(8 * len(content), size=80)
+    damaged = 0
+    for bit in flips.tolist():
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / MANIFEST).write_bytes(changed)
+        try:
+            assert len(read_manifest(tmp_path / MANIFEST)) == 99, "a bit of the header that says nothing"
+        except UserError as error:
+            damaged += "delete it" in str(error)
+    assert damaged > 60

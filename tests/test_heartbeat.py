@@ -91,6 +91,8 @@ def test_neither_a_rank_that_ends_as_it_should_nor_a_stranger_is_missed(
         b"GET / HTTP/1.0\r\n\r\n",
         b"[1]\n",
         b'{"rank": 1}\n{"token": 3, "failed": "no"}\n',
+        '{"token": "é"}\n'.encode(),
+        4000 * b"[" + b"\n",
         b"\xff" * 9000,
     ):
         with socket.create_connection(("127.0.0.1", port)) as connection:

@@ -178,9 +178,8 @@ class Helper:
         rank = self.find_rank(connection)
         for line in lines:
             message = parse(line)
-            if rank is None and hmac.compare_digest(
-                str(message.get("token")).encode(errors="replace"), self.token.encode()
-            ):
+            word = str(message.get("token")).encode(errors="replace")
+            if rank is None and hmac.compare_digest(word, self.token.encode()):
                 rank = message["rank"]
                 self.peers[rank].connection = connection
             if rank is not None:

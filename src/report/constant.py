@@ -34,7 +34,7 @@ def find_constant(group: Group, metric: str) -> Constant | None:
 
 
 def count_present(runs: Sequence[Result]) -> tuple[float, float] | None:
-    """Return which fraction of all labels of the test images is present, and of all classes; None where no run says so."""
+    """Return which fraction of the test images' labels is present, and of the classes; None where no run says so."""
     for run in runs:
         lines, images = read_csv(run.path / "per_class.csv"), run.content.get("n_test")
         try:

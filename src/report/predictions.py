@@ -23,7 +23,7 @@ def read_predictions(path: Path) -> Predictions | None:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = [file[name] for name in ("index", "label", "prediction", "confidence")]
     except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
         return None

@@ -133,9 +133,7 @@ def check_disk(found: Survey) -> str:
         if job.state == "waiting" and job.number in found.costs and not (job.path / "checkpoints/last.ckpt").exists():
             config, taken = job.config, found.costs[job.number]
             copies = 1 + config.optim.states + (config.optim.ema > 0)
-            files = (
-                4 if taken.evaluated else 3
-            )  # last.ckpt, the one before it, best.ckpt, and one that is being written
+            files = 4 if taken.evaluated else 3  # last, previous and best, and one that is being written
             place = next(folder for folder in job.path.absolute().parents if folder.exists())
             device = place.stat().st_dev
             places[device] = place

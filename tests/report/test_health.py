@@ -14,7 +14,7 @@ from src.errors import UserError
 from src.report import twins as twins_module
 from src.report.groups import Group, build_arenas, collect_runs
 from src.report.health import bin_confidences, build_health_view, compute_ece, measure_health, read_labels
-from src.report.predictions import Predictions
+from src.report.predictions import Predictions, read_predictions
 from src.report.render.formats import format_markdown
 from src.report.render.reliability import draw_reliability
 from src.report.twins import Twin, find_twins, make_list, parse_words, read_twins
@@ -173,3 +173,16 @@ def test_wrong_labels_are_said_in_a_sentence(tmp_path: Path) -> None:
     write_cifar_runs(tmp_path / "b", "cifar100")
     with pytest.raises(UserError, match="these runs are of cifar10, cifar100; narrow runs= to one data set"):
         build_health_view(list(collect_runs([str(tmp_path)]).groups), {1: 2})
+
+
+def test_damaged_predictions_cost_only_their_columns(tmp_path: Path) -> None:
+    label = np.arange(50) % 10
+    write_predictions(tmp_path, label, np.zeros(50, dtype=bool))
+    file = tmp_path / "test_predictions.npz"
+    content = file.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(content), size=200).tolist():
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        found = read_predictions(file)
+        assert found is None or np.array_equal(found.label, label)

@@ -42,10 +42,10 @@ class Changes(NamedTuple):
     changed: list[str]
 
     def describe(self) -> str:
-        """Return "photos 3 added, 1 removed, the first train/cat/1.jpg"; "" where nothing differs."""
+        """Return "photos: 3 added, 1 removed, the first train/cat/1.jpg"; "" where nothing differs."""
         counts = {"added": len(self.added), "removed": len(self.removed), "changed": len(self.changed)}
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        return told and f"photos {told}, the first {[*self.added, *self.removed, *self.changed][0]}"
+        return told and f"photos: {told}, the first {[*self.added, *self.removed, *self.changed][0]}"
 
 
 def digest_file(path: str) -> str:
