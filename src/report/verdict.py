@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from .evidence import SIGNIFICANT, Evidence, compute_gain, count_seeds, describe_need, measure_width
 from .statistics import (
+    EARLY,
     Sample,
     adjust_holm,
     compute_bartlett_p,
@@ -188,8 +189,8 @@ def _summarize(values: Mapping[int, float], until: float) -> Sample | None:
 def _test(case: Case, spreads: _Spreads) -> Evidence:
     """Test a case at each look that its seeds have reached, or once where there is no plan.
 
-    A look at which the plan ends spends what is left of the 5 %. Whether it ends depends on the numbers of seeds and on
-    the spreads, not on the difference.
+    A look at which the plan ends early spends most of what is left of the 5 %. Whether it ends depends on the numbers
+    of seeds and on the spreads, not on the difference.
     """
     shares = weigh_looks(case.looks)
     plan = [(float(n), share) for n, share in zip(case.looks, shares, strict=True)] or [(math.inf, 1.0)]
@@ -204,7 +205,7 @@ def _test(case: Case, spreads: _Spreads) -> Evidence:
         widest = max(found, key=lambda one: measure_width(one.difference), default=evidence)
         gain = compute_gain(widest, grows=grows)
         ended = bool(case.looks) and gain < case.least_gain
-        share = left if ended else share
+        share = max(share, EARLY * left) if ended else share
         left -= share
         evidence = replace(widest, share=share, gain=gain, ended=ended)
         known = [one.difference for one in found if one.difference is not None]
