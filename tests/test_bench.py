@@ -127,6 +127,7 @@ def test_settings_are_read() -> None:
     assert parse_settings(["only=d", "data.root=/x", "rounds=7"]) == Settings(only="d", data_root="/x", rounds=7)
 
 
+@pytest.mark.slow
 def test_the_command_fails_in_a_sentence_and_helps() -> None:
     failed = command("src.bench", "only=z")
     assert failed.returncode == 1 and "no comparison" in failed.stderr and "Traceback" not in failed.stderr

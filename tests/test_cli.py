@@ -46,7 +46,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [*list(WRONG)[:6], *(pytest.param(words, marks=pytest.mark.slow) for words in list(WRONG)[6:])],
+    ids=" ".join,
+)
 def test_a_wrong_input_gets_a_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
     run = tmp_path / "deep" / "run"
     result = command("src.train", *words, f"hydra.run.dir={run}")

@@ -162,6 +162,7 @@ def test_only_the_head_learns(pretrained: Path, tmp_path: Path) -> None:
     assert results(tmp_path / "run")["metrics"]["test/accuracy"] > 0.25
 
 
+@pytest.mark.slow
 def test_a_gradual_run_that_was_killed_ends_with_the_same_bits(pretrained: Path, tmp_path: Path) -> None:
     """Also where the file that it started from is gone when it continues."""
     file = tmp_path / "start.ckpt"

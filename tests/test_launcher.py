@@ -90,6 +90,7 @@ def test_each_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
     assert sorted(result["status"] for result in map(results, ended(tmp_path))) == ["failed"] * 3 + ["finished"]
 
 
+@pytest.mark.slow
 def test_two_starts_share_the_jobs_and_both_know_the_results(tmp_path: Path) -> None:
     words = ("seed=0,1,2,3", "trainer.max_epochs=1")
     sweeps = [begin(tmp_path, *words) for _ in range(2)]

@@ -52,6 +52,7 @@ def test_each_goes_with_what_is_here(tmp_path: Path, words: tuple[str, ...]) -> 
     assert results(only(tmp_path))["steps"] == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_plugin_in_every_process(tmp_path: Path) -> None:
     words = ("model=tiny_net,tiny_net16", "data=stripes", "task=focal", "optim=sign", f"output_root={tmp_path}")
     done = command("src.train", "-m", PLUGIN, *words, *QUICK)

@@ -79,6 +79,7 @@ def test_only_measures_a_step_of_each_network(tmp_path: Path, capsys: Any) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_only_is_a_command(tmp_path: Path) -> None:
     done = command("src.train", *TINY, "preflight=only", f"output_root={tmp_path}", timeout=600)
     assert done.returncode == 0 and "time a run" in done.stdout, done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers import ROOT, TINY, environment, results
-from made_runs import make_results, write_run
+from made_runs import make_config, make_results, write_run
 
 from src.errors import UserError
 from src.sweep.grid import LOOKS, read_auto
@@ -25,6 +25,7 @@ class Made:
 
     def __init__(self, path: Path, errors: Callable[[str, int], float | None], study: str = "") -> None:
         self.path, self.errors, self.study = path, errors, study
+        self.configs: dict[str, dict[str, Any]] = {}
         self.batches: list[list[tuple[str, int]]] = []
         self.jobs: list[Any] = []
 
@@ -38,8 +39,11 @@ class Made:
             self.batches[-1].append((model, seed))
             path, error = self.path / f"{model}-{seed}", self.errors(model, seed)
             content = make_results(error or 50.0, seed, model=model)
+            if model not in self.configs:
+                words = (f"experiment={self.study}", f"model={model}")
+                self.configs[model] = make_config(*words) if self.study else {"trainer": {"max_epochs": 182}}
             looks = [int(n) for n in options["looks"][1:-1].split(",")]
-            config = {"looks": looks, "least_gain": self.gain, "trainer": {"max_epochs": 182}}
+            config = self.configs[model] | {"looks": looks, "least_gain": self.gain}
             if error is None:
                 content |= {"status": "failed", "reason": "The loss is no longer a finite number (epoch 3)."}
             if not path.exists():

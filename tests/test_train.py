@@ -136,7 +136,13 @@ def test_an_interrupted_evaluation_is_no_success(finished: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "extra", [(), ("optim.ema=0.9",), ("optim=adam_plateau", "optim.patience=0")], ids=["sgd", "ema", "plateau"]
+    "extra",
+    [
+        (),
+        pytest.param(("optim.ema=0.9",), marks=pytest.mark.slow),
+        pytest.param(("optim=adam_plateau", "optim.patience=0"), marks=pytest.mark.slow),
+    ],
+    ids=["sgd", "ema", "plateau"],
 )
 def test_a_run_killed_inside_an_epoch_ends_with_the_same_bits(tmp_path: Path, extra: tuple[str, ...]) -> None:
     words = (*extra, "trainer.max_epochs=4")
@@ -222,7 +228,9 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
     assert results(path)["status"] == "finished"
 
 
-@pytest.mark.parametrize("optim", ["sgd_multistep", "adam", "adamw", "muon"])
+@pytest.mark.parametrize(
+    "optim", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd_multistep", "adam", "muon"))]
+)
 def test_gradients_are_clipped_in_bf16(tmp_path: Path, optim: str) -> None:
     """In the default precision of machines that have it: to a norm of 1e-9 the network learns something else."""
     words = ("trainer.precision=bf16", f"optim={optim}", "optim.weight_decay=0", "trainer.max_epochs=1")
@@ -403,6 +411,7 @@ def test_a_network_of_ones_own_is_evaluated_and_resumed(tmp_path: Path) -> None:
     assert command("src.train", f"resume={path}", "trainer.max_epochs=2").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_into_directories_of_ones_choice(tmp_path: Path) -> None:
     words = ("-m", *TINY, "seed=0,1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}/sweep")
     assert command("src.train", *words, "hydra.sweep.subdir=${hydra.job.num}").returncode == 0

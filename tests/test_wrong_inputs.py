@@ -39,7 +39,7 @@ FILES = {  # that the words below name, relative to the folder of the test
 GOOD = "hydra.searchpath=[{}/good]"
 LONG = "x" * 300
 WRONG: dict[tuple[str, ...], list[str]] = {  # words of src.train, and parts of what a person reads
-    ("model=null",): ["model=null", "a name is needed"],
+    ("model=null",): ["model=null: no such model"],
     ("trainer=null",): ["trainer=null"],
     ("logger=null",): ["logger=null"],
     ("=1",): ["=1"],

@@ -136,5 +136,6 @@ def collect_verdicts(view: View) -> list[Verdict]:
 
 def count_contradicted(view: View) -> int:
     """Count the judged numbers that stay out of the headline because their source contradicts them."""
-    judged = [(line.keys[0], entry) for line in view.lines for entry in line.entries if entry.verdict]
-    return len({(label, entry.column.metric) for label, entry in judged if not entry.counted})
+    out = [(line.keys[0], entry) for line in view.lines for entry in line.entries if not entry.counted]
+    judged = [(label, entry) for label, entry in out if entry.verdict and entry.verdict.word != "not judged"]
+    return len({(label, entry.column.metric) for label, entry in judged})

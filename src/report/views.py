@@ -115,7 +115,11 @@ def select_groups(match: Conditions | None, groups: Sequence[Group]) -> list[Gro
     if match is None:
         return []
     fitting = [(group, [run for run in group.runs if fits(match, run.content, run.config)]) for group in groups]
-    return [replace(group, runs=runs) for group, runs in fitting if runs]
+    return [
+        replace(group, runs=runs, lost=[run for run in group.lost if fits(match, run.content, run.config)])
+        for group, runs in fitting
+        if runs
+    ]
 
 
 def flag_runs(group: Group) -> list[str]:

@@ -139,7 +139,7 @@ def list_paths(group: Group) -> frozenset[Path]:
 
 def format_settled(found: Sequence[Settled], looks: Sequence[int]) -> str:
     """Format each verdict with its seeds and the reason why it has no more."""
-    rows = [["seed=auto", "seeds", "difference", "p over the table", "verdict", "stopped because"]]
+    rows = [["seed=auto", "seeds", "interval", "p over the table", "verdict", "stopped because"]]
     for one in sorted(found, key=lambda one: one.name):
         verdict = one.verdict
         between = "" if verdict.low is None else f"{verdict.low:+.3g} to {verdict.high:+.3g}"

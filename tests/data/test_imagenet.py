@@ -253,7 +253,7 @@ def test_a_wrong_layout_is_one_sentence(root: Path, spoil: Any, words: str) -> N
         ({"train_sizes": [8, 16]}, "both name the training images' side"),
         ({"train_sizes": [8, 16], "image_size": None, "train_sizes_ramp": [0.5, 0.2]}, "two rising fractions"),
         ({"mixup": -1.0}, "data.mixup=-1.0"),
-        ({"workers": -1}, "data.workers=-1: at least 0"),
+        ({"workers": -1}, "data.workers=-1: from 0 to 1024"),
     ],
 )
 def test_wrong_settings_are_one_sentence(made: Path, options: dict, words: str) -> None:

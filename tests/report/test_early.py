@@ -28,7 +28,7 @@ from src.report.render.formats import format_markdown
 from src.report.unfinished import build_early_view
 from src.runs.directory import Run
 from src.runs.identity import to_plain
-from src.runs.results import Results, append_metrics
+from src.runs.results import Results, write_metrics
 from src.sweep.board import Board
 from src.sweep.jobs import Job
 
@@ -57,8 +57,7 @@ def write_curve(path: Path, config: TrainConfig, curve: Curve, results: Results 
         (path / "results.json").write_text(json.dumps(results | {"seed": config.seed}))
     (path / "run.json").write_text("{}")
     (path / "config.yaml").write_text(yaml.dump(to_plain(config), Dumper=yaml.CSafeDumper))
-    for row in curve:
-        append_metrics(path / "metrics.csv", dict(row))
+    write_metrics(path / "metrics.csv", curve)
 
 
 def test_nine_of_ten_bands_hold_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
