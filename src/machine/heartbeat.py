@@ -24,6 +24,7 @@ from typing import Any
 
 BEAT = 1.0  # seconds between two beats
 SILENCE = 20.0  # seconds without a beat after which a rank is given up
+FAILED = "has failed:"  # of a rank that says so itself
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -61,7 +62,7 @@ class Heartbeat:
         assert self.process.stdout is not None
         with self.process.stdout as told:
             sentence = told.readline().strip()
-        if sentence and not self.ending:
+        if sentence and FAILED in sentence and not self.ending:
             time.sleep(BEAT)  # this rank may fail for the same reason, and be about to say so itself
         if sentence and not self.ending:
             self.on_loss(sentence)
@@ -182,6 +183,7 @@ class Helper:
             if rank is None and hmac.compare_digest(word, self.token.encode()):
                 rank = message["rank"]
                 self.peers[rank].connection = connection
+                self.send(connection, {"name": self.name})  # before any beat, in case this rank ends at once
             if rank is not None:
                 self.follow(rank, message)
         stranger = rank is None and (lines or len(self.unread[connection]) > 4096)
@@ -202,7 +204,7 @@ class Helper:
         if "lost" in message:
             self.say_lost(message["lost"])
         if "failed" in message:
-            self.lose(rank, f"has failed: {message['failed']}")
+            self.lose(rank, f"{FAILED} {message['failed']}")
 
     def finish(self, reason: str) -> None:
         """Tell the others that this rank has ended as it should, or has failed; and end."""

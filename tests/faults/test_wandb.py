@@ -76,7 +76,7 @@ def test_a_run_arrives_whole_and_goes_on_where_it_was(tmp_path: Path, server: Wa
 
 
 def test_a_killed_run_has_each_epoch_once(tmp_path: Path, server: WandbServer) -> None:
-    words = (*TINY, *SMALL, "trainer.max_epochs=300", f"hydra.run.dir={tmp_path}/run")
+    words = (*TINY, *SMALL, "trainer.max_epochs=1500", f"hydra.run.dir={tmp_path}/run")
     for _ in range(2):
         sent = len(only(server).epochs) if server.runs else 0
         process = begin(server, *words)
@@ -88,7 +88,7 @@ def test_a_killed_run_has_each_epoch_once(tmp_path: Path, server: WandbServer) -
         assert not (tmp_path / "run" / "results.json").exists()
     process = begin(server, *words)
     assert process.communicate(timeout=TIMEOUT) and process.returncode == 0
-    assert only(server).epochs == list(range(1, 301)) and only(server).exit_code == 0
+    assert only(server).epochs == list(range(1, 1501)) and only(server).exit_code == 0
     assert_no_key(tmp_path)
 
 
