@@ -135,3 +135,15 @@ def test_conditions_look_into_results_and_settings() -> None:
     assert not fits({"model": "resnet20", "data.limit_train": 0.5}, results, config)
     assert not fits({"epochs": 182}, results, config)
     assert not fits({"task.detector": "retinanet"}, results, config)
+
+
+def test_each_margin_has_a_reason() -> None:
+    for study in list_published():
+        for table in read_published(study).tables:
+            judged = [
+                metric
+                for metric, column in table.columns.items()
+                if column.better != "none" and column.has_counterpart and (column.margin or column.scale == 100)
+                if any(metric in row.values and row.match for row in table.rows)
+            ]
+            assert bool(table.margin_why) >= bool(judged), f"{study}, {table.name}: why these margins?"

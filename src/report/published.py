@@ -99,6 +99,7 @@ class Table:
     protocol: Protocol = field(default_factory=Protocol)
     notes: list[str] = field(default_factory=list)
     source: str = ""
+    margin_why: str = ""  # what its margins are a fraction of
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def build_study_view(table: Table, groups: Sequence[Group], lost: Sequence[LostR
 
     `lost` are the runs that failed and of whose recipe no run has finished.
     """
-    lines, notes = [], list(table.notes)
+    lines, notes = [], [*([f"margin: {table.margin_why}"] if table.margin_why else []), *table.notes]
     for row in table.rows:
         found = [(compare_with_row(table, row, group), group) for group in select_groups(row.match, groups)]
         found.sort(key=lambda pair: (any(each.decisive for each in pair[0]), len(pair[0]), -pair[1].n))
