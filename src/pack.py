@@ -31,7 +31,7 @@ from .data.photos.formats import list_jpeg_suffixes
 from .data.photos.listing import PACK_NOTE, Listing, find_photos, read_pack_note, scan
 from .data.photos.reader import describe_error, open_image, report_problems
 from .errors import UserError
-from .files import Json, write_json
+from .files import Json, explain_os_error, write_json
 from .text import format_duration
 
 FORMATS = {"jpeg": ".jpg", "ppm": ".ppm"}
@@ -235,7 +235,8 @@ def _end_with_parent() -> None:
 def pack_image(job: Job, *, root: Path, out: Path, size: int, format: str) -> Outcome:
     """Pack one image unless its copy is there; return its path, its bytes before and after, and its problem.
 
-    For a full disk, both bytes and problem are None.
+    For a full disk, both bytes and problem are None. Raises UserError where the copy cannot be written for another
+    reason.
     """
     source, target = root / job[0], out / job[1]
     try:
@@ -243,14 +244,15 @@ def pack_image(job: Job, *, root: Path, out: Path, size: int, format: str) -> Ou
         if target.exists() and (there := target.stat().st_size):  # a crash of the machine can leave an empty file
             return job[0], (before, there), None
         content = resize_image(source, size, format)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, content)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return job[0], None, None
-        return job[0], None, describe_error(error, source)
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
         return job[0], None, describe_error(error, source)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, content)
+    except OSError as error:  # no fault of the image: data.skip_unreadable=true must not leave it out
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return job[0], None, None
+        raise UserError(explain_os_error(error, target)) from None
     return job[0], (before, len(content)), None
 
 
