@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from src.config.data import Coco
+
 CATEGORIES = [{"id": 7, "name": "disc"}, {"id": 2, "name": "square"}, {"id": 11, "name": "night sky"}]
 SIDE = 24
 
@@ -16,6 +18,14 @@ def make(root: Path, *, train: int = 12, val: int = 6) -> Path:
     for split, count, first in (("train", train, 100), ("val", val, 500)):
         write(root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017", count, first)
     return root
+
+
+def config(root: Path, **changes: Any) -> Coco:
+    return Coco(**{"root": str(root), "val_fraction": 0.25} | changes)
+
+
+def train_json(root: Path) -> Path:
+    return root / "annotations" / "instances_train2017.json"
 
 
 def write(path: Path, folder: Path, count: int, first: int = 1) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from made_runs import make_results, write_run
 from src.cli.messages import explain_error
 from src.errors import UserError
 from src.evaluate import load_checkpoint_to_evaluate
-from src.report.compare import read_predictions
+from src.report.compare import read_classes
 from src.report.groups import collect_runs
 from src.runs.directory import Run
 from src.runs.identity import compute_code_hash
@@ -229,11 +229,11 @@ def test_a_run_with_a_damaged_table_is_left_out_and_the_others_are_shown(tmp_pat
 def test_damaged_predictions_are_named(tmp_path: Path) -> None:
     file = write_run(tmp_path / "run", make_results(), beside=True) / "test_predictions.npz"
     content = file.read_bytes()
-    assert read_predictions(file) and read_predictions(file.with_name("none.npz")) is None
+    assert read_classes(file) and read_classes(file.with_name("none.npz")) is None
     for damaged in (b"", content[:-1], content[: len(content) // 2], bytes(100), content.replace(b"NUMPY", b"NUMPI")):
         file.write_bytes(damaged)
         with pytest.raises(UserError, match="test_predictions.npz: damaged; delete it"):
-            read_predictions(file)
+            read_classes(file)
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..files import write_json
 from .claims import find_differences
 from .groups import Group, collect_runs, format_value
+from .predictions import read_arrays
 from .result import Result, make_legible
 from .statistics import compute_difference, compute_mcnemar_p, compute_paired_difference, summarize_values
 
@@ -161,7 +162,7 @@ def compare_predictions(a: Result, b: Result) -> McNemar | None:
     """Compare the test predictions of two runs; None where one has none, or they are of different images."""
     import numpy as np
 
-    of_a, of_b = (read_predictions(run.path / "test_predictions.npz") for run in (a, b))
+    of_a, of_b = (read_classes(run.path / "test_predictions.npz") for run in (a, b))
     if of_a is None or of_b is None:
         return None
     (index, label, first), (other_index, other_label, second) = of_a, of_b
@@ -172,22 +173,16 @@ def compare_predictions(a: Result, b: Result) -> McNemar | None:
     return McNemar(a.seed, only_a, only_b, label.size, compute_mcnemar_p(only_a, only_b))
 
 
-def read_predictions(path: Path) -> "list[np.ndarray] | None":
+def read_classes(path: Path) -> "list[np.ndarray] | None":
     """Read the indices, labels and predicted classes of the test images; None where they are not of one class each.
 
     Raises UserError where the file is damaged.
     """
-    import numpy as np
-
-    if not path.exists():
-        return None
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = [file[name] for name in ("index", "label", "prediction") if name in file.files]
-    except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
-        raise UserError(f"{path}: damaged; delete it, and runs are compared without McNemar's test") from None
-    flat = all(array.ndim == 1 and array.shape == found[0].shape and array.dtype.kind in "iu" for array in found)
-    return found if flat and len(found) == 3 else None
+        found = read_arrays(path, "index", "label", "prediction")
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and runs are compared without McNemar's test") from None
+    return found if found and all(array.dtype.kind in "iu" for array in found) else None
 
 
 def describe_comparison(found: Comparison) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -18,15 +20,31 @@ class Predictions:
     confidence: "np.ndarray"
 
 
-def read_predictions(path: Path) -> Predictions | None:
-    """Read a file of predictions; None where it is missing or damaged, or has no single class an image."""
+def read_arrays(path: Path, *names: str) -> "list[np.ndarray] | None":
+    """Read these arrays of a file, [N] each; None where there is no file, or it has none or others of these.
+
+    Raises UserError where the file is damaged.
+    """
     import numpy as np
 
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = [file[name] for name in ("index", "label", "prediction", "confidence")]
-    except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
+            found = [file[name] for name in names if name in file.files]
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
+        raise UserError(f"{path}: damaged") from None
     flat = all(array.ndim == 1 and array.shape == found[0].shape for array in found)
-    kinds = "".join(array.dtype.kind for array in found)
-    return Predictions(*found) if flat and len(found[0]) and kinds.replace("u", "i") == "iiif" else None
+    return found if flat and len(found) == len(names) else None
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """Read a file of predictions; None where it is missing or damaged, or has no single class an image."""
+    try:
+        found = read_arrays(path, "index", "label", "prediction", "confidence")
+    except UserError:
+        return None
+    if found is None or not len(found[0]):
+        return None
+    *whole, confidence = (array.dtype.kind for array in found)
+    return Predictions(*found) if confidence == "f" and set(whole) <= {"i", "u"} else None

@@ -12,9 +12,9 @@ from typing import Any
 import coco_set
 import pytest
 import torch
+from coco_set import config, train_json
 from helpers import SHARED_DATA
 
-from src.config.data import Coco
 from src.data.coco.check import check_annotations, select_segmentation
 from src.data.coco.files import hash_content, locate_files, read_annotations
 from src.data.coco.index import CocoIndex, find_rarest_labels, load_splits
@@ -24,14 +24,6 @@ from src.errors import UserError
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return coco_set.make(tmp_path / "set")
-
-
-def config(root: Path, **changes: Any) -> Coco:
-    return Coco(**{"root": str(root), "val_fraction": 0.25} | changes)
-
-
-def train_json(root: Path) -> Path:
-    return root / "annotations" / "instances_train2017.json"
 
 
 def test_categories_become_labels_in_the_order_of_their_ids(root: Path):

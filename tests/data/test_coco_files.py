@@ -9,9 +9,9 @@ from typing import Any
 import coco_set
 import mutate
 import pytest
+from coco_set import config, train_json
 from PIL import Image
 
-from src.config.data import Coco
 from src.data.coco.check import select_segmentation
 from src.data.coco.index import load_splits
 from src.data.coco.masks import compress_mask
@@ -23,14 +23,6 @@ from src.metrics.coco import evaluate_results
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return coco_set.make(tmp_path / "set")
-
-
-def config(root: Path, **changes: Any) -> Coco:
-    return Coco(**{"root": str(root), "val_fraction": 0.25} | changes)
-
-
-def train_json(root: Path) -> Path:
-    return root / "annotations" / "instances_train2017.json"
 
 
 def rename_first(root: Path, name: str) -> None:
