@@ -5,21 +5,16 @@ data set. The arithmetic is fp32, and pixels are scaled as in training.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from .cli.compose import apply_overrides, to_train_config
 from .cli.console import say
 from .cli.main import main
-from .config.run import TrainConfig
 from .errors import UserError
-from .runs.archive import DamagedError
-from .runs.stored import find_checkpoint, restore_config
 
 if TYPE_CHECKING:
     from .training.assemble import Assembly
-    from .training.checkpoints import Checkpoint, StoredInfo
+    from .training.checkpoints import Checkpoint
 
 SPLITS = ("test", "val", "train")
 
@@ -46,60 +41,16 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
-    checkpoint_path = find_checkpoint(path)
-    from omegaconf import DictConfig, OmegaConf
-
-    checkpoint = load_checkpoint_to_evaluate(checkpoint_path)
-    stored = restore_config(checkpoint["config"], checkpoint_path)
-    here = {
-        "accelerator": "auto",
-        "devices": None,
-        "num_nodes": 1,
-        "strategy": "auto",
-        "limit_test_batches": None,
-        "graph": "none",
-    }
-    over = {"trainer": here, "protocol": "last", "optim": {"schedule": "constant", "ema": 0.0}}
-    config = to_train_config(apply_overrides(cast(DictConfig, OmegaConf.merge(stored, over)), overrides or []))
-    return evaluate_checkpoint(config, checkpoint, checkpoint_path, split)
-
-
-def load_checkpoint_to_evaluate(path: Path) -> "Checkpoint":
-    """Load a checkpoint of ours; raise UserError for any other, and name another one beside it for a damaged one."""
-    from .training.checkpoints import load_checkpoint
-
-    try:
-        checkpoint = load_checkpoint(path)
-    except DamagedError as error:
-        others = [path.with_name(f"{name}.ckpt") for name in ("last", "previous", "best")]
-        beside = " or ".join(str(other) for other in others if other != path and other.exists())
-        raise UserError(f"{error}" + (f"; type run={beside} for another state of the run" if beside else "")) from None
-    if absent := [name for name in ("config", "info", "normalization") if name not in checkpoint]:
-        raise UserError(f"{path}: no checkpoint of ours (it has no {absent[0]})")
-    return checkpoint
-
-
-def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Path, split: str) -> dict[str, float]:
-    """Run the network of a checkpoint over a split and print the table."""
-    from .training.assemble import assemble
-    from .training.checkpoints import load_network
     from .training.messages import format_metrics
-    from .training.settle import settle
+    from .training.reopen import assemble_trained, reopen
     from .training.trainer import build_trainer
 
-    as_trained = replace(config.data, normalize="weights")
-    assembly = assemble(settle(replace(config, data=as_trained), continued=True), checkpoint=checkpoint)
-    trained, found = list(checkpoint["info"]["classes"]), list(assembly.data.info.classes)
-    if trained != found and sorted(trained) == sorted(found):  # labels are numbers, in the order of the training
-        as_trained = replace(as_trained, classes=trained)
-        assembly = assemble(settle(replace(config, data=as_trained), continued=True), checkpoint=checkpoint)
-    check_classes(checkpoint["info"], assembly)
+    run = reopen(path, overrides)
+    assembly = assemble_trained(run)
     config, data, task = assembly.config, assembly.data, assembly.task
     if not data.sizes.get(split):
         raise UserError(f"split={split}: this run has no such split (data.val_fraction={config.data.val_fraction})")
-    others = check_split(assembly, checkpoint, path, split)
-    load_network(assembly.network, checkpoint, path)
-    task.adopt(checkpoint)
+    others = check_split(assembly, run.checkpoint, run.path, split)
     trainer = build_trainer(config)
     try:
         trainer.test(task, data.eval_loader(split, trainer.strategy.root_device), verbose=False)
@@ -109,34 +60,9 @@ def evaluate_checkpoint(config: TrainConfig, checkpoint: "Checkpoint", path: Pat
     if trainer.is_global_zero:
         if others:
             say(others)
-        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {path}")
+        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {run.path}")
         print(format_metrics(metrics, config.task.name))
     return metrics
-
-
-def check_classes(trained_on: "StoredInfo", assembly: "Assembly") -> None:
-    """Refuse data with other classes, by name, or another number of channels."""
-    config, info = assembly.config, assembly.data.info
-    expected = trained_on["classes"]
-    unknown, missing = (
-        [name for name in some if name not in others]
-        for some, others in ((info.classes, expected), (expected, info.classes))
-    )
-    if unknown or missing or len(expected) != info.num_classes:
-        parts = [
-            f"{what} {', '.join(map(repr, names[:5]))}{', …' * (len(names) > 5)}"
-            for what, names in (("it has", unknown), ("it lacks", missing))
-            if names
-        ]
-        raise UserError(
-            f"data={config.data.name}: {info.num_classes} classes are not the {len(expected)} that the network was "
-            f"trained on ({'; '.join(parts)}); name the folders alike, or set data.classes"
-        )
-    if trained_on["channels"] != info.channels:
-        raise UserError(
-            f"data={config.data.name}: {info.channels} channels, but the network was trained on "
-            f"{trained_on['channels']}; set data.channels={trained_on['channels']}"
-        )
 
 
 def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, split: str) -> str:

@@ -14,13 +14,13 @@ from made_runs import make_results, write_run
 
 from src.cli.messages import explain_error
 from src.errors import UserError
-from src.evaluate import load_checkpoint_to_evaluate
 from src.report.compare import read_classes
 from src.report.groups import collect_runs
 from src.runs.directory import Run
 from src.runs.identity import compute_code_hash
 from src.runs.stored import load_stored_config
 from src.training.progress import format_epoch
+from src.training.reopen import load_own_checkpoint
 from src.training.run import train
 
 WORDS = (*TINY, "data.limit_train=128", "trainer.max_epochs=3")
@@ -155,7 +155,7 @@ def test_evaluate_names_another_checkpoint_beside_a_damaged_one(finished: Path, 
     path = Path(shutil.copytree(finished, tmp_path / "run")) / "checkpoints"
     flip_bit(path / "best.ckpt")
     with pytest.raises(UserError, match=r"best.ckpt: damaged .*; type run=.*last.ckpt or .*previous.ckpt for another"):
-        load_checkpoint_to_evaluate(path / "best.ckpt")
+        load_own_checkpoint(path / "best.ckpt")
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
