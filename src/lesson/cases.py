@@ -47,7 +47,7 @@ class Case:
 
     @property
     def key(self) -> Key:
-        return self.setting("data.name"), self.setting("data.limit_train"), self.setting("trainer.max_epochs")
+        return self.setting("data.name"), self.setting("data.limit_train"), str(len(self.rows))
 
     @cached_property
     def command(self) -> str:

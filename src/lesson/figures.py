@@ -1,11 +1,14 @@
 """Draw the figures of the lesson from runs and from what probes have found in them."""
 
 import io
+import os
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ..analysis.probes.base import Drawn, Found, Row
 from ..analysis.probes.canvas import make_panels
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 MOST = 6  # networks in a figure
+WIDE = 400  # points
 WORDS = {"network", "at", "layer", "kind", "block", "other", "behind", "true", "predicted"}  # columns of words
 TRAIN = "python -m src.train -m model=plain20,plain56,resnet20,resnet56 data=digits trainer.max_epochs=20"
 PROBE = "python -m src.analyze probe={} run=outputs/digits{}"
@@ -34,6 +38,12 @@ class Shown:
     says: Sequence[str]
     command: str  # that makes what the figure needs
     cases: Sequence[Case]
+
+    @property
+    def wide(self) -> bool:
+        """Tell whether a telephone would make the picture's letters too small."""
+        box = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
+        return box is not None and float(box[1]) > WIDE
 
 
 def draw_all(cases: Sequence[Case]) -> dict[str, Shown]:
@@ -187,7 +197,4 @@ def show_landscapes(cases: Sequence[Case]) -> Shown:
 
 def link(path: Path, out: Path) -> str:
     """Return the link from the page to a run's directory."""
-    import os
-    from urllib.parse import quote
-
     return quote(os.fsencode(os.path.relpath(path, out.parent))) + "/"

@@ -55,7 +55,7 @@ function draw() {
 }
 
 function drawCurves() {
-  const {pen, width, height} = clear(find("curves")), left = 40, bottom = height - 8;
+  const {pen, width, height} = clear(find("curves")), left = 48, bottom = height - 8;
   const place = (step, accuracy) => [left + (width - left - 8) * step / STEPS, bottom - (bottom - 8) * accuracy];
   pen.font = "12px system-ui, sans-serif";
   pen.textAlign = "right";
