@@ -77,6 +77,8 @@ def show_curves(cases: Sequence[Case]) -> Shown:
         return Shown(name, title, "", [], TRAIN, [])
 
     def paint() -> str:
+        from matplotlib.ticker import MaxNLocator
+
         canvas, panels = make_panels(2, sharey=True)
         for panel, (kind, several) in zip(panels, kinds.items(), strict=True):
             for i, case in enumerate(several):
@@ -87,7 +89,7 @@ def show_curves(cases: Sequence[Case]) -> Shown:
                         marker = "." if len(points) < 3 else None
                         panel.plot(*zip(*points, strict=True), look, color=get_colour(i), label=label, marker=marker)
             panel.set(title=kind, xlabel="epoch", ylabel="error %")
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.legend(frameon=False)
         return save(canvas, name, title)
 

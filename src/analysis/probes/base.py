@@ -113,7 +113,7 @@ def describe_point(at: str) -> str:
 
 def parse_options(kind: type[O], typed: Mapping[str, str]) -> O:
     """Return the options of a probe with the typed ones among them; raise UserError for a value that is none."""
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     for f in fields(kind):
         if f.name not in typed:
             continue

@@ -79,7 +79,7 @@ def find_largest(loss: Tensor, parameters: Vectors, *, steps: int, tolerance: fl
 def compute(subject: Subject, options: Curvature, part: str) -> Found:
     """Return both eigenvalues, and how far they have converged."""
     loss = subject.loss(subject.images, subject.labels)
-    parameters = list(subject.network.parameters())
+    parameters: Vectors = list(subject.network.parameters())
     extreme, largest = find_largest(loss, parameters, steps=options.steps, tolerance=options.tolerance)
     row = {"loss": float(loss.detach()), "largest": largest.value, "steps": largest.steps, "change": largest.change}
     return Found([row | {"extreme": extreme.value, "extreme_steps": extreme.steps}])

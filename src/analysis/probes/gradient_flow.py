@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...config.fields import setting
-from .base import Drawn, Found, Options, Probe, Subject, describe_point
+from .base import Drawn, Found, Options, Probe, Row, Subject, describe_point
 from .canvas import choose_look, group_points, list_labels, make_panels, set_log
 from .layers import list_layers, use_batch_statistics
 
@@ -26,7 +26,7 @@ def compute(subject: Subject, options: GradientFlow, part: str) -> Found:
     with use_batch_statistics(subject.network):
         loss = subject.loss(subject.images, subject.labels)
         gradients = torch.autograd.grad(loss, [layer.module.weight for layer in layers])
-    rows = []
+    rows: list[Row] = []
     for layer, gradient in zip(layers, gradients, strict=True):
         norm, weight = float(gradient.norm()), float(layer.module.weight.detach().norm())
         rows.append(

@@ -119,7 +119,7 @@ def draw_maps(drawn: Sequence[Drawn]) -> "Canvas":
     finite = losses[np.isfinite(losses) & (losses > 0)]
     low, high = (float(bound) for bound in (finite.min(), min(HIGHEST, finite.max()))) if len(finite) else (0.1, 1.0)
     levels = np.geomspace(low, max(high, low * 1.01), 16)
-    canvas, panels = make_panels(len(drawn), width=3.3, height=3.2)
+    canvas, panels = make_panels(len(drawn), width=3.3, height=2.9)
     for panel, each in zip(panels, drawn, strict=True):
         loss = np.nan_to_num(each.column("loss"), nan=levels[-1]).clip(levels[0], levels[-1])
         side = round(len(loss) ** 0.5)
@@ -130,7 +130,7 @@ def draw_maps(drawn: Sequence[Drawn]) -> "Canvas":
         panel.grid(visible=False)
     bar = canvas.colorbar(filled, ax=panels, shrink=0.8, label="loss")
     ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 20, 50) if levels[0] <= tick <= levels[-1]]
-    bar.set_ticks(np.log10(ticks), labels=[f"{tick:g}" for tick in ticks])
+    bar.set_ticks(np.log10(ticks).tolist(), labels=[f"{tick:g}" for tick in ticks])
     return canvas
 
 

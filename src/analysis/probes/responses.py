@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .base import Drawn, Found, Options, Probe, Subject
+from .base import Drawn, Found, Options, Probe, Row, Subject
 from .canvas import choose_look, list_labels, make_panels
 from .layers import watch
 
@@ -35,7 +35,7 @@ def compute(subject: Subject, options: Options, part: str) -> Found:
     with watch(subject.network, visit, (nn.Conv2d, nn.BatchNorm2d)):
         subject.network(subject.images)
     ways = {name: response for name, response in found.items() if "shortcut" not in name.split(".")}
-    rows = [
+    rows: list[Row] = [
         {"layer": name, "depth": depth, "behind": behind, "std": std}
         for depth, (name, (behind, std)) in enumerate(ways.items(), 1)
     ]

@@ -20,7 +20,7 @@ from ...cli.console import say
 from ...errors import UserError
 from ...files import read_json, write_atomic, write_json
 from ...runs.identity import ROOMS, compute_code_hash
-from .base import Found, NotApplicableError, Options, Probe
+from .base import Found, NotApplicableError, Options, Probe, Row
 from .table import PROBES
 from .targets import Target
 
@@ -77,7 +77,7 @@ def run_job(job: Job) -> Problem | None:
         return job.probe, str(error)
     if found.arrays:
         packed = io.BytesIO()
-        np.savez_compressed(packed, **found.arrays)
+        np.savez_compressed(packed, allow_pickle=False, **found.arrays)
         write_atomic(job.path.with_suffix(".npz"), packed.getbuffer())
     write_json(job.path.with_suffix(".json"), {"rows": list(found.rows)})  # last: it makes the part finished
     return None
@@ -153,7 +153,8 @@ def begin_process(threads: int) -> None:
 
 def read_found(jobs: Sequence[Job]) -> Found | None:
     """Put the parts of one network together; None where one is missing. Raises UserError for a damaged part."""
-    rows, arrays = [], {}
+    rows: list[Row] = []
+    arrays: dict[str, Any] = {}
     for job in jobs:
         file = job.path.with_suffix(".json")
         content = read_json(file, "delete it, and the same command computes it again")
