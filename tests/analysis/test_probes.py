@@ -339,7 +339,14 @@ def test_wrong_words_of_a_run(run: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_find_the_same(run: Path, tmp_path: Path) -> None:
     for workers in ("1", "2"):
-        words = ["probe=loss_landscape,filters", f"run={run}", "at=init,last", f"out={tmp_path / workers}", *SMALL]
+        words = [
+            "probe=loss_landscape,filters",
+            f"run={run}",
+            "at=init,last",
+            f"out={tmp_path / workers}",
+            "images=32",
+            "grid=2",
+        ]
         done = command("src.analyze", *words, f"workers={workers}")
         assert done.returncode == 0, done.stderr
     for name in ("loss_landscape.csv", "filters.csv"):
