@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..cli.console import say
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic, write_rows
 from ..text import describe_unknown
@@ -43,10 +43,9 @@ WORDS = ("runs", "study", "labels", "out", "compare", "wandb")
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = parse_words(words)
     if "compare" in options:
         from .compare import compare
