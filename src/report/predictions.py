@@ -34,7 +34,7 @@ def read_arrays(path: Path, *names: str) -> "list[np.ndarray] | None":
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(explain_os_error(error, path)) from None
+        raise UserError(explain_os_error(error, path).rstrip(".")) from None
     except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
         raise UserError(f"{path}: damaged") from None
     flat = all(array.ndim == 1 and array.shape == found[0].shape for array in found)
