@@ -76,8 +76,9 @@ def complete_overrides(words: list[str]) -> list[str]:
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     experiment = typed.get("experiment", "")
-    words += list_brought_words(experiment, typed)
     chosen = read_experiment_choices(experiment) | typed
+    sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
+    words += [word for word in list_brought_words(experiment, typed if sweeps else chosen) if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
     tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
@@ -111,8 +112,8 @@ def read_experiment_choices(experiment: str) -> dict[str, str]:
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
-def list_brought_words(experiment: str, typed: Mapping[str, str]) -> list[str]:
-    """Return the settings that the typed values bring by the experiment's hydra.sweeper.brings, but for those typed.
+def list_brought_words(experiment: str, chosen: Mapping[str, str]) -> list[str]:
+    """Return the settings that the chosen values bring by the experiment's hydra.sweeper.brings, but for chosen ones.
 
     So a grid may hold networks of different recipes, and a single run of one of them has its own recipe, too.
     """
@@ -122,8 +123,8 @@ def list_brought_words(experiment: str, typed: Mapping[str, str]) -> list[str]:
     found = {}
     for word, settings in brings.items():
         key, _, value = str(word).partition("=")
-        if typed.get(key) == value:
-            found.update({str(name): setting for name, setting in settings.items() if name not in typed})
+        if chosen.get(key) == value:
+            found.update({str(name): setting for name, setting in settings.items() if name not in chosen})
     return [f"{name}={'null' if setting is None else setting}" for name, setting in found.items()]
 
 

@@ -110,9 +110,7 @@ def list_models() -> int:
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
     parser.add_argument("--layers", action="store_true", help="list each layer: output, parameters, multiply-adds")
-    parser.add_argument(
-        "--classes", metavar="N", default="", help="with --layers: how many classes (default: 10)"
-    )
+    parser.add_argument("--classes", metavar="N", default="", help="with --layers: how many classes (default: 10)")
     options = parser.parse_args()
     selected = select_rows(options.globs)
     if options.layers and not options.globs:

@@ -65,6 +65,8 @@ def find_neutral(group: str, setting: "Field[object]") -> object:
 class AnyOf(str):
     """A word that is equal to each of several, and is written as the first."""
 
+    values: list[object]
+
     def __new__(cls, values: Sequence[object]) -> "AnyOf":
         new = super().__new__(cls, values[0])
         new.values = list(values)

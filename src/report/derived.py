@@ -1,6 +1,5 @@
 """Numbers of a run that results.json does not hold: gaps, depths, and how soon a run got where it was going."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -24,15 +23,17 @@ def count_epochs_to_level(history: History, split: str, accuracy: float) -> floa
 
     So a run that never gets there is behind every run that does, by less than it truly is. None without accuracies.
     """
-    known = [row[f"{split}/accuracy"] for row in history if f"{split}/accuracy" in row]
-    if not known:
-        return None
-    reached = (epoch for epoch, value in enumerate(known, 1) if value >= accuracy)
-    return float(next(reached, len(known) + 1))
+    known = list_points(history, f"{split}/accuracy")
+    reached = (epoch for epoch, value in known if value >= accuracy)
+    return next(reached, known[-1][0] + 1) if known else None
 
 
 def count_epochs_to_convergence(history: History) -> float | None:
     """Return the first epoch no more than half a point below the final validation accuracy."""
-    accuracies = [row.get("val/accuracy", math.nan) for row in history]
-    reached = (epoch for epoch, value in enumerate(accuracies, 1) if value >= accuracies[-1] - CONVERGED)
-    return next((float(epoch) for epoch in reached), None)
+    known = list_points(history, "val/accuracy")
+    return next((epoch for epoch, value in known if value >= known[-1][1] - CONVERGED), None)
+
+
+def list_points(history: History, name: str) -> list[tuple[float, float]]:
+    """List the epochs that have a number, each with it; rows of a resumed run may be unknown."""
+    return [(row.get("epoch", float(i)), row[name]) for i, row in enumerate(history, 1) if name in row]
