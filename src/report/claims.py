@@ -234,7 +234,9 @@ def find_side(step: Step, cell: Conditions, chosen: Mapping[str, Candidate | Non
     if len(groups) < len(found):
         return None
     if len(groups) == 1:
-        return Side(groups[0].label, groups[0].values(step.metric), groups)
+        apart = len({each.get("data") for each in step.trained}) > 1
+        label = groups[0].label + (f" on {groups[0].data}" if apart else "")
+        return Side(label, groups[0].values(step.metric), groups)
     by_seed = [{run.seed: run.value(step.metric) for run in group.runs} for group in groups]
     seeds = sorted(set.intersection(*(set(values) for values in by_seed)))
     rows = [[values[seed] for values in by_seed] for seed in seeds]
