@@ -9,7 +9,7 @@ other way round, at a level shared among the steps.
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from .derived import read_level
@@ -222,6 +222,8 @@ def judge_step(published: Published, step: Step, chosen: Mapping[str, Candidate 
     found = [side for side in sides if side]
     if len(found) < len(sides):
         return None
+    if len(step.across) == 1 and len({group.data for side in found for group in side.groups}) > 1:
+        found = [replace(s, label=f"{s.label} on {s.groups[0].data}" if s.groups else s.label) for s in found]
     values = [side.values for side in found]
     verdict = judge_order(values[1], values[0]) if len(values) == 2 else judge_trend(values)
     return StepVerdict(find_column(published, step.metric), found, verdict, step.loose)
@@ -234,9 +236,7 @@ def find_side(step: Step, cell: Conditions, chosen: Mapping[str, Candidate | Non
     if len(groups) < len(found):
         return None
     if len(groups) == 1:
-        apart = len({each.get("data") for each in step.trained}) > 1
-        label = groups[0].label + (f" on {groups[0].data}" if apart else "")
-        return Side(label, groups[0].values(step.metric), groups)
+        return Side(groups[0].label, groups[0].values(step.metric), groups)
     by_seed = [{run.seed: run.value(step.metric) for run in group.runs} for group in groups]
     seeds = sorted(set.intersection(*(set(values) for values in by_seed)))
     rows = [[values[seed] for values in by_seed] for seed in seeds]
