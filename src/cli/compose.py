@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -69,13 +69,16 @@ def complete_overrides(words: list[str]) -> list[str]:
     """Complete overrides for Hydra with the full names of W&B's settings, quotes, and the task of the data set.
 
     The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
-    group cannot set the default of another.
+    group cannot set the default of another. So are the settings that a value of an experiment's grid brings.
     """
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
     words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    chosen = read_experiment_choices(typed.get("experiment", "")) | typed
+    experiment = typed.get("experiment", "")
+    chosen = read_experiment_choices(experiment) | typed
+    sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
+    words += [word for word in list_brought_words(experiment, typed if sweeps else chosen) if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
     tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
@@ -107,6 +110,22 @@ def read_experiment_choices(experiment: str) -> dict[str, str]:
     entries = load_experiment(experiment).get("defaults", [])
     choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
+
+
+def list_brought_words(experiment: str, chosen: Mapping[str, str]) -> list[str]:
+    """Return the settings that the chosen values bring by the experiment's hydra.sweeper.brings, but for chosen ones.
+
+    So a grid may hold networks of different recipes, and a single run of one of them has its own recipe, too.
+    """
+    from omegaconf import OmegaConf
+
+    brings = OmegaConf.select(load_experiment(experiment), "hydra.sweeper.brings") or {}
+    found = {}
+    for word, settings in brings.items():
+        key, _, value = str(word).partition("=")
+        if chosen.get(key) == value:
+            found.update({str(name): setting for name, setting in settings.items() if name not in chosen})
+    return [f"{name}={'null' if setting is None else setting}" for name, setting in found.items()]
 
 
 def load_experiment(name: str) -> "DictConfig":

@@ -1,8 +1,12 @@
-"""``python -m src.models [GLOB…] [--json]`` lists the registered networks, their sizes and where they are from."""
+"""``python -m src.models [GLOB…] [--json]`` lists the registered networks, their sizes and where they are from.
+
+With ``--layers`` it lists each layer of the named networks: output shape, parameters, multiply-adds.
+"""
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 from ..cli.main import main
@@ -69,6 +73,34 @@ def format_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
     yield "]"
 
 
+def format_layer_tables(selected: Sequence[ModelConfig], classes: int, *, as_json: bool) -> Iterator[str]:
+    """Iterate over the lines of a table of layers of each of these rows, or of a JSON object a line."""
+    import torch
+
+    from .build import build_classifier
+    from .summary import format_layers, summarize_layers, summarize_totals
+
+    for row in selected:
+        with torch.device("meta"):
+            model = build_classifier(row, in_channels=TEN_CLASSES.channels, num_classes=classes)
+        layers = summarize_layers(model, TEN_CLASSES.channels, row.native_size)
+        if as_json:
+            totals = summarize_totals(layers, model)
+            yield json.dumps({"name": row.name, "layers": [asdict(layer) for layer in layers], "totals": totals})
+            continue
+        pixels = f"{TEN_CLASSES.channels} x {row.native_size} x {row.native_size}"
+        yield from [] if row is selected[0] else [""]
+        yield from (f"{row.name}: {classes:,} classes, images of {pixels}", "")
+        yield from format_layers(layers, model)
+
+
+def read_count(text: str) -> int:
+    """Return a number of classes from the command line; UserError for none."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise UserError(f"--classes {text}: type a whole number from 1 to 100000")
+    return int(text)
+
+
 def list_models() -> int:
     """Print the networks that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -77,9 +109,19 @@ def list_models() -> int:
     )
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
+    parser.add_argument("--layers", action="store_true", help="list each layer: output, parameters, multiply-adds")
+    parser.add_argument("--classes", metavar="N", default="", help="with --layers: how many classes (default: 10)")
     options = parser.parse_args()
     selected = select_rows(options.globs)
-    for line in (format_json if options.json else format_table)(selected):
+    if options.layers and not options.globs:
+        raise UserError("--layers: name a network, as in python -m src.models resnet50 --layers")
+    if options.classes and not options.layers:
+        raise UserError(f"--classes {options.classes}: goes with --layers; the list is for ten classes")
+    if options.layers:
+        lines = format_layer_tables(selected, read_count(options.classes or "10"), as_json=options.json)
+    else:
+        lines = (format_json if options.json else format_table)(selected)
+    for line in lines:
         print(line, flush=True)
     return 0
 

@@ -117,7 +117,8 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     else:
         views, claims, headline = [], [], summarize_runs(collected.groups)
     comparable = select_comparable(published, collected.groups) if published else collected.groups
-    if across := build_across_view(comparable):
+    printed = collect_published_scores(published, comparable) if published else {}
+    if across := build_across_view(comparable, printed):
         views.append(across)
     if collected.groups:
         views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
@@ -190,6 +191,9 @@ def collect_published_scores(published: Published, groups: Sequence[Group]) -> d
             for group in select_groups(row.match, groups):
                 if group.headline in row.values:
                     value = row.values[group.headline] / table.columns[group.headline].scale
+                    found.setdefault(group.runs[0].path, value)
+                elif group.headline == "test/error" and "test/accuracy" in row.values:
+                    value = 1 - row.values["test/accuracy"] / table.columns["test/accuracy"].scale
                     found.setdefault(group.runs[0].path, value)
     return found
 

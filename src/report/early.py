@@ -21,7 +21,8 @@ from ..files import read_json, write_rows
 from ..runs.results import watch_metrics
 from ..tasks.table import find_task_row
 from ..text import natural_sort_key
-from .result import find_nested, find_run_directories, read_config, read_csv, select_settings
+from .defaults import find_nested, select_settings
+from .result import find_run_directories, read_config, read_csv
 
 if TYPE_CHECKING:
     import numpy as np

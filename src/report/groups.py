@@ -12,9 +12,9 @@ from ..errors import UserError
 from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
-from ..zoo.registry import rows
+from .defaults import find_nested, find_row_name, list_default_settings
 from .lost import LostRun, describe_left_out, read_lost
-from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
+from .result import Result, find_run_directories, read_result
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ class Group:
 
     @property
     def depth(self) -> float | None:
-        """The number of layers by the configuration, or else by the registered row."""
-        depth = find_nested(self.runs[0].config, "model.depth")
-        depth = getattr(rows().get(self.model), "depth", None) if depth is None else depth
-        return float(depth) if isinstance(depth, int | float) else None
+        return self.runs[0].depth
 
     @property
     def label(self) -> str:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..tasks.table import has_single_class
+from .defaults import find_nested
 from .entries import Entry, Line, View
 from .groups import Group, format_settings
 from .predictions import Predictions, read_predictions
 from .published import Column
-from .result import find_nested, read_csv
+from .result import read_csv
 from .twins import SETS, Twin, read_twins
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from ..errors import UserError
 from ..files import read_csv, read_json
 from ..runs.results import DIVERGED
 from ..text import take_first_line
-from .result import Result, find_nested, make_keys_legible, read_config, select_settings
+from .defaults import find_nested, select_settings
+from .result import Result, make_keys_legible, read_config
 
 FACTS = {"model": str, "data": str, "task": str, "seed": int}  # that a failed run has recorded
 

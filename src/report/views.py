@@ -20,7 +20,7 @@ from .verdict import Verdict
 MOST_OTHERS = 2  # groups that are not comparable, for each row
 
 
-SIZES = ("params", "macs")  # metrics that no training changes
+SIZES = ("params", "macs", "depth")  # metrics that no training changes
 
 
 GENERAL = (

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
@@ -23,6 +23,8 @@ class GridConf(BasicSweeperConf):
 
     _target_: str = "hydra_plugins.jobs.Grid"
     margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
+    # settings that a value of the grid brings, as in model=vgg19: {optim.lr: 0.01}; src.cli.compose adds them
+    brings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
@@ -71,7 +73,14 @@ def read_auto(words: "Sequence[Override]") -> list[int]:
 class Grid(BasicSweeper):
     """Hydra's grid of points. It composes none of them before the launcher, which reports all mistakes at once."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, *, margin: float) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        *,
+        margin: float,
+        brings: dict[str, dict[str, Any]],
+    ) -> None:
         super().__init__(max_batch_size, params)
         if margin <= 0:
             raise UserError(f"hydra.sweeper.margin={margin}: type points above 0")

@@ -80,8 +80,13 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
         case Multiclass():
             from .classification import ClassificationTask
 
-            smoothing, flip = task.label_smoothing, task.test_flip
-            return ClassificationTask(num_classes=info.num_classes, label_smoothing=smoothing, test_flip=flip, **common)
+            return ClassificationTask(
+                num_classes=info.num_classes,
+                label_smoothing=task.label_smoothing,
+                test_flip=task.test_flip,
+                loss=task.loss,
+                **common,
+            )
         case Multilabel():
             from .multilabel import MultilabelTask, build_loss
 

@@ -15,6 +15,7 @@ from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.confusion import ClassificationMetrics, compute_class_metrics, count_top_k, find_cells
 from .base import Task, TaskSettings, gather_columns, use_full_precision
+from .losses import squared_error
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -57,8 +58,18 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy [] of a batch and the cells int64 [B] of its images in the confusion matrix.
+Loss = Callable[..., Tensor]  # of logits [B, C] and labels; takes label_smoothing
+
+
+def find_loss(name: str) -> Loss:
+    """Return the loss of this name, "cross_entropy" or "mse"."""
+    return squared_error if name == "mse" else F.cross_entropy
+
+
+def step(
+    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, loss: Loss = F.cross_entropy
+) -> tuple[Tensor, Tensor]:
+    """Return the mean loss [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
     images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
     the largest counts in the matrix.
@@ -66,9 +77,9 @@ def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: f
     logits = model(images)
     if logits.dtype.itemsize < 4:
         logits = logits.float()
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    value = loss(logits, labels, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return loss, find_cells(logits, hard)
+    return value, find_cells(logits, hard)
 
 
 def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -95,13 +106,16 @@ class ClassificationTask(Task):
         num_classes: int,
         label_smoothing: float = 0.0,
         test_flip: bool = False,
+        loss: str = "cross_entropy",
         **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the metrics; `common` are the arguments of Task.
 
-        With `test_flip` the test also evaluates the mean over each image and its mirror image.
+        With `test_flip` the test also evaluates the mean over each image and its mirror image. The `loss` is also what
+        validation and test report, there without smoothing.
         """
         super().__init__(**common)
+        self.loss = find_loss(loss)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
         self.train_metrics = ClassificationMetrics(num_classes)
@@ -121,7 +135,7 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+        return step(self.model, *batch, label_smoothing=self.label_smoothing, loss=self.loss)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
@@ -179,14 +193,14 @@ class ClassificationTask(Task):
         """Count a batch, and return its logits [B, C]."""
         logits = compute_scores(self.evaluation_copy or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
-        metrics.update(find_cells(logits, labels), F.cross_entropy(logits, labels), top5)
+        metrics.update(find_cells(logits, labels), self.loss(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits are [B, C], and their mirror images."""
         mirrored = compute_scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
-        metrics.update(find_cells(mean, labels), F.nll_loss(mean, labels))
+        metrics.update(find_cells(mean, labels), self.loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Move a split's metrics into `epoch_metrics`, and return the confusion matrix of all processes."""

@@ -254,7 +254,10 @@ def lay_out_claim(claim: ClaimVerdict, anchors: Anchors) -> PageClaim:
 
 def lay_out_step(step: StepVerdict, anchors: Anchors) -> PageStep:
     """Lay a comparison out with links to the runs on all sides."""
-    sides = [Link(step.describe_side(group), anchors[group.runs[0].path]) for group in step.sides]
+    sides = [
+        Link(step.describe_side(side), anchors[side.groups[0].runs[0].path] if side.groups else "")
+        for side in step.sides
+    ]
     return PageStep(step.verdict.word, step.column.title, sides, step.between, step.bounds)
 
 
