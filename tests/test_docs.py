@@ -187,6 +187,24 @@ def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None
     run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.analyze", left_out=("out",)), ids=" ".join)
+def test_a_network_is_looked_into(words: list[str], made: Made, tmp_path: Path) -> None:
+    """With few images and points, of a run that is made here, or of the networks that are named, on the digits."""
+    small = {"run": f"run={made.run}", "data": "data=digits", "at": "at=init,last"}
+    named = [word for word in words if word.startswith("run=") and all(name in rows() for name in word[4:].split(","))]
+    kept = [word if word in named else small.get(word.partition("=")[0], word) for word in words]
+    sizes = ["images=16"] if "probe=list" not in words else []
+    sizes += ["grid=2"] if "loss_landscape" in str(words) else []
+    run_in_small("src.analyze", [*kept, *sizes, f"out={tmp_path}", *(["trainer.threads=1"] if sizes else [])])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.lesson", "runs", left_out=("out",)), ids=" ".join)
+def test_a_lesson_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.lesson", [*fill(words, runs=made.run), f"out={tmp_path / 'lesson.html'}"])
+
+
 def test_the_words_that_list_networks_exist() -> None:
     """tests/models/test_models_command.py lists them; many take half a minute."""
     options = command("src.models", "--help").stdout
@@ -209,6 +227,7 @@ def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
+    modules += ("src.analyze", "src.lesson")
     modules += ("src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)

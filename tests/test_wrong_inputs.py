@@ -142,6 +142,22 @@ COMMANDS: dict[tuple[str, ...], list[str]] = {  # the same of the other commands
     ("bench", "out=/nowhere/x"): ["no such folder"],
     ("bench", "nothing=1"): ["nothing"],
     ("models", "nothing*"): ["no such model"],
+    ("analyze", "probe=filters"): ["run= is missing"],
+    ("analyze", "probe=", "run=resnet20"): ["probe=: a value is needed"],
+    ("analyze", "probe=nothing", "run=resnet20"): ["probe=nothing: no such probe", "filters"],
+    ("analyze", "probe=filters", "run=resnt20"): ["run=resnt20: no such run", "resnet20"],
+    ("analyze", "probe=filters", "run=/nowhere/x"): ["run=/nowhere/x: no run directory"],
+    ("analyze", "probe=filters", "run={}/text.ckpt"): ["text.ckpt: damaged"],
+    ("analyze", "probe=filters", "run=resnet20", "at=last"): ["at=last", "only at=init"],
+    ("analyze", "probe=filters", "run=resnet20", "workers=x"): ["workers=x"],
+    ("analyze", "probe=filters", "run=resnet20", "images=x"): ["images=x: a whole number"],
+    ("analyze", "probe=filters", "run=resnet20", "grid=3"): ["grid=3: an option of probe=loss_landscape"],
+    ("analyze", "probe=filters", "run=resnet20", "model.depth=21"): ["model.depth=21"],
+    ("analyze", "probe=filters", "run=resnet20", "out={}/notdir"): ["notdir"],
+    ("lesson", "runs=/nowhere"): ["runs=/nowhere: no run"],
+    ("lesson", "run=x"): ["run=x: not understood"],
+    ("lesson", "out={}/run"): ["is a folder"],
+    ("lesson", "out={}/notdir/x.html"): ["notdir"],
 }
 THEIRS = ("Traceback", "debug=true", "usage:", "full_key", "ValueError", "RuntimeError", "Errno", "DictConfig")
 
@@ -170,6 +186,10 @@ def find_command(module: str) -> Callable[[], int]:
         from src.pack import pack_from_command_line as command
     elif module == "bench":
         from src.bench.__main__ import run as command
+    elif module == "analyze":
+        from src.analyze import run_command as command
+    elif module == "lesson":
+        from src.lesson.__main__ import run_command as command
     elif module == "models":
         from src.models.__main__ import list_models as command
     else:

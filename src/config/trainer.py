@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..errors import UserError
 from .fields import check_choices, require, setting
 
 
@@ -26,6 +27,7 @@ class TrainerConfig:
     limit_val_batches: int | None = setting(None, "validation batches, for a quick look")
     limit_test_batches: int | None = setting(None, "test batches, for a quick look")
     checkpoint_minutes: float = setting(10.0, "also save inside an epoch, so often [minutes]", identity=False)
+    keep_epochs: list[int] = setting([], "keep the checkpoints after these epochs, for src.analyze", identity=False)
     deterministic: bool = setting(True, "only deterministic algorithms where the device offers them", identity=False)
     detect_anomaly: bool = setting(False, "name the operation that made a NaN (slow)", identity=False)
     progress: bool = setting(True, "draw a progress bar where there is a terminal", identity=False)
@@ -39,6 +41,8 @@ class TrainerConfig:
             value = getattr(self, name)
             require(value is None or value >= 1, f"trainer.{name}={value}: at least 1")
         require((self.threads or 1) <= 1024, f"trainer.threads={self.threads}: at most 1024")
+        if beyond := [epoch for epoch in self.keep_epochs if not 1 <= epoch <= self.max_epochs]:
+            raise UserError(f"trainer.keep_epochs=[{beyond[0]}]: from 1 to {self.max_epochs}, trainer.max_epochs")
         require(self.checkpoint_minutes >= 0, f"trainer.checkpoint_minutes={self.checkpoint_minutes}: at least 0")
 
     @property

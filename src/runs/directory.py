@@ -33,8 +33,9 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
 
 SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # left by a killed process
 FOLDERS = {  # of a run directory, with the names of the files that a run writes there
-    "checkpoints": r"\.?(last|previous|best)\.ckpt(\.\d+\.tmp)?",
+    "checkpoints": r"\.?(last|previous|best|epoch_\d+)\.ckpt(\.\d+\.tmp)?",
     "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
+    "probes": r"\.?\w+\.(svg|csv)(\.\d+\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..*|hparams\.yaml",
     "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
 }
@@ -250,6 +251,10 @@ class Run:
     def keep_previous(self) -> None:
         """Give last.ckpt, which is about to be replaced, the name previous.ckpt as well."""
         keep_second_name(self.last, self.previous)
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Give last.ckpt a name of its own, which no later epoch replaces."""
+        keep_second_name(self.last, self.path / "checkpoints" / f"epoch_{epoch:04d}.ckpt")
 
     def find_checkpoints_to_resume(self, anyway: bool) -> list[Path]:
         """Return last.ckpt and the one before it, as far as they exist.

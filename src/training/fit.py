@@ -165,8 +165,8 @@ def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = (
         "config_hash": run.config_hash,
         "code_hash": run.code_hash,
     }
-    minutes = config.trainer.checkpoint_minutes
-    saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping)
+    minutes, kept = config.trainer.checkpoint_minutes, config.trainer.keep_epochs
+    saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping, kept=kept)
     # in this order, for each reads what those before it have found
     callbacks = [companions, snapshots, Finite(run, snapshots), history, progress, saving, stopping]
     pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []

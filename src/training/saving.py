@@ -1,7 +1,7 @@
 """Save last.ckpt at each epoch's end and every few minutes, and best.ckpt where validation improves."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
@@ -17,14 +17,21 @@ from .stopping import Stopping, ask_any_process, may_stop
 class Saving(Checkpoint):
     """Keep the checkpoints of a run directory up to date.
 
-    ``carried`` is added to each checkpoint: config, info, normalisation, hashes.
+    ``carried`` is added to each checkpoint: config, info, normalisation, hashes. Those after the epochs ``kept`` stay.
     """
 
     def __init__(
-        self, run: Run, *, minutes: float, carried: Mapping[str, object], history: History, stopping: Stopping
+        self,
+        run: Run,
+        *,
+        minutes: float,
+        carried: Mapping[str, object],
+        history: History,
+        stopping: Stopping,
+        kept: Sequence[int] = (),
     ) -> None:
         self.run, self.carried, self.history, self.stopping = run, carried, history, stopping
-        self.seconds_between = minutes * 60
+        self.kept, self.seconds_between = kept, minutes * 60
         self.best = float("-inf")
 
     def state_dict(self) -> dict[str, float]:
@@ -48,9 +55,14 @@ class Saving(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = self.history.row.get(f"val/{pl_module.headline}", float("-inf"))
         improved, self.best = score > self.best, max(score, self.best)
-        if not improved:
+        if improved:
+            self._save_best(trainer, pl_module)
+        else:
             self.save(trainer, pl_module, self.run.last)
-            return
+        if trainer.is_global_zero and trainer.current_epoch + 1 in self.kept:
+            self.run.keep_epoch(trainer.current_epoch + 1)
+
+    def _save_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save(trainer, pl_module, self.run.best)
         if trainer.is_global_zero:
             self.run.keep_previous()

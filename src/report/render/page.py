@@ -146,6 +146,7 @@ class PageRun:
     place: str
     facts: str
     command: str
+    probes: Sequence[tuple[str, str]]  # the figures of src.analyze in its directory: a name, and a link
 
 
 @dataclass(frozen=True)
@@ -281,4 +282,8 @@ def lay_out_run(run: Result, headline: str, out: Path) -> PageRun:
         place=str(run.path),
         facts=f"{commit}{', of other code than today' if run.stale else ''}",
         command=str(run.content.get("command", "")),
+        probes=[
+            (figure.stem, quote(os.fsencode(os.path.relpath(figure, out))))
+            for figure in sorted((run.path / "probes").glob("*.svg"))
+        ],
     )
