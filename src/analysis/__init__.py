@@ -1,0 +1,1 @@
+"""What is learnt from trained networks and from data."""
