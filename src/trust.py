@@ -9,15 +9,13 @@ Written into the run directory: trust.json, with the temperature that was fitted
 show its numbers. `data.root=…` says where the data is now; `trainer.threads=…` and its kin are understood too.
 """
 
-import glob
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from .cli.console import say
 from .cli.main import main
 from .errors import UserError
+from .runs.stored import list_runs
 
 OPTIONS = ("run", "corruptions", "cifar_c", "seed")
 
@@ -53,28 +51,6 @@ def run_command() -> int:
         print("\n".join(describe_trust(found)))
         print(path if path.is_file() else path / "trust.html")
     return 0
-
-
-def list_runs(value: str) -> Sequence[Path]:
-    """Return the runs that [A,B], a glob or a path names; raise UserError where a glob matches none."""
-    inner = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else [value]
-    found: list[Path] = []
-    for word in filter(None, (part.strip() for part in inner)):
-        path = os.path.expanduser(word)
-        matches = [path]
-        if glob.has_magic(path) and not os.path.exists(path):
-            matches = [each for each in sorted(glob.glob(path)) if each.endswith(".ckpt") or holds_results(each)]
-        if not matches:
-            raise UserError(f"run={word}: matches no finished run")
-        found += map(Path, matches)
-    if not found:
-        raise UserError(f"run={value}: names no run")
-    return found
-
-
-def holds_results(path: str) -> bool:
-    """Return whether this is the directory of a run that has ended."""
-    return os.path.isfile(os.path.join(path, "results.json"))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def find_published(data: str, root: object, folder: Path | None) -> Path | None:
     if data not in PUBLISHED:
         raise UserError(f"cifar_c={folder}: arrays were published for {' and '.join(PUBLISHED)}, not for data={data}")
     if not folder.is_dir():
-        raise UserError(f"cifar_c={folder}: no such folder; it should hold labels.npy and {next(iter(CORRUPTIONS))}.npy …")
+        raise UserError(
+            f"cifar_c={folder}: no such folder; it should hold labels.npy and {next(iter(CORRUPTIONS))}.npy …"
+        )
     return folder
 
 
@@ -123,5 +125,7 @@ def read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except Exception:  # np.load raises anything from ValueError to EOFError for a damaged file
         raise UserError(f"{path}: cannot be read as an array of numbers; fetch it again") from None
     if array.shape != shape or array.dtype.kind not in "iu":
-        raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; whole numbers of shape {shape} are needed")
+        raise UserError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; whole numbers of shape {shape} are needed"
+        )
     return array

@@ -152,7 +152,7 @@ def make_grid(size: int, device: torch.device) -> Tensor:
 
 
 def find_sources(points: Tensor, moved: Tensor, size: int) -> Tensor:
-    """Find where each pixel comes from under the affine map of ``points`` [3, 2] to ``moved`` [B, 3, 2], [B, S, S, 2]."""
+    """Find each pixel's source under the affine map of ``points`` [3, 2] to ``moved`` [B, 3, 2], [B, S, S, 2]."""
     ones = torch.ones_like(moved[..., :1])
     back = torch.linalg.solve(torch.cat([moved, ones], dim=-1), points.expand(len(moved), -1, -1))  # [B, 3, 2]
     grid = make_grid(size, points.device)

@@ -84,3 +84,9 @@ def list_labels(data: DataModule, split: str) -> Tensor:
         return data.resident(split, "cpu")[1]
     assert isinstance(data, StreamedImages)
     return torch.from_numpy(data.splits[split].labels)
+
+
+def name_pictures(data: DataModule, split: str, numbers: np.ndarray) -> list[str]:
+    """Name pictures of a split: by the path of the file, or as test/123 in a set that is published as a whole."""
+    files = data.list_photos().get(split)
+    return [files.paths[k] if files else f"{split}/{k}" for k in numbers.tolist()]

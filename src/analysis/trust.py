@@ -56,7 +56,7 @@ def check_overrides(overrides: list[str]) -> None:
 
 
 def check_same_images(run: Reopened, assembly: Assembly) -> None:
-    """Raise UserError where the data has changed since the run, so that its validation may hold images it has learnt."""
+    """Raise UserError where the data has changed since the run: its validation may then hold images it has learnt."""
     if run.checkpoint.get("data_fingerprint", assembly.settled.content) != assembly.settled.content:
         raise UserError(
             f"{run.path}: the images are not those of the run, so its validation may hold some that it was trained on; "
@@ -68,7 +68,9 @@ def find_folder(checkpoint: Path) -> Path:
     """Return the run directory of a checkpoint; raise UserError where it lies in none."""
     folder = checkpoint.absolute().parent.parent
     if not (folder / "results.json").is_file() or checkpoint.parent.name != "checkpoints":
-        raise UserError(f"{checkpoint}: lies in no directory of a finished run, with which trust.json is kept; type run=<it>")
+        raise UserError(
+            f"{checkpoint}: lies in no directory of a finished run, with which trust.json is kept; type run=<it>"
+        )
     return folder
 
 

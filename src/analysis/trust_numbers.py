@@ -81,7 +81,7 @@ def find_rank(count: int, fraction: float) -> int:
 def measure_conformal(
     val_logits: Tensor, val_labels: Tensor, logits: Tensor, labels: Tensor, temperature: float = 1.0
 ) -> dict[str, float] | None:
-    """Measure split-conformal sets: which classes a set holds is calibrated on validation so that 9 of 10 hold the label.
+    """Measure split-conformal sets, calibrated on validation so that 9 of 10 hold the label.
 
     The score is 1 - the probability of a class (Sadinle et al. 2019). Returns the fraction of the test's sets that hold
     the label and their mean size; None where validation has too few images for this level.

@@ -38,7 +38,11 @@ def list_facts(found: Json) -> Iterator[tuple[str, str, str]]:
     yield "AURC", f"{found['selective']['aurc']:.4f}", "the mean error over all such fractions; 0 is best"
     if sets := found["conformal"]:
         value = f"{percent(sets['coverage'])} hold the label, {sets['mean_size']:.2f} classes"
-        yield f"conformal sets at {percent(sets['level'], 0)}", value, "the mean over the test; calibrated on validation"
+        yield (
+            f"conformal sets at {percent(sets['level'], 0)}",
+            value,
+            "the mean over the test; calibrated on validation",
+        )
     if made := found.get("corruptions"):
         value = f"{percent(made['mean_error'])} (clean {percent(made['clean_error'])})"
         yield "error on corrupted images", value, f"15 kinds × 5 strengths, made here of {made['images']:,} images"
@@ -75,7 +79,8 @@ def describe_headline(found: Json) -> str:
     if scaled is None:
         return f"The calibration error is {percent(plain)}"
     verb = "lowers" if scaled < plain else "leaves" if scaled == plain else "raises"
-    return f"A temperature of {found['temperature']:.2f} {verb} the calibration error: {percent(plain)} → {percent(scaled)}"
+    change = f"{percent(plain)} → {percent(scaled)}"
+    return f"A temperature of {found['temperature']:.2f} {verb} the calibration error: {change}"
 
 
 def draw_reliability(found: Json) -> Figure:
@@ -94,8 +99,8 @@ def draw_reliability(found: Json) -> Figure:
         axes.set(xlabel="mean confidence", ylabel="fraction right", xlim=(0, 1.02), ylim=(0, 1.02))
 
     caption = (
-        f"The {found['n_test']:,} test images in 15 equal bins of confidence, those with {FEWEST} images or more. Below "
-        "the dashed line the network is surer than it is right."
+        f"The {found['n_test']:,} test images in 15 equal bins of confidence, those with {FEWEST} images or more. "
+        "Below the dashed line the network is surer than it is right."
     )
     return draw_figure("reliability", "Reliability", caption, rows, paint, labels=len(curves))
 
@@ -107,14 +112,15 @@ def make_corruption_section(found: Json, name: str) -> Section:
     for corruption, errors in found["errors"].items():
         mark = " (procedural)" if corruption in found.get("procedural", ()) else ""
         numbers = [*errors, sum(errors) / len(errors)]
-        title = Cell(corruption.replace("_", " ") + mark)
-        rows.append([title, *(Cell(f"{100 * number:.1f}", 100 * number) for number in numbers)])
+        head = Cell(corruption.replace("_", " ") + mark)
+        rows.append([head, *(Cell(f"{100 * number:.1f}", 100 * number) for number in numbers)])
     if name == "cifar_c":
         lead = f"Error in % on the published arrays {found['folder']}, {found['images']:,} images a strength."
     else:
         lead = (
             f"Error in % on {found['images']:,} test images that were corrupted here (seed {found['seed']}), in "
-            f"{found['precision']}; clean {percent(found['clean_error'])}, mean of the 75 {percent(found['mean_error'])}. "
+            f"{found['precision']}; clean {percent(found['clean_error'])}, mean of the 75 "
+            f"{percent(found['mean_error'])}. "
             "Alike in kind to CIFAR-10-C and not equal to it, so these are no numbers to hold against published ones."
         )
     title = "Corrupted images" if name == "corruptions" else found["folder"]
