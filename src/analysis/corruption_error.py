@@ -1,5 +1,6 @@
 """Measure the error of a trained network on corrupted images: made here, or read from the published arrays."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def measure_corruption_error(assembly: Assembly, *, seed: int = 0) -> Json:
     images, labels = collect_pictures(assembly.data, "test").to(device), list_labels(assembly.data, "test").to(device)
     predict = make_predictor(assembly)
     errors: dict[str, list[float]] = {}
+    begun, busy = time.perf_counter(), time.process_time()
     with tqdm(total=len(CORRUPTIONS) * STRENGTHS, desc="corruptions", disable=None, leave=False) as bar:
         for name in CORRUPTIONS:
             errors[name] = []
@@ -35,6 +37,7 @@ def measure_corruption_error(assembly: Assembly, *, seed: int = 0) -> Json:
                 parts = corrupt_set(images, name, strength, seed=seed)
                 errors[name].append(measure_error(predict, parts, labels))
                 bar.update()
+    seconds = {"wall": time.perf_counter() - begun, "cpu": time.process_time() - busy}
     clean = measure_error(predict, images.split(BATCH), labels)
     return {
         "clean_error": clean,
@@ -43,6 +46,7 @@ def measure_corruption_error(assembly: Assembly, *, seed: int = 0) -> Json:
         "procedural": list(PROCEDURAL),
         "seed": seed,
         "images": len(labels),
+        "seconds": seconds,
         "precision": assembly.config.trainer.precision,
     }
 

@@ -53,7 +53,7 @@ CORRUPTIONS: dict[str, Corruption] = {  # by the names of CIFAR-10-C's files, in
 }
 PROCEDURAL = ("frost",)  # made of random numbers where the published set lays photos on the images
 STRENGTHS = 5
-BATCH = 1000  # images at once, to bound the memory
+BATCH = 500  # images at once, to bound the memory
 
 
 def corrupt(images: Tensor, name: str, strength: int, *, seed: int = 0, start: int = 0) -> Tensor:

@@ -95,24 +95,6 @@ def match(a: Tensor, b: Tensor) -> Tensor:
     return best
 
 
-def group_pairs(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Join pairs that share a picture to groups of pictures, each in order, by their first picture."""
-    leader: dict[int, int] = {}
-
-    def find(number: int) -> int:
-        while leader.setdefault(number, number) != number:
-            leader[number] = number = leader[leader[number]]
-        return number
-
-    for pair in pairs:
-        low, high = sorted((find(pair.first), find(pair.second)))
-        leader[high] = low
-    groups: dict[int, list[int]] = {}
-    for number in sorted(leader):
-        groups.setdefault(find(number), []).append(number)
-    return list(groups.values())
-
-
 def find_equal(digests: Sequence[str], is_known: Callable[[int, int], bool]) -> list[Pair]:
     """Find pictures of equal bytes, as pairs with the first of them, except those known already."""
     first: dict[str, int] = {}

@@ -27,14 +27,15 @@ class Calibration:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature T that gives softmax(logits / T) the least mean negative log-likelihood.
 
-    The loss is convex in 1 / T, so a search by the golden section finds it. With too few errors to hold it, T ends at
-    an edge of the range.
+    As Platt (1999) does, the labels count as if one image more had been seen, whose label is any class: without an
+    error on validation, T would otherwise fall to 0 and a single error of the test cost without bound. The loss is
+    convex in 1 / T, so a search by the golden section finds it.
     """
     low, high = 1 / MOST, 1 / LEAST
     ratio = (5**0.5 - 1) / 2
 
     def compute_loss(inverse: float) -> float:
-        return float(cross_entropy(logits * inverse, labels))
+        return float(cross_entropy(logits * inverse, labels, label_smoothing=1 / (len(labels) + 1)))
 
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     loss_left, loss_right = compute_loss(left), compute_loss(right)
