@@ -231,7 +231,15 @@ def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
-    modules += ("src.audit", "src.mistakes", "src.trust", "src.bench.audit", "src.bench.verdicts", "src.report.twins", "src.report.early")
+    modules += (
+        "src.audit",
+        "src.mistakes",
+        "src.trust",
+        "src.bench.audit",
+        "src.bench.verdicts",
+        "src.report.twins",
+        "src.report.early",
+    )
     for words in COMMANDS:
         line = " ".join(words)
         program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))

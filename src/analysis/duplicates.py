@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..report.twins import SCORE, SHIFT, cut, even_contrast, measure_texture, measure_windows, normalize
 
-LEAST_ALIKE, CANDIDATES = 0.9, 6  # at 8 x 8 pixels, and for each picture
+LEAST_ALIKE, CANDIDATES = 0.85, 8  # at 8 x 8 pixels, and for each picture
 SAME = 0.995  # correlation of the pixels themselves, from which little detail is no excuse
 FLAT = 4.0  # grey levels: with less contrast a picture has nothing to be known by
 SMALLEST = 16  # side of pictures whose shifted copies are sought [pixels]

@@ -82,12 +82,18 @@ def score_without_own(features: Tensor, labels: Tensor, num_classes: int) -> Ten
     features = (features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)
     features = torch.cat([features, torch.ones(len(features), 1)], dim=1)
     targets = F.one_hot(labels, num_classes).float()
-    gram = features.T @ features
-    gram.diagonal().add_(RIDGE * len(features))
-    lower = torch.linalg.cholesky(gram)
-    weights = torch.cholesky_solve(features.T @ targets, lower)
-    leverage = torch.cat(list(measure_leverage(features, lower)))[:, None].clamp(max=0.999)
-    return (features @ weights - leverage * targets) / (1 - leverage)
+    few = len(features) < features.shape[1]
+    gram = features @ features.T if few else features.T @ features
+    ridge = RIDGE * len(features)
+    lower = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram)))
+    if few:  # the same in its dual form, whose matrix has a row a picture: H = 1 - ridge (F F' + ridge)^-1
+        hat = torch.eye(len(gram)) - ridge * torch.cholesky_inverse(lower)
+        fitted, leverage = hat @ targets, hat.diagonal()[:, None]
+    else:
+        fitted = features @ torch.cholesky_solve(features.T @ targets, lower)
+        leverage = torch.cat(list(measure_leverage(features, lower)))[:, None]
+    leverage = leverage.clamp(max=0.999)
+    return (fitted - leverage * targets) / (1 - leverage)
 
 
 def measure_leverage(features: Tensor, lower: Tensor) -> Iterator[Tensor]:

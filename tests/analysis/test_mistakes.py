@@ -1,15 +1,17 @@
 """Mistakes are ranked, voted on and shown, of runs that were really trained."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, command, compose
+from helpers import TINY, command, compose, refuse
 
 from src import api
 from src.analysis.mistakes import find_suspects, judge, rank_confusions, rank_mistakes, tabulate_classes, vote
 from src.errors import UserError
+from src.mistakes import run_command
 from src.report.predictions import Predictions
 
 
@@ -22,7 +24,7 @@ def test_runs_vote_by_their_confidence() -> None:
     one = vote([predictions([1, 0, 2, 1, 0], [0.95, 0.9, 0.6, 0.8, 0.99])], "test", 3)
     assert rank_mistakes(one).tolist() == [4, 0, 2] and find_suspects(one).tolist() == [4, 0]
     both = vote(
-        [predictions([1, 0, 2, 1, 0], [0.9] * 5), predictions([1, 1, 1, 1, 0], [0.8, 0.95, 0.9, 0.8, 0.7])], "test", 3
+        [predictions([1, 0, 2, 1, 0], [0.9] * 5), predictions([1, 1, 1, 1, 0], [0.8, 0.95, 0.8, 0.8, 0.7])], "test", 3
     )
     assert both.prediction.tolist() == [1, 1, 2, 1, 0] and both.against.tolist() == [2, 1, 1, 0, 2]
     assert both.confidence[0] == pytest.approx(0.85) and both.confidence[1] == pytest.approx(0.475)
@@ -57,11 +59,14 @@ def test_mistakes_are_written(runs: list[Path], tmp_path: Path) -> None:
         assert name in page and (tmp_path / name).is_file()
 
 
-def test_another_split_is_judged_anew_and_training_pictures_are_marked(runs: list[Path], tmp_path: Path) -> None:
+def test_another_split_is_judged_anew_and_training_pictures_are_marked(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     judged, _ = judge(runs[:1], "val", [])
     assert judged.runs == 1 and len(judged.label) == 360
-    done = command("src.mistakes", f"run={runs[0]}", "split=train", "duplicates=false", f"out={tmp_path}")
-    assert done.returncode == 0 and "were trained on these pictures" in done.stdout, done.stderr
+    words = [f"run={runs[0]}", "split=train", "duplicates=false", f"out={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["mistakes", *words])
+    assert run_command() == 0 and "were trained on these pictures" in capsys.readouterr().out
 
 
 def test_wrong_words_are_one_sentence(runs: list[Path], tmp_path: Path) -> None:
@@ -72,9 +77,7 @@ def test_wrong_words_are_one_sentence(runs: list[Path], tmp_path: Path) -> None:
         f"run={tmp_path}": "no run directory",
         f"run={runs[0]} data.classes=[1]": "on a run's own images",
     }
-    for words, sentence in cases.items():
-        done = command("src.mistakes", *words.split())
-        assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
+    refuse(run_command, cases)
     (runs[1] / "test_predictions.npz").rename(tmp_path / "away.npz")
     judged, _ = judge(runs, "test", [])  # computed anew where it is not stored
     assert judged.runs == 2
