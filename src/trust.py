@@ -2,6 +2,7 @@
 
 run=          a run directory or checkpoint, a glob of them, or [A,B]; its images have one class each
 corruptions=  the error on images of 15 corruptions x 5 strengths (default: for images of at most 64 pixels)
+images=       how many test images are corrupted, evenly of all classes (default: all)
 cifar_c=      the folder of the published CIFAR-10-C arrays (default: <data.root>/CIFAR-10-C, where it exists)
 seed=         of the corruptions' random numbers (default: 0)
 
@@ -17,7 +18,7 @@ from .cli.main import main
 from .errors import UserError
 from .runs.stored import list_runs
 
-OPTIONS = ("run", "corruptions", "cifar_c", "seed")
+OPTIONS = ("run", "corruptions", "images", "cifar_c", "seed")
 
 
 def run_command() -> int:
@@ -35,6 +36,9 @@ def run_command() -> int:
         raise UserError(f"corruptions={choice}: true or false is needed")
     if not (seed := named.get("seed", "0")).isdecimal() or len(seed) > 9:
         raise UserError(f"seed={seed}: a whole number from 0 to 999999999 is needed")
+    images = named.get("images", "")
+    if images and not (images.isdecimal() and 1 < int(images) < 10**9):
+        raise UserError(f"images={images}: a whole number of images is needed, 2 or more")
     runs = list_runs(named["run"])
     from .analysis.trust import measure_run
     from .analysis.trust_page import describe_trust
@@ -45,6 +49,7 @@ def run_command() -> int:
             path,
             overrides,
             corruptions={"true": True, "false": False}.get(choice),
+            count=int(images) if images else None,
             cifar_c=Path(named["cifar_c"]).expanduser() if named.get("cifar_c") else None,
             seed=int(seed),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.cut import limit_samples
 from ..data.normalization import apply_affine, compute_affine
 from ..errors import UserError
 from ..files import Json
@@ -20,13 +21,17 @@ from .logits import collect_pictures, find_device, list_labels
 PUBLISHED = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}  # the folders of the published arrays
 
 
-def measure_corruption_error(assembly: Assembly, *, seed: int = 0) -> Json:
+def measure_corruption_error(assembly: Assembly, *, seed: int = 0, count: int | None = None) -> Json:
     """Measure the error on the test images under each corruption and strength, and its mean; and on clean images.
 
-    The network is folded and in the arithmetic of its training, as in validation.
+    With ``count`` only so many images, evenly of all classes and drawn by the seed, are used. The network is folded and
+    in the arithmetic of its training, as in validation.
     """
     device = find_device(assembly)
-    images, labels = collect_pictures(assembly.data, "test").to(device), list_labels(assembly.data, "test").to(device)
+    labels = list_labels(assembly.data, "test")
+    numbers = limit_samples(labels.numpy(), count, seed) if count and 1 < count < len(labels) else None
+    images = collect_pictures(assembly.data, "test", numbers).to(device)
+    labels = (labels if numbers is None else labels[torch.from_numpy(numbers)]).to(device)
     predict = make_predictor(assembly)
     errors: dict[str, list[float]] = {}
     begun, busy = time.perf_counter(), time.process_time()

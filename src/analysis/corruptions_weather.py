@@ -212,8 +212,9 @@ def compress_as_jpeg(images: Tensor, strength: int, generator: Generator) -> Ten
     )
     bright, *chroma = (torch.einsum("kc,bcij->bkij", weights, levels)).round().split(1, dim=1)
     size = images.shape[-1]
-    coarse = F.avg_pool2d(F.pad(torch.cat(chroma, dim=1), (0, size % 2) * 2, mode="replicate"), 2)
-    coarse = quantise_blocks((coarse + 128).round(), CHROMINANCE, quality) - 128
+    coarse = 4 * F.avg_pool2d(F.pad(torch.cat(chroma, dim=1) + 128, (0, size % 2) * 2, mode="replicate"), 2)
+    rounding = 1 + torch.arange(coarse.shape[-1], device=images.device) % 2  # libjpeg's, which alternates
+    coarse = quantise_blocks(((coarse + rounding) / 4 + 1e-4).floor(), CHROMINANCE, quality) - 128
     blue, red = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :size, :size].unbind(1)
     bright = quantise_blocks(bright, LUMINANCE, quality)[:, 0]
     colours = (bright + 1.402 * red, bright - 0.344136 * blue - 0.714136 * red, bright + 1.772 * blue)

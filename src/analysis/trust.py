@@ -18,11 +18,19 @@ LARGEST_SIDE = 64  # of images that are corrupted without being asked for [pixel
 OPEN = ("data.root", "data.workers", "data.download", "trainer.")  # overrides that leave the images as they were
 
 
-def measure_run(path: Path, overrides: list[str], *, corruptions: bool | None, cifar_c: Path | None, seed: int) -> Json:
+def measure_run(
+    path: Path,
+    overrides: list[str],
+    *,
+    corruptions: bool | None = None,
+    count: int | None = None,
+    cifar_c: Path | None = None,
+    seed: int = 0,
+) -> Json:
     """Measure a run, write trust.json and trust.html beside its results, and return the numbers.
 
-    ``corruptions`` measures the error on corrupted images; None does so for small ones. Raises UserError for a run
-    without classes, and where the images are not those of the run.
+    ``corruptions`` measures the error on corrupted images, of ``count`` or all; None does so for small ones. Raises
+    UserError for a run without classes, and where the images are not those of the run.
     """
     from .trust_page import write_page
 
@@ -36,7 +44,7 @@ def measure_run(path: Path, overrides: list[str], *, corruptions: bool | None, c
     store(folder, found)
     published = find_published(assembly.config.data.name, getattr(assembly.config.data, "root", None), cifar_c)
     if corruptions or (corruptions is None and assembly.data.info.image_size <= LARGEST_SIDE):
-        found["corruptions"] = measure_corruption_error(assembly, seed=seed)
+        found["corruptions"] = measure_corruption_error(assembly, seed=seed, count=count)
         store(folder, found)
     if published:
         found["cifar_c"] = measure_published_error(assembly, published)

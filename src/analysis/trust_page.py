@@ -65,7 +65,7 @@ def write_page(folder: Path, assembly: Assembly, found: Json) -> None:
     """Write trust.html into the run directory."""
     config = assembly.config
     rows = [[Cell(name), Cell(value), Cell(meaning)] for name, value, meaning in list_facts(found)]
-    table = Table(["", "test", "what it is"], rows, words=["", "test", "what it is"])
+    table = Table(["number", "test", "what it is"], rows, words=["number", "test", "what it is"])
     sections = [Section("Probabilities", table=table, figures=[draw_reliability(found)], files=["trust.json"])]
     sections += [make_corruption_section(found[name], name) for name in ("corruptions", "cifar_c") if found.get(name)]
     what = f"{config.model.name} on {config.data.name}, seed {config.seed}"
