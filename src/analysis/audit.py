@@ -11,6 +11,7 @@ import torch
 from ..config.data import DataConfig
 from ..errors import UserError
 from ..files import explain_os_error, write_rows
+from ..report.render.page import count
 from .audit_pictures import Pictures, read_pictures
 from .duplicates import SMALLEST, Pair, find_duplicates, find_equal
 from .label_suspects import choose_suspects, score_labels
@@ -77,10 +78,10 @@ def is_tiny(pictures: Pictures) -> bool:
 
 def ask_pictures(pictures: Pictures, shown: Shown, most: float, seed: int) -> tuple[list[Suspect], str]:
     """Let each picture be judged by all others."""
-    count, labels = len(pictures.labels), torch.from_numpy(pictures.labels)
-    if not count:
+    total, labels = len(pictures.labels), torch.from_numpy(pictures.labels)
+    if not total:
         return [], "Nobody: a picture of this set has not one class."
-    if not FEWEST_JUDGED <= count <= MOST_JUDGED:
+    if not FEWEST_JUDGED <= total <= MOST_JUDGED:
         return [], f"Nobody: that takes {FEWEST_JUDGED} to {MOST_JUDGED:,} pictures; a trained run judges with run=…"
     images, classes = torch.from_numpy(pictures.thumbnails), len(pictures.classes)
     probabilities = score_labels(images, labels, num_classes=classes, seed=seed)
@@ -138,7 +139,7 @@ def write_audit(found: Audit, name: str, out: Path) -> Path:
     sections = [
         Section(
             "Broken files",
-            [f"{len(pictures.broken):,} files." if pictures.broken else "None."],
+            [f"{count(len(pictures.broken), 'file')}." if pictures.broken else "None."],
             broken if pictures.broken else None,
             files=["broken.csv"],
         ),
@@ -163,8 +164,8 @@ def make_suspect_section(found: Audit) -> Section:
         make_picture(each.pixels, [each.label, f"rather {each.other}?", f"p {each.probability:.3f}"], each.name)
         for each in found.suspects[:SHOWN]
     ]
-    count = f"{len(found.suspects):,} of {len(found.pictures):,} pictures, the least probable label first."
-    leads = [count if found.suspects else "None.", f"Judged by: {found.judge}"]
+    named = f"{len(found.suspects):,} of {len(found.pictures):,} pictures, the least probable label first."
+    leads = [named if found.suspects else "None.", f"Judged by: {found.judge}"]
     return Section("Doubtful labels", leads, rows=[Row(shown)] if shown else [], files=["suspects.csv"])
 
 
@@ -172,15 +173,15 @@ def summarize(found: Audit) -> list[str]:
     """Say in sentences what was found; the first tells whether the set is sound."""
     pictures, broken = found.pictures, len(found.pictures.broken)
     contradictions = sum(is_contradiction(pair, found.shown) for pair in found.pairs)
-    faults = [f"{broken:,} broken files"] if broken else []
-    faults += [f"{found.leaks:,} leaks between splits"] if found.leaks else []
-    sizes = ", ".join(f"{count:,} {split}" for split, count in Counter(pictures.splits).items())
+    faults = [count(broken, "broken file")] if broken else []
+    faults += [f"{count(found.leaks, 'leak')} between splits"] if found.leaks else []
+    sizes = ", ".join(f"{n:,} {split}" for split, n in Counter(pictures.splits).items())
     inside = len(found.pairs) - found.leaks
     return [
         " and ".join(faults).capitalize() if faults else "No broken file, and no picture in two splits",
         f"{len(pictures):,} pictures: {sizes}.",
-        f"{inside:,} pairs of duplicates inside a split, {contradictions:,} pairs with different labels, "
-        f"{len(found.suspects):,} doubtful labels.",
+        f"{count(inside, 'pair')} of duplicates inside a split, {count(contradictions, 'pair')} with different labels, "
+        f"{count(len(found.suspects), 'doubtful label')}.",
     ]
 
 
@@ -203,10 +204,10 @@ def tabulate_forms(pictures: Pictures) -> Table:
     """Count the pictures of each mode, with their range of sizes."""
     rows = []
     modes = Counter(mode for _, _, mode in pictures.forms)
-    for mode, count in modes.most_common():
+    for mode, total in modes.most_common():
         widths, heights = zip(*((w, h) for w, h, m in pictures.forms if m == mode), strict=True)
         sizes = [
             f"{min(some)} to {max(some)}" if min(some) < max(some) else str(min(some)) for some in (widths, heights)
         ]
-        rows.append([Cell(mode), Cell(f"{count:,}", count), *(Cell(size) for size in sizes)])
+        rows.append([Cell(mode), Cell(f"{total:,}", total), *(Cell(size) for size in sizes)])
     return Table(["mode", "pictures", "width", "height"], rows, ["mode"])

@@ -120,7 +120,7 @@ def tabulate_classes(judged: Judged, classes: Sequence[str]) -> list[dict[str, o
                 "pictures": int(own.sum()),
                 "recall": recall,
                 "precision": precision,
-                "f1": 2 * recall * precision / (recall + precision) if right else 0.0,
+                "F1": 2 * recall * precision / (recall + precision) if right else 0.0,
                 "mean confidence": float(judged.confidence[own].mean()) if own.any() else 0.0,
                 "most often taken for": f"{classes[int(others.argmax())]} ({others.max()})" if others.any() else "",
             }

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import explain_os_error, write_rows
+from ..report.render.page import count
 from ..training.assemble import Assembly
 from .duplicates import Pair
 from .logits import collect_pictures, name_pictures
@@ -113,7 +114,7 @@ def make_confusion_section(
 def make_suspect_section(judged: Judged, assembly: Assembly, suspects: np.ndarray) -> Section:
     """Make the section of labels that are doubted."""
     who = f"All {judged.runs} runs name another class" if judged.runs > 1 else "The network names another class"
-    lead = f"{len(suspects):,} pictures. {who}, surely. A sure network can be wrong: look before you correct."
+    lead = f"{count(len(suspects), 'picture')}. {who}, surely. A sure network can be wrong: look before you correct."
     rows = [Row(draw(judged, assembly, suspects[:SHOWN]))] if len(suspects) else []
     return Section("Doubtful labels", [lead], rows=rows, files=["suspects.csv"])
 

@@ -8,6 +8,7 @@ import torch
 
 from ..data.base import DataModule
 from ..data.resident.module import ImageData
+from ..report.render.page import count
 from .audit_pictures import resize
 from .duplicates import SMALLEST, Pair, find_duplicates
 from .logits import collect_pictures, list_labels, name_pictures
@@ -89,7 +90,7 @@ def make_pair_sections(pairs: Sequence[Pair], shown: Shown, file: str) -> list[S
     sections = []
     for title, found, why in kinds:
         numbers = {number for pair in found for number in (pair.first, pair.second)}
-        lead = f"{len(found):,} pairs of {len(numbers):,} pictures. {why}" if found else "None."
+        lead = f"{count(len(found), 'pair')} of {count(len(numbers), 'picture')}. {why}" if found else "None."
         sections.append(
             Section(title, [lead], rows=[make_row(found, shown)] if found else [], files=[file] if found else [])
         )

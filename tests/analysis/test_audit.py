@@ -103,7 +103,7 @@ def test_a_folder_is_audited(
     monkeypatch.setattr(sys, "argv", ["audit", "data=folder", f"data.root={folder}", f"out={tmp_path}"])
     assert run_command() == 1
     said = capsys.readouterr().out
-    assert "1 broken files and 1 leaks between splits" in said and "Nobody: that takes 100" in said
+    assert "1 broken file and 1 leak between splits" in said and "Nobody: that takes 100" in said
     [broken] = read(tmp_path / "broken.csv")[1:]
     assert broken[0].endswith("train/dog/broken.png")
     rows = {(Path(row[0]).name, Path(row[1]).name): row for row in read(tmp_path / "duplicates.csv")[1:]}

@@ -32,7 +32,7 @@ def test_runs_vote_by_their_confidence() -> None:
     assert [(a, b, places.tolist()) for a, b, places in rank_confusions(one)] == [(0, 1, [0]), (1, 2, [2]), (2, 0, [4])]
     rows = tabulate_classes(one, ["a", "b", "c"])
     assert (rows[0]["recall"], rows[0]["precision"], rows[0]["most often taken for"]) == (0.5, 0.5, "b (1)")
-    assert rows[2]["f1"] == 0.0
+    assert rows[2]["F1"] == 0.0
 
 
 @pytest.fixture(scope="module")
