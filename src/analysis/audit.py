@@ -23,6 +23,7 @@ from .sheet import Cell, Row, Section, Table, make_picture, render_sheet, write_
 SHOWN = 24  # suspects
 MOST_JUDGED = 100_000  # pictures, for their features lie in memory
 FEWEST_JUDGED = 100
+WEAK = 0.65  # agreement with the labels below which the doubts are worth little
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ def ask_pictures(pictures: Pictures, shown: Shown, most: float, seed: int) -> tu
         other = pictures.classes[int(probabilities[k].argmax())]
         own = float(probabilities[k, labels[k]])
         found.append(Suspect(pictures.names[k], pictures.thumbnails[k], shown.name_class(k), other, own))
+    weak = " That is little: most of these labels will be right." if right < WEAK else ""
     return found, (
-        f"All other pictures: ridge regression on pooled answers of whitened patches (32 x 32 pixels), which without a "
-        f"picture's own label agrees with it for {100 * right:.1f} % of them. No trained network was asked; one of "
-        f"yours (run=…) knows better. At most {100 * most:g} % of the pictures are named."
+        "All other pictures: ridge regression on pooled answers of whitened patches (32 x 32 pixels), which without a "
+        f"picture's own label agrees with it for {100 * right:.1f} % of them.{weak} No trained network was asked; "
+        f"one of yours (run=…) knows better. At most {100 * most:g} % of the pictures are named."
     )
 
 
