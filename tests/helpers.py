@@ -5,13 +5,14 @@ import csv
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,19 @@ def command(module: str, *words: str, timeout: float = 300) -> subprocess.Comple
         code = int(server.stdout.readline())
         late.cancel()
         return subprocess.CompletedProcess([module, *words], code, stdout.read_text(), stderr.read_text())
+
+
+def refuse(run_command: Callable[[], int], cases: Mapping[str, str], *more: str) -> None:
+    """Check that a command, here in this process, refuses each of these words with an error that says this."""
+    import pytest
+
+    from src.errors import UserError
+
+    for words, sentence in cases.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["command", *words.split(), *more])
+            with pytest.raises(UserError, match=re.escape(sentence)):
+                run_command()
 
 
 @functools.cache

@@ -182,6 +182,29 @@ def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        *(("src.mistakes", words) for words in words_of("src.mistakes", "run", left_out=("data.root", "out"))),
+        *(("src.trust", words) for words in words_of("src.trust", "run", left_out=("data.root", "cifar_c"))),
+    ],
+    ids=str,
+)
+def test_a_run_is_looked_at(module: str, words: list[str], made: Made, tmp_path: Path) -> None:
+    out = [f"out={tmp_path}"] if module == "src.mistakes" else []
+    run_in_small(module, [*fill(words, run=made.run), *out])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.audit", "data", "data.root", left_out=("run", "out")), ids=" ".join)
+def test_a_data_set_is_audited(words: list[str], made: Made, tmp_path: Path) -> None:
+    """The photos here are all alike, so that the audit ends as one of a set with leaks does."""
+    values = {"data": "folder", "data.root": made.photos}
+    done = command("src.audit", *fill(words, **values), f"out={tmp_path}")
+    assert done.returncode in (0, 1) and (tmp_path / "index.html").is_file(), done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.pack", "data.root", left_out=("out",)), ids=" ".join)
 def test_photos_are_packed(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.pack", [*fill(words, **{"data.root": made.photos}), f"out={tmp_path / 'packed'}"])
@@ -227,8 +250,8 @@ def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
-    modules += ("src.analyze", "src.lesson")
-    modules += ("src.bench.verdicts", "src.report.twins", "src.report.early")
+    modules += ("src.analyze", "src.audit", "src.lesson", "src.mistakes", "src.trust")
+    modules += ("src.bench.audit", "src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)
         program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))

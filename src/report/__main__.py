@@ -31,6 +31,7 @@ from .overview import build_across_view, build_general_view
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
 from .result import make_legible
+from .trust import build_trust_view
 from .unfinished import build_early_view
 from .views import (
     build_study_view,
@@ -126,7 +127,11 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     for sentence in unread:
         say(make_legible(sentence))
     notes += unread
-    more = (build_health_view(tested, labels), build_early_view(collected.groups, collected.left_out))
+    more = (
+        build_health_view(tested, labels),
+        build_trust_view(collected.groups),
+        build_early_view(collected.groups, collected.left_out),
+    )
     views += [view for view in more if view]
     write_report(out, published, headline, notes, views, claims, collected)
     for view in views:

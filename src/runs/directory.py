@@ -28,6 +28,8 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
     "test_predictions.npz",
     "detections.json",
     "data.csv.gz",
+    "trust.json",
+    "trust.html",
 )
 
 
@@ -238,7 +240,8 @@ class Run:
         self._record = (facts, text.encode())
         self.write_record()
         # the results of a failed attempt or of fewer epochs go last: on a full disk, nothing above may have worked
-        (self.path / "results.json").unlink(missing_ok=True)
+        for name in ("trust.json", "trust.html", "results.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_record(self, *, missing: bool = False) -> None:
         """Write what names the run, run.json and config.yaml; with `missing` only what was deleted meanwhile."""

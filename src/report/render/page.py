@@ -216,7 +216,7 @@ def clean_value(value: object) -> object:
 
 def count(number: int, noun: str) -> str:
     """Write "1 run" or "3 runs"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def lay_out_table(view: View, anchors: Anchors) -> PageTable:
