@@ -57,18 +57,26 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def step(
+    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
     images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
-    the largest counts in the matrix.
+    the largest counts in the matrix. ``weight`` float [C] is that of each class in the mean.
     """
     logits = model(images)
     if logits.dtype.itemsize < 4:
         logits = logits.float()
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits, labels, weight=weight, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
     return loss, find_cells(logits, hard)
+
+
+def balance_classes(counts: Sequence[int]) -> Tensor:
+    """Return the weight of each class in the loss, float32 [C], the inverse of its images; their mean weight is 1."""
+    images = torch.tensor(counts, dtype=torch.float32)
+    return images.sum() / (images.clamp(min=1) * max(1, int((images > 0).sum())))
 
 
 def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -95,13 +103,20 @@ class ClassificationTask(Task):
         num_classes: int,
         label_smoothing: float = 0.0,
         test_flip: bool = False,
+        headline: str = "",
+        class_counts: Sequence[int] = (),
         **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the metrics; `common` are the arguments of Task.
 
-        With `test_flip` the test also evaluates the mean over each image and its mirror image.
+        With `test_flip` the test also evaluates the mean over each image and its mirror image. `headline` is another
+        metric to choose the best epoch by. With `class_counts`, the training images of each class, each class weighs
+        the same in the loss.
         """
         super().__init__(**common)
+        self.chosen_headline = headline
+        weight = balance_classes(class_counts) if class_counts else None
+        self.register_buffer("class_weight", weight, persistent=False)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
         self.train_metrics = ClassificationMetrics(num_classes)
@@ -112,6 +127,10 @@ class ClassificationTask(Task):
         self.flip_metrics = ClassificationMetrics(num_classes) if test_flip else None
         self.predictions: list[Tensor] = []
 
+    @property
+    def headline(self) -> str:
+        return self.chosen_headline or super().headline
+
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
@@ -121,7 +140,8 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+        weight = cast("Tensor | None", self.class_weight)
+        return step(self.model, *batch, label_smoothing=self.label_smoothing, weight=weight)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
