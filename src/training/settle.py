@@ -36,6 +36,7 @@ class Settled:
     config: TrainConfig
     content: str
     notes: tuple[str, ...] = ()  # sentences for a person on what was fitted to the data
+    files: tuple[Path, ...] = ()  # to be copied into the run directory
 
     @property
     def hash(self) -> str:
@@ -48,6 +49,8 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     A `continued` run has its weights in its checkpoint, so the file of its initial weights is not read. Raises
     UserError for devices that this machine lacks, and for weights and data that are missing.
     """
+    if config.optim.find_lr:
+        raise UserError("optim.lr=find: is for a single run of python -m src.train; in a sweep, name the values")
     config, notes = fit_to_data(config)
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
