@@ -1,8 +1,9 @@
 """Find a learning rate by a range test (Smith 2017): ``optim.lr=find``.
 
-The learning rate rises exponentially, step by step, until the loss explodes; the one where the smoothed
-loss falls most is taken, not the one where it is lowest, which is close to too much. The test is a pure function of the settings and the seed, and its outcome is kept below the
-output root, so that the same command names the same run.
+The learning rate rises exponentially, step by step, until the loss explodes; the one where the
+smoothed loss falls most is taken, not the one where it is lowest, which is close to too much. The test is a pure
+function of the settings and the seed, and its outcome is kept below the output root, so that the same command names
+the same run.
 """
 
 import csv
@@ -86,7 +87,7 @@ def run_range_test(assembly: "Assembly") -> tuple[list[float], list[float]]:
         set_learning_rate(optimizer, lr)
         with torch.autocast(device, torch.bfloat16, enabled=trainer.precision == "bf16"):
             loss = task.compute(*batch)[0]
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             break
         rates.append(lr)
