@@ -108,7 +108,10 @@ def measure_cpu_seconds() -> float:
 
 def train_ours(one: SmallSet, root: Path, seed: int, out: Path, more: Sequence[str]) -> tuple[float, float, int]:
     """Train with our defaults, and return macro F1, CPU seconds, reading included, and epochs."""
-    from ..api import assemble, compose, fit, settle
+    from ..cli.compose import compose_run
+    from ..training.assemble import assemble
+    from ..training.fit import fit
+    from ..training.settle import settle
 
     words = (
         *("data=folder", f"data.root={root}", f"data.image_size={one.size}", f"seed={seed}"),
@@ -116,7 +119,7 @@ def train_ours(one: SmallSet, root: Path, seed: int, out: Path, more: Sequence[s
         *(f"output_root={out / 'runs'}", "fresh=true", *more),
     )
     began = measure_cpu_seconds()
-    results = fit(assemble(settle(compose(*words))))
+    results = fit(assemble(settle(compose_run(*words))))
     return results["metrics"]["test/f1"], measure_cpu_seconds() - began, results["epochs"]
 
 

@@ -19,7 +19,7 @@ def answer(request: dict) -> dict:
     from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, Resize, aug_transforms, set_seed
     from sklearn.metrics import f1_score
 
-    from src.api import create_model
+    from src.models.build import create_model
 
     set_seed(request["seed"], reproducible=True)
     root = Path(request["root"])
