@@ -159,7 +159,9 @@ def test_parquet_is_read_where_it_can_be(flat: Path, monkeypatch: pytest.MonkeyP
 def test_groups_by_a_pattern_stay_in_one_split(flat: Path) -> None:
     one = config(flat, group=r"(p\d+)_", test_fraction=0.3, val_fraction=0.3)
     data = build_data(one, seed=0)
-    photos = {split: {Path(path).name.split("_")[0] for path in files.paths} for split, files in data.list_photos().items()}
+    photos = {
+        split: {Path(path).name.split("_")[0] for path in files.paths} for split, files in data.list_photos().items()
+    }
     assert all(photos.values()) and len(photos["train"] | photos["val"] | photos["test"]) == 4
     assert sum(map(len, photos.values())) == 4, "no patient is in two splits"
     with pytest.raises(UserError, match="does not match the path cat/p0_0"):

@@ -4,6 +4,8 @@ The published val photos are the test set and validation is held out from train,
 classes. The photos are decoded while training, so they may be more than the memory holds.
 """
 
+from pathlib import Path
+
 from ...config.data import ImageNet
 from ...errors import UserError
 from ..base import check_parts
@@ -12,6 +14,7 @@ from ..normalization import choose_normalization
 from ..photos.listing import find_photos
 from ..photos.module import StreamedImages, build_streamed, list_photos
 from ..photos.sizes import choose_sides
+from ..raw import Raw
 from ..transforms import find_photo_preset
 
 
@@ -26,14 +29,13 @@ def build_imagenet(
     train_sizes, test_size = choose_sides(config, preset)
     check_parts(config.batch_size, devices, accumulate)
     try:
-        found = find_photos(config.root)
+        raw = find_splits(config)
     except OSError as error:
         raise UserError(f"data={config.name}: {error}") from error
-    raw = list_photos(found, config.channels or 3, name=config.name, skip_unreadable=config.skip_unreadable)
     return build_streamed(
         config,
         raw,
-        root=found.root,
+        root=Path(config.root).expanduser(),
         preset=preset,
         normalization=choose_normalization(config, raw.info, normalization),
         train_sizes=train_sizes,
@@ -47,3 +49,9 @@ def build_imagenet(
         accumulate=accumulate,
         devices=devices,
     )
+
+
+def find_splits(config: ImageNet) -> Raw:
+    """List the photos by split; leave out those that cannot be read where data.skip_unreadable says so."""
+    found = find_photos(config.root)
+    return list_photos(found, config.channels or 3, name=config.name, skip_unreadable=config.skip_unreadable)
