@@ -196,6 +196,7 @@ def collect_facts(assembly: Assembly, run: Run) -> Results:
         **assembly.facts,
         "ema": config.optim.ema,
         "protocol": config.protocol,
+        **({"headline": chosen} if (chosen := getattr(config.task, "headline", "accuracy")) != "accuracy" else {}),
         "monitor_test": config.monitor_test,
         "environment": describe_environment(config.trainer.accelerator, config.trainer.precision),
     }
