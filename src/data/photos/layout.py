@@ -60,10 +60,10 @@ def locate_pictures(config: Folder) -> Place:
     if config.table is not None:
         return Place(top, {})
     for _ in range(4):  # a zip often holds its own name once more
-        folders, _ = list_visible(top)
-        if len(folders) != 1 or find_split_folders(top) or not list_visible(top / folders[0])[0]:
+        inside, _ = list_visible(top)
+        if len(inside) != 1 or find_split_folders(top) or not list_visible(top / inside[0])[0]:
             break
-        top = top / folders[0]
+        top = top / inside[0]
     folders = find_split_folders(top)
     if "train" in folders and not has_classes(top, folders["train"]) and len(list_visible(top)[0]) > len(folders):
         folders = {}  # a class that is called train
