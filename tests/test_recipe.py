@@ -14,15 +14,16 @@ from src.config.optim import FinetuneConfig
 from src.data.recipe import fit_recipe
 from src.errors import UserError
 from src.files import read_csv
-from src.runs.identity import collect_identity
+from src.runs.identity import collect_identity, compute_config_hash
 from src.runs.results import read_metrics
 from src.tasks.classification import balance_classes
 from src.training import fitting
 from src.training.lr_find import FIRST, LAST, STEPS, choose_rate
 from src.training.patience import count_stale_epochs
 from src.training.run import train
-from src.training.settle import settle
+from src.training.settle import settle, settle_machine, settle_weights
 
+CPU = ("trainer=cpu", "trainer.precision=fp32")
 SETS = [
     (n, classes, pixels)
     for n in (24, 90, 400, 2_000, 30_000, 10**6)
@@ -163,6 +164,19 @@ def test_a_training_stops_early_and_so_does_a_resumed_one(tmp_path: Path, capsys
 def test_new_settings_leave_no_trace_in_old_runs() -> None:
     new = {"patience", "find_lr", "balance", "decode", "test_fraction", "group", "table", "headline", "cache"}
     assert not new & {name.rpartition(".")[2] for name in collect_identity(compose("data=imagenet"))}
+
+
+def test_a_run_of_the_former_recipe_keeps_its_name() -> None:
+    former = ("data.batch_size=128", "data.image_size=null", "data.channels=null", "data.augment=pad_crop_flip")
+    former += (
+        "data.decode=once",
+        "optim=sgd_cosine",
+        "optim.lr=0.1",
+        "task.label_smoothing=0",
+        "trainer.max_epochs=90",
+    )
+    config = compose("model=resnet18_cifar", "data=folder", "task.headline=accuracy", *former, *CPU)
+    assert compute_config_hash(settle_machine(settle_weights(config)), "content") == "46f55de90c"
 
 
 def test_the_range_test_takes_the_steepest_fall() -> None:
