@@ -96,7 +96,9 @@ def write_members(path: Path, archive: zipfile.ZipFile, members: list[zipfile.Zi
             f"data.root={path}: needs {size / 2**30:.1f} GiB in {target.parent}, where {free / 2**30:.1f} GiB are "
             "free; name another folder: data.cache=…"
         )
-    say(f"Unpacking {path} ({len(members):,} files) into {target}, once …")
+    hidden = sorted({one.filename for one in archive.infolist() if not one.is_dir() and is_hidden(one.filename)})
+    told = f"; left out: {len(hidden):,} hidden ({hidden[0]}{' …' if len(hidden) > 1 else ''})" if hidden else ""
+    say(f"Unpacking {path} ({len(members):,} files) into {target}, once{told}")
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         for one in tqdm(members, "unpacking", disable=None, delay=2, leave=False):
