@@ -4,8 +4,8 @@
 
 ``data`` holds imagenette160/ and FashionMNIST/raw/, as available. Each set is made once, as PNG files in train, val and
 test. Ours is ``data=folder`` as it comes, but for the size and the network, which are the same on both sides. fastai
-then gets as many epochs as take a little more than our CPU seconds, with a thread on both sides; they run in turn. The rows
-go to out/small_sets.csv, which a second start continues; the test sets were looked at in no other way.
+then gets as many epochs as take a little more than our CPU seconds, with a thread on both sides; they run in turn.
+The rows go to out/small_sets.csv, which a second start continues; the test sets were looked at in no other way.
 """
 
 import gzip
