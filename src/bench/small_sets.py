@@ -112,7 +112,7 @@ def train_ours(one: SmallSet, root: Path, seed: int, out: Path, more: Sequence[s
     from ..cli.compose import compose_run
     from ..training.assemble import assemble
     from ..training.fit import fit
-    from ..training.settle import settle
+    from ..training.settle import open_run, settle
 
     words = (
         *("data=folder", f"data.root={root}", f"data.image_size={one.size}", f"seed={seed}"),
@@ -120,7 +120,10 @@ def train_ours(one: SmallSet, root: Path, seed: int, out: Path, more: Sequence[s
         *(f"output_root={out / 'runs'}", "fresh=true", *more),
     )
     began = measure_cpu_seconds()
-    results = fit(assemble(settle(compose_run(*words))))
+    settled = settle(compose_run(*words))
+    run = open_run(settled, adopt=True)
+    with run.hold():
+        results = fit(assemble(settled), run)
     return results["metrics"]["test/f1"], measure_cpu_seconds() - began, results["epochs"]
 
 
