@@ -84,7 +84,8 @@ def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, spli
         )
     same_set = data.name == stored["name"]
     same_content = checkpoint.get("data_fingerprint", assembly.settled.content) == assembly.settled.content
-    same_cut = all(stored[name] == getattr(data, name) for name in ("val_fraction", "split_seed"))
+    cut = ("val_fraction", "split_seed", "test_fraction", "group")
+    same_cut = all(stored.get(name) == getattr(data, name, None) for name in cut if name in stored)
     if split == "val" and same_set and not (before and files) and not (same_content and same_cut):
         raise UserError(
             "split=val: the data, or data.val_fraction and data.split_seed, are not those of the run, so it would hold "

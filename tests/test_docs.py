@@ -26,7 +26,9 @@ PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("bash", "python", "text", "yaml")
 OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
-SETTING = re.compile(r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)(?!\.gz)")
+SETTING = re.compile(
+    r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)(?<!\.yaml)(?!\.gz)"
+)
 
 
 @dataclass(frozen=True)

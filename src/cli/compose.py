@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+# "auto" of a number is stored as 0
+AUTO = re.compile(r"^(data\.(?:batch_size|image_size|channels)|optim\.lr|trainer\.max_epochs)=auto$")
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
@@ -72,6 +74,8 @@ def complete_overrides(words: list[str]) -> list[str]:
     group cannot set the default of another. So are the settings that a value of an experiment's grid brings.
     """
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
+    words = [AUTO.sub(r"\1=0", word) for word in words]
+    words = ["optim.find_lr=true" if word == "optim.lr=find" else word for word in words]
     words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)

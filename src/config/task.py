@@ -37,6 +37,11 @@ class Multiclass(TaskConfig):
     )
     label_smoothing: float = setting(0.0, "fraction of the target spread over all classes, in [0, 1)")
     test_flip: bool = setting(False, "in the test, also average over mirror images: test/accuracy_flip")
+    headline: str = setting(
+        "accuracy",
+        "what chooses the best epoch; auto: macro F1 where your own classes are unbalanced",
+        choices=("auto", "accuracy", "f1"),
+    )
 
     choice: ClassVar[str] = "multiclass"
 

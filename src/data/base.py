@@ -81,6 +81,7 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
+        self.class_counts: list[int] = []  # training images of each class, where an image has one
 
     def list_photos(self) -> dict[str, PhotoFiles]:
         """Return the photo files of each split; {} for a set that is published as a whole."""

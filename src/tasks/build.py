@@ -67,8 +67,13 @@ def load_initial_weights(
     return sentence
 
 
-def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
-    """Build the LightningModule that trains this network on this data as the configuration says."""
+def build_task(
+    config: TrainConfig, model: "nn.Module", info: "DatasetInfo", class_counts: Sequence[int] = ()
+) -> "Task":
+    """Build the LightningModule that trains this network on this data as the configuration says.
+
+    ``class_counts`` are the training images of each class, for data.balance=loss.
+    """
     task, common = config.task, collect_common_settings(config, model)
     if isinstance(task, FindsObjects):
         from .detection import DetectionTask
@@ -85,6 +90,8 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
                 label_smoothing=task.label_smoothing,
                 test_flip=task.test_flip,
                 loss=task.loss,
+                headline=task.headline,
+                class_counts=class_counts if getattr(config.data, "balance", "none") == "loss" else (),
                 **common,
             )
         case Multilabel():

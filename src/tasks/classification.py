@@ -58,7 +58,7 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-Loss = Callable[..., Tensor]  # of logits [B, C] and labels; takes label_smoothing
+Loss = Callable[..., Tensor]  # of logits [B, C] and labels; takes label_smoothing and weight
 
 
 def find_loss(name: str) -> Loss:
@@ -67,19 +67,31 @@ def find_loss(name: str) -> Loss:
 
 
 def step(
-    model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, loss: Loss = F.cross_entropy
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+    loss: Loss = F.cross_entropy,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean loss [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
     images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
-    the largest counts in the matrix.
+    the largest counts in the matrix. ``weight`` float [C] is that of each class in the mean.
     """
     logits = model(images)
     if logits.dtype.itemsize < 4:
         logits = logits.float()
-    value = loss(logits, labels, label_smoothing=label_smoothing)
+    value = loss(logits, labels, weight=weight, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
     return value, find_cells(logits, hard)
+
+
+def balance_classes(counts: Sequence[int]) -> Tensor:
+    """Return the weight of each class in the loss, float32 [C], the inverse of its images; their mean weight is 1."""
+    images = torch.tensor(counts, dtype=torch.float32)
+    return images.sum() / (images.clamp(min=1) * max(1, int((images > 0).sum())))
 
 
 def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -107,15 +119,21 @@ class ClassificationTask(Task):
         label_smoothing: float = 0.0,
         test_flip: bool = False,
         loss: str = "cross_entropy",
+        headline: str = "",
+        class_counts: Sequence[int] = (),
         **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the metrics; `common` are the arguments of Task.
 
         With `test_flip` the test also evaluates the mean over each image and its mirror image. The `loss` is also what
-        validation and test report, there without smoothing.
+        validation and test report, there without smoothing. `headline` is another metric to choose the best epoch by.
+        With `class_counts`, the training images of each class, each class weighs the same in the loss.
         """
         super().__init__(**common)
         self.loss = find_loss(loss)
+        self.chosen_headline = headline
+        weight = balance_classes(class_counts) if class_counts else None
+        self.register_buffer("class_weight", weight, persistent=False)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
         self.train_metrics = ClassificationMetrics(num_classes)
@@ -126,6 +144,10 @@ class ClassificationTask(Task):
         self.flip_metrics = ClassificationMetrics(num_classes) if test_flip else None
         self.predictions: list[Tensor] = []
 
+    @property
+    def headline(self) -> str:
+        return self.chosen_headline or super().headline
+
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
@@ -135,7 +157,8 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing, loss=self.loss)
+        weight = cast("Tensor | None", self.class_weight)
+        return step(self.model, *batch, label_smoothing=self.label_smoothing, weight=weight, loss=self.loss)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics

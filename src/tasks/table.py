@@ -135,5 +135,6 @@ def find_objective(results: Results) -> float | None:
     """Return the value that a search maximises: the headline metric of the validation, or None without one."""
     if "metrics" not in results:  # the run failed, or nothing was trained
         return None
-    value: float | None = results["metrics"].get(f"val/{find_task_row(results['task']).headline}")
+    headline = results.get("headline") or find_task_row(results["task"]).headline
+    value: float | None = results["metrics"].get(f"val/{headline}")
     return value

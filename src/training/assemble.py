@@ -61,9 +61,10 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     network = build_network(config, data.info, data.normalization)
     notes = [] if checkpoint else initialize(network, config, pretrained, data)
     macs = count_network_macs(config, network, data)
-    task = build_task(config, network, data.info)
+    task = build_task(config, network, data.info, data.class_counts)
     data.monitored = task.monitored
     sizes = {f"n_{split}": count for split, count in count_images(config, data).items()}
+    notes = [*settled.notes, *notes]
     facts = {"params": count_parameters(network), "macs": macs, **sizes}
     return Assembly(settled, data, network, task, facts, notes)
 

@@ -17,7 +17,7 @@ from ..cli.console import say
 from ..cli.messages import explain_error
 from ..data.photos.manifest import MANIFEST, read_manifest, write_manifest
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_atomic, write_json
 from ..machine import ranks
 from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
 from ..runs.archive import DamagedError
@@ -34,6 +34,7 @@ from .history import History
 from .loggers.base import Identity, RunLogger
 from .loggers.build import build_loggers, list_tags, make_readable_name
 from .messages import describe_start, describe_stop, summarize_run
+from .patience import Patience
 from .pictures import Pictures
 from .progress import Progress, Snapshots
 from .readiness import check_batch_statistics, record_photos
@@ -138,6 +139,8 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     session = begin_session(assembly, run, loggers)
     if session.trainer.is_global_zero:
         run.start(config, read_command_line(), assembly.settled.content)
+        for path in assembly.settled.files:
+            write_atomic(run.path / path.name, path.read_bytes())
         if photos:
             write_manifest(run.path / MANIFEST, photos)
         notes = [*assembly.notes, memory]
@@ -169,6 +172,8 @@ def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = (
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping, kept=kept)
     # in this order, for each reads what those before it have found
     callbacks = [companions, snapshots, Finite(run, snapshots), history, progress, saving, stopping]
+    if config.trainer.patience is not None:
+        callbacks.insert(-1, Patience(history, config.trainer.patience))
     pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
     trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
@@ -191,6 +196,7 @@ def collect_facts(assembly: Assembly, run: Run) -> Results:
         **assembly.facts,
         "ema": config.optim.ema,
         "protocol": config.protocol,
+        **({"headline": chosen} if (chosen := getattr(config.task, "headline", "accuracy")) != "accuracy" else {}),
         "monitor_test": config.monitor_test,
         "environment": describe_environment(config.trainer.accelerator, config.trainer.precision),
     }

@@ -11,6 +11,7 @@ from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
 from ..runs.results import Results
+from .lr_find import find_learning_rate
 from .messages import describe_finished_run
 from .settle import Settled, find_run
 
@@ -25,9 +26,13 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
         rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
     with ranks.announce_end():
+        files: list[Path] = []
+        if config.optim.find_lr and not config.resume:
+            config, files = find_learning_rate(config)
         settled, run = find_run(config, exact, overrides or [])
+        settled = replace(settled, files=tuple(files))
         if RANK_ZERO_DECIDED in os.environ:  # one of several processes: rank 0 has decided what to do
-            return train_held_run(Settled(replace(settled.config, fresh=False), settled.content), run)
+            return train_held_run(replace(settled, config=replace(settled.config, fresh=False)), run)
         fresh = settled.config.fresh
         if not fresh and (results := run.find_results()):
             say(describe_finished_run(run.path, results, run.code_hash))

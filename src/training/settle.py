@@ -16,6 +16,7 @@ from ..runs.directory import Run
 from ..runs.identity import build_default_path, collect_identity, compute_config_hash
 from ..runs.stored import load_stored_config
 from ..tasks.table import find_task_row
+from .fitting import fit_to_data
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -34,6 +35,8 @@ class Settled:
 
     config: TrainConfig
     content: str
+    notes: tuple[str, ...] = ()  # sentences for a person on what was fitted to the data
+    files: tuple[Path, ...] = ()  # to be copied into the run directory
 
     @property
     def hash(self) -> str:
@@ -46,9 +49,12 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     A `continued` run has its weights in its checkpoint, so the file of its initial weights is not read. Raises
     UserError for devices that this machine lacks, and for weights and data that are missing.
     """
+    if config.optim.find_lr:
+        raise UserError("optim.lr=find: is for a single run of python -m src.train; in a sweep, name the values")
+    config, notes = fit_to_data(config)
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
-    return Settled(config, fingerprint(config.data))
+    return Settled(config, fingerprint(config.data), notes)
 
 
 def settle_weights(config: TrainConfig) -> TrainConfig:
