@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..cli.console import say
+from ..cli.console import clear_step, say, show_step
 from ..cli.main import main
 from ..errors import UserError
 from ..files import write_atomic, write_rows
@@ -102,6 +102,7 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     `labels` are corrected ones, by the number of the test image.
     """
     published = read_study(study)
+    show_step("reading the runs")
     collected = collect_runs(patterns)
     for path, reason in collected.left_out:
         say(make_legible(f"Left out: {path}: {reason}"))
@@ -124,7 +125,9 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
         views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
     more = (build_health_view(collected.groups, labels), build_early_view(collected.groups, collected.left_out))
     views += [view for view in more if view]
+    show_step("drawing the figures")
     write_report(out, published, headline, notes, views, claims, collected)
+    clear_step()
     for view in views:
         print(f"\n{view.name}\n{format_text(view)}")
     for claim in claims:

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ..cli.console import say, set_variable
+from ..cli.console import say, set_variable, show_step
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..machine import ranks
@@ -24,6 +24,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
     if rank and rank.number > 0:
         rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
+    show_step("importing torch")
     with ranks.announce_end():
         settled, run = find_run(config, exact, overrides or [])
         if RANK_ZERO_DECIDED in os.environ:  # one of several processes: rank 0 has decided what to do
@@ -41,6 +42,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
 def train_held_run(settled: Settled, run: Run) -> Results:
     """Train a run whose directory is held, from its last checkpoint where it has one."""
+    show_step("importing lightning")
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import count_epochs, load_network, load_newest
     from .fit import fit

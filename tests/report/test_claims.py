@@ -137,7 +137,7 @@ def test_the_grid_of_a_study_can_judge_all_of_its_claims(tmp_path: Path, study: 
     """No claim lacks a cell that the study's experiment, or a sibling of it, trains; and no run lacks its row."""
     siblings = [path.stem for path in (CONF / "experiment").glob(f"{study}*.yaml")]
     for experiment in (name for name in siblings if name == study or study in ("waghmode2023", "kilari2025_imagenet")):
-        swept = load_experiment(experiment).hydra.sweeper.params
+        swept = load_experiment(experiment, []).hydra.sweeper.params
         keys = [key for key in swept if key != "seed"]
         for values in itertools.product(*(str(swept[key]).split(",") for key in keys)):
             words = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]

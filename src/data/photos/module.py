@@ -55,6 +55,9 @@ class StreamedImages(DataModule):
 
         return {split: find(split) for split in self.splits}
 
+    def get_picture(self, split: str, i: int) -> torch.Tensor:
+        return read_photo(self.root / os.fsdecode(self.splits[split].images[i]), self.info.channels)
+
     @property
     def sides(self) -> list[int]:
         return [*self.train_sizes, self.info.image_size]

@@ -115,6 +115,10 @@ class ImageData(DataModule):
     def list_photos(self) -> dict[str, PhotoFiles]:
         return {split: PhotoFiles([os.fsdecode(path) for path in paths]) for split, paths in self._paths.items()}
 
+    def get_picture(self, split: str, i: int) -> Tensor:
+        image, p = self._splits[split][0][i], self.padding if split == "train" else 0
+        return image[p : len(image) - p, p : len(image) - p].permute(2, 0, 1)
+
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Return images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; move them there once."""
         key = split, torch.device(device)
