@@ -13,6 +13,7 @@ wandb=    a dashboard with the study's tables and figures over the runs of its g
           is written to a file instead, which needs neither key nor network
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,8 +129,9 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     show_step("drawing the figures")
     write_report(out, published, headline, notes, views, claims, collected)
     clear_step()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for view in views:
-        print(f"\n{view.name}\n{format_text(view)}")
+        print(f"\n{view.name}\n{format_text(view, width)}")
     for claim in claims:
         print(f"\n{claim}")
     print("\n" + "\n".join([*headline, str(out / "index.html")]))

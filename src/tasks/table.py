@@ -1,7 +1,7 @@
 """The table of tasks: a row each, with all that the other rooms must know of a task. Imports no torch.
 
-A row names the validation metric that chooses the best epoch and heads a report, the titles of the metrics, and the part
-of the network whose multiply-adds and memory are counted.
+A row names the validation metric that chooses the best epoch and heads a report, the titles of the metrics, and the
+part of the network whose multiply-adds and memory are counted.
 """
 
 from dataclasses import dataclass, field
