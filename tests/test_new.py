@@ -23,7 +23,7 @@ def test_what_it_writes_is_tidy(tmp_path: Path) -> None:
     assert max(len(path.read_text().splitlines()) for path in tmp_path.rglob("*.*")) < 70
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k != "model")) for k in KINDS])
 def test_the_test_that_it_writes_passes(tmp_path: Path, kind: str) -> None:
     path = write_files(kind, f"my_{kind}", tmp_path)[1]
     done = command("pytest", str(path), "-n0", "-p", "no:cacheprovider", f"--rootdir={tmp_path}")

@@ -56,6 +56,7 @@ class WandbRun(RunLogger):
         self.project, self.entity, self.group, self.job_type = project, entity, group, job_type
         self.tags, self.mode = tags, mode
         self.offline = mode == "offline"
+        self.folder = Path("wandb")  # of the run, as W&B names it
         self.pictures: dict[str, Path] = {}
 
     def start(self, run: Identity) -> None:
@@ -100,6 +101,7 @@ class WandbRun(RunLogger):
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(init_timeout=STARTS, finish_timeout=ENDS, finish_timeout_raises=True),
         )
+        self.folder = Path(begun.dir).parent
         begun.define_metric("trainer/global_step")
         begun.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return begun
@@ -163,11 +165,11 @@ class WandbRun(RunLogger):
         run, self.run = self.run, None
         if run is None:
             return
-        folder = Path(run.dir).parent
+        folder = shlex.quote(str(self.folder))
         try:
             run.finish(exit_code=int(failed))
             if self.offline:
-                say(f"W&B: offline in {folder}; this sends it: wandb sync {shlex.quote(str(folder))}")
+                say(f"W&B: offline in {self.folder}; this sends it: wandb sync {folder}")
         except TimeoutError:
             send = f"wandb sync --no-skip-online {folder}"
             say(f"W&B: has not taken everything in {ENDS} s; this sends it: {send}")
