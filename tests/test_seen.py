@@ -24,14 +24,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
-
-
-def test_a_step_is_shown_until_the_next_words(terminal: Terminal) -> None:
+def test_a_step_is_shown_until_the_next_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     show_step("importing torch")
     show_step("reading digits")
     say("Training")

@@ -64,6 +64,8 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     network = build_network(config, data.info, data.normalization)
     notes = [] if checkpoint else initialize(network, config, pretrained, data)
     macs = count_network_macs(config, network, data)
+    if config.trainer.channels_last:
+        network.to(memory_format=torch.channels_last)
     task = build_task(config, network, data.info)
     data.monitored = task.monitored
     clear_step()
@@ -128,9 +130,7 @@ def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained |
 
 
 def prepare_network(config: TrainConfig, model: nn.Module) -> None:
-    """Set the memory format and compile the network as configured, in place, so that the weights keep their names."""
-    if config.trainer.channels_last:
-        model.to(memory_format=torch.channels_last)
+    """Compile the network as configured, in place, so that the weights keep their names."""
     if config.trainer.graph == "reduce-overhead":
         model.compile(mode="reduce-overhead")
     elif config.trainer.compile:
