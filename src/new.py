@@ -13,9 +13,9 @@ import keyword
 import re
 import shlex
 import sys
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .cli.compose import list_group_choices
 from .cli.console import say
@@ -84,20 +84,22 @@ def is_own_file(origin: str | None, name: str) -> bool:
 
 def write_files(kind: str, name: str, folder: Path) -> list[Path]:
     """Write the file of this kind and its test, and return their paths; UserError where one is there already."""
-    templates = {KINDS[kind][0].format(name=name): f"{kind}.txt", f"test_{name}.py": f"{kind}_test.txt"}
+    file = KINDS[kind][0].format(name=name)
+    templates = {file: f"{kind}{Path(file).suffix}.j2", f"test_{name}.py": f"{kind}_test.py.j2"}
     values = {
         "name": name,
         "kind": "".join(map(str.capitalize, name.split("_"))),
         "package": (__package__ or "src").partition(".")[0],
     }
-    paths = [folder / file for file in templates]
+    paths = [folder / target for target in templates]
     for path in paths:
         if path.exists() or path.is_symlink():
             raise UserError(f"{path}: is there already; choose another name, or move it away")
+    loader = FileSystemLoader(Path(__file__).with_name("templates"))
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)  # of code, no HTML
     for path, template in zip(paths, templates.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = files(f"{__package__}.templates").joinpath(template).read_text(encoding="utf-8")
-        write_atomic(path, Template(text).substitute(values).encode())
+        write_atomic(path, environment.get_template(template).render(values).encode())
     return paths
 
 

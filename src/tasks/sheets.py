@@ -94,7 +94,7 @@ class Guess:
         """Draw the picture above what was found, framed by whether that is right, as uint8 [3, H, W]."""
         right = self.true == self.found
         tile = pad(self.frame(MARKS["right" if right else "false"]), (0, 0, 0, 4), value=255)
-        tile = add_caption(tile, f"{self.found} {self.confidence:.2f}", color=MARKS["right" if right else "false"])
+        tile = add_caption(tile, f"{self.found}, {self.confidence:.0%}", color=MARKS["right" if right else "false"])
         return add_caption(tile, "" if right else f"true: {self.true}")
 
     def frame(self, color: str) -> Tensor:
