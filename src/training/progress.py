@@ -98,6 +98,7 @@ class Progress(Checkpoint):
             disable=not drawn,
             dynamic_ncols=True,
             mininterval=0.5,
+            miniters=0,  # the parts of the work differ in size, so that only the time tells when to draw
             bar_format="{percentage:3.0f}%|{bar}| {desc}  {elapsed} < {remaining}",
         )
 
