@@ -113,7 +113,7 @@ def load_experiment(name: str, words: list[str]) -> "DictConfig":
     """Load experiment/<name>.yaml of conf/ or of a folder of hydra.searchpath; return an empty node without one."""
     from omegaconf import DictConfig, OmegaConf
 
-    files = [Path(folder, "experiment", f"{name}.yaml") for folder in (CONF, *list_search_path(words))]
+    files = [Path(folder, "experiment", f"{name}.yaml") for folder in (str(CONF), *list_search_path(words))]
     file = next((file for file in files if file.is_file()), None)
     return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file else OmegaConf.create())
 

@@ -116,6 +116,9 @@ class Progress(Checkpoint):
             if at_once:
                 self.bar.refresh()
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.move(0, self.name_epoch(trainer))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
