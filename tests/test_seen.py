@@ -66,7 +66,7 @@ def test_the_bar_is_over_validation_and_test(seen: tuple[Path, str]) -> None:
 
 
 def test_the_first_lines_tell_what_the_data_are(seen: tuple[Path, str]) -> None:
-    assert "Data: 10 classes of " in seen[1] and "train/val/test 1,077/360/360 images; 8 × 8 pixels, gray" in seen[1]
+    assert "Data: 10 classes of " in seen[1] and "train/val/test 1,077/360/360; 8 × 8 pixels, gray" in seen[1]
 
 
 def test_what_a_split_lacks_is_told() -> None:
@@ -74,7 +74,7 @@ def test_what_a_split_lacks_is_told() -> None:
     counts = {"train": [5, 5, 5], "val": [2, 0, 1], "test": [1, 1, 1]}
     data = SimpleNamespace(info=info, label_counts=counts)
     lines = describe_data(data, {"n_train": 15, "n_val": 3, "n_test": 3})  # type: ignore[arg-type]
-    assert lines[0].startswith("Data: 3 classes; train/val/test 15/3/3 images; 32 × 32 pixels, colour")
+    assert lines[0].startswith("Data: 3 classes; train/val/test 15/3/3; 32 × 32 pixels, colour")
     assert lines[1:] == ["No val image of 1 of the 3 classes: 'bee'"]
     unseen = SimpleNamespace(info=info, label_counts={"train": [5, 5, 5]})
     assert "data.val_fraction=0" in describe_data(unseen, {"n_train": 15, "n_val": 0, "n_test": 3})[1]  # type: ignore[arg-type]

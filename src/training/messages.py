@@ -35,7 +35,7 @@ def describe_data(data: "DataModule", facts: Results) -> list[str]:
     size, colour = f"{info.image_size} × {info.image_size}", "gray" if info.channels == 1 else "colour"
     some = sorted(counts.get("train", []))
     each = f" of {some[0]:,} to {some[-1]:,} training images" if some and some[0] < some[-1] else ""
-    lines = [f"Data: {info.num_classes:,} classes{each}; train/val/test {images} images; {size} pixels, {colour}"]
+    lines = [f"Data: {info.num_classes:,} classes{each}; train/val/test {images}; {size} pixels, {colour}"]
     if not facts["n_val"]:
         lines.append("No validation images (data.val_fraction=0): nothing tells how training goes on unseen ones.")
     for split in SPLITS:

@@ -135,7 +135,7 @@ def test_six_figures_are_open_and_what_is_alike_stands_once(tmp_path: Path) -> N
     page = (tmp_path / "out" / "index.html").read_text()
     opened, summary, folded = page.partition("more figure")
     assert summary and opened.count("<svg") == 6 and folded.count("<svg") >= 1
-    assert "The same in every row: data cifar10, epochs 164, training images 45,000, protocol last." in page
+    assert "The same in every row: data cifar10, epochs 182, training images 45,000, protocol last." in page
 
 
 def test_a_wide_table_is_parted_for_a_terminal(tmp_path: Path) -> None:
