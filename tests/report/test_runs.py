@@ -26,7 +26,7 @@ def test_seeds_are_pooled_and_settings_keep_groups_apart(tmp_path: Path) -> None
     assert [group.n for group in groups] == [1, 3, 1]
     assert [run.seed for run in groups[1].runs] == [0, 1, 2]
     assert groups[1].values("test/error") == pytest.approx([0.08, 0.09, 0.10])
-    words = ["epochs=10 optim.lr=0.1", "epochs=182 optim.lr=0.1", "epochs=182 optim.lr=0.2"]
+    words = ["epochs=10 lr=0.1", "epochs=182 lr=0.1", "epochs=182 lr=0.2"]
     assert [group.label for group in groups] == [f"resnet20 {word}" for word in words]
     assert [sorted(group.differing_settings) for group in groups] == [["optim.lr"]] * 3
 

@@ -1,5 +1,6 @@
 """Lay a view out as a grid of cells, and format it as plain text, Markdown or LaTeX; for CSV, as rows of numbers."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -142,7 +143,7 @@ def format_text(view: View, width: int | None = None) -> str:
     view, same = fold_constant_keys(view)
     heads, rows = flatten_grid(view, longest=32 if width is None else max(width // 2, 32))
     blocks = part_columns([heads, *rows], len(view.keys), width)
-    return "\n\n".join(blocks) + (f"\n{same}" if same else "")
+    return "\n\n".join(blocks) + (f"\n{textwrap.fill(same, width) if width else same}" if same else "")
 
 
 def fold_constant_keys(view: View) -> tuple[View, str]:
