@@ -32,7 +32,7 @@ def main() -> None:
     sweep = "-m model=resnet20,resnet32,plain20,plain32 data=digits seed=0,1 trainer.threads=1 trainer.max_epochs=6"
     python("src.train", *shlex.split(sweep), f"output_root={runs}")
     python("src.report", f"runs={runs}", f"out={folder / 'report'}")
-    photograph(folder / "report" / "index.html", HERE / "report.png", width=1120, height=1110)
+    photograph(folder / "report" / "index.html", HERE / "report.png", width=1280, height=1270)
     training = "python -m src.train model=resnet20 data=digits trainer.threads=1"
     screen = record(training, ready=r"epoch  12/60")
     draw(f"$ {training}", screen, HERE / "training.svg")

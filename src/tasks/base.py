@@ -169,7 +169,7 @@ class Task(LightningModule):
 
     def publish(self, *names: str) -> None:
         """Log those numbers of the epoch whose names begin with one of these, such as "val", for a Trainer to use."""
-        if self.logs:
+        if self.logs and self._trainer is not None:  # it may be called by hand
             chosen = {name: value for name, value in self.epoch_metrics.items() if name.partition("/")[0] in names}
             self.log_dict(chosen, sync_dist=True)
 
