@@ -34,7 +34,7 @@ def main() -> None:
     python("src.report", f"runs={runs}", f"out={folder / 'report'}")
     photograph(folder / "report" / "index.html", HERE / "report.png", width=1280, height=1270)
     training = "python -m src.train model=resnet20 data=digits trainer.threads=1"
-    screen = record(training, ready=r"epoch  12/60")
+    screen = record(training, ready=r"epoch   7/60")
     draw(f"$ {training}", screen, HERE / "training.svg")
 
 
