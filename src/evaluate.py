@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli.console import say
+from .cli.console import say, show_step
 from .cli.main import main, print_help
 from .errors import UserError
 
@@ -40,6 +40,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
+    show_step("importing torch and lightning")
     from .training.messages import format_metrics
     from .training.reopen import assemble_trained, reopen
     from .training.trainer import build_trainer

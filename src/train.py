@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.compose import compose_and_run, to_train_config
-from .cli.console import TRACEBACKS, say
+from .cli.console import TRACEBACKS, say, show_step
 from .cli.help import format_help
 from .cli.main import main
 from .cli.messages import explain_error
@@ -36,6 +36,7 @@ def run_command() -> int:
         print(format_help())
         return 0
     follow_launcher()
+    show_step("reading the settings")
     jobs = ENTRIES
     named = [word.split("=", 1)[1].strip("'\"") for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
     # to be removed again after a wrong input

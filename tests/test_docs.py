@@ -19,6 +19,7 @@ from PIL import Image
 from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
 from src.cli.help import format_help
 from src.config.run import TrainConfig
+from src.new import parse_words
 from src.zoo.registry import rows
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -239,6 +240,12 @@ def test_the_words_that_list_networks_exist() -> None:
             assert known, words
 
 
+@pytest.mark.parametrize("words", words_of("src.new", left_out=("out",)), ids=" ".join)
+def test_what_is_to_be_written_is_known_and_free(words: list[str]) -> None:
+    """tests/test_new.py writes it."""
+    assert parse_words(words)[1] == words[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", words_of("src.bench", left_out=("out",)), ids=" ".join)
 def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: Path) -> None:
@@ -251,7 +258,7 @@ def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: 
 def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
+    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench", "src.new")
     modules += ("src.analyze", "src.audit", "src.lesson", "src.mistakes", "src.trust")
     modules += ("src.bench.audit", "src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:

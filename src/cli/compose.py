@@ -20,7 +20,7 @@ from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
 from .plugins import find_plugin_names, load_plugins
-from .words import check_folders, prepare_words, quote_values
+from .words import check_folders, list_search_path, prepare_words, quote_values
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -80,9 +80,10 @@ def complete_overrides(words: list[str]) -> list[str]:
     check_group_words(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     experiment = typed.get("experiment", "")
-    chosen = read_experiment_choices(experiment) | typed
+    chosen = read_experiment_choices(experiment, words) | typed
     sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
-    words += [word for word in list_brought_words(experiment, typed if sweeps else chosen) if word not in words]
+    brought = list_brought_words(experiment, words, typed if sweeps else chosen)
+    words += [word for word in brought if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
     tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
@@ -107,23 +108,23 @@ def check_group_words(words: list[str]) -> None:
             raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
 
 
-def read_experiment_choices(experiment: str) -> dict[str, str]:
+def read_experiment_choices(experiment: str, words: list[str]) -> dict[str, str]:
     """Return the choices of an experiment by group; {} where there is no such experiment."""
     from omegaconf import DictConfig
 
-    entries = load_experiment(experiment).get("defaults", [])
+    entries = load_experiment(experiment, words).get("defaults", [])
     choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
     return {str(group).removeprefix("override /"): choice for group, choice in choices}
 
 
-def list_brought_words(experiment: str, chosen: Mapping[str, str]) -> list[str]:
+def list_brought_words(experiment: str, words: list[str], chosen: Mapping[str, str]) -> list[str]:
     """Return the settings that the chosen values bring by the experiment's hydra.sweeper.brings, but for chosen ones.
 
     So a grid may hold networks of different recipes, and a single run of one of them has its own recipe, too.
     """
     from omegaconf import OmegaConf
 
-    brings = OmegaConf.select(load_experiment(experiment), "hydra.sweeper.brings") or {}
+    brings = OmegaConf.select(load_experiment(experiment, words), "hydra.sweeper.brings") or {}
     found = {}
     for word, settings in brings.items():
         key, _, value = str(word).partition("=")
@@ -132,12 +133,13 @@ def list_brought_words(experiment: str, chosen: Mapping[str, str]) -> list[str]:
     return [f"{name}={'null' if setting is None else setting}" for name, setting in found.items()]
 
 
-def load_experiment(name: str) -> "DictConfig":
-    """Load conf/experiment/<name>.yaml; return an empty node where there is none."""
+def load_experiment(name: str, words: list[str]) -> "DictConfig":
+    """Load experiment/<name>.yaml of conf/ or of a folder of hydra.searchpath; return an empty node without one."""
     from omegaconf import DictConfig, OmegaConf
 
-    file = CONF / "experiment" / f"{name}.yaml"
-    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file.exists() else OmegaConf.create())
+    files = [Path(folder, "experiment", f"{name}.yaml") for folder in (str(CONF), *list_search_path(words))]
+    file = next((file for file in files if file.is_file()), None)
+    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file else OmegaConf.create())
 
 
 def check_grids(words: list[str]) -> None:
@@ -150,7 +152,7 @@ def check_grids(words: list[str]) -> None:
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
-        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(name) for name in names):
+        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(n, words) for n in names):
             raise UserError(f"{word}: one of these experiments has a grid of its own; start them one by one")
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from .console import TRACEBACKS, say
+from .console import TRACEBACKS, clear_step, say
 from .messages import explain_error
 
 
@@ -25,6 +25,8 @@ def main(command: Callable[[], int]) -> None:
             raise
         say(explain_error(error))
         sys.exit(1)
+    finally:
+        clear_step()
 
 
 def print_help(text: str | None) -> int | None:

@@ -35,12 +35,6 @@ def draw_order(seed: int, epoch: int, n: int, weights: torch.Tensor | None = Non
     return torch.randperm(n, generator=generator).numpy()
 
 
-def count_classes(labels: NDArray[np.int64], classes: int) -> list[int]:
-    """Return how many samples each class has."""
-    counts: list[int] = np.bincount(labels, minlength=classes).tolist()
-    return counts
-
-
 def weigh_samples(labels: NDArray[np.int64]) -> torch.Tensor:
     """Return weights float64 [N] by which each class that occurs is drawn equally often."""
     counts = np.bincount(labels)

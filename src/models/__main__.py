@@ -11,20 +11,10 @@ from fnmatch import fnmatchcase
 
 from ..cli.main import main
 from ..config.model import ModelConfig
-from ..data.info import DatasetInfo
 from ..errors import UserError
 from ..text import describe_unknown
 from ..zoo.registry import rows
-from .build import build_model
-
-TEN_CLASSES = DatasetInfo(
-    name="ten classes",
-    classes=tuple("0123456789"),
-    channels=3,
-    image_size=32,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+from .counts import TEN_CLASSES, count_networks
 
 
 def select_rows(globs: Sequence[str]) -> list[ModelConfig]:
@@ -34,17 +24,6 @@ def select_rows(globs: Sequence[str]) -> list[ModelConfig]:
         if not any(fnmatchcase(name, glob) for name in known):
             raise UserError(describe_unknown("model", glob, known))
     return [row for name, row in known.items() if not globs or any(fnmatchcase(name, glob) for glob in globs)]
-
-
-def measure_network(row: ModelConfig) -> tuple[int, int]:
-    """Return the parameters and multiply-adds of the row's network for ten classes, at its native size."""
-    import torch
-
-    from .complexity import count_macs, count_parameters
-
-    with torch.device("meta"):
-        model = build_model(row, TEN_CLASSES)
-    return count_parameters(model), count_macs(model, TEN_CLASSES.channels, row.native_size)
 
 
 def format_table(selected: Sequence[ModelConfig]) -> Iterator[str]:
@@ -59,15 +38,14 @@ def format_table(selected: Sequence[ModelConfig]) -> Iterator[str]:
 
     yield align(head)
     yield "-" * len(align(head))
-    for row, cells in zip(selected, known, strict=True):
-        yield align([*cells, *(f"{size:,}" for size in measure_network(row))])
+    for cells, sizes in zip(known, count_networks(selected), strict=True):
+        yield align([*cells, *(f"{size:,}" for size in sizes)])
 
 
 def format_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
     """Iterate over the lines of a JSON list of these rows, an object a line."""
     yield "["
-    for row in selected:
-        params, macs = measure_network(row)
+    for row, (params, macs) in zip(selected, count_networks(selected), strict=True):
         each = {"name": row.name, "params": params, "macs": macs, "family": row.family}
         yield json.dumps(each) + ("," if row is not selected[-1] else "")
     yield "]"

@@ -13,11 +13,12 @@ wandb=    a dashboard with the study's tables and figures over the runs of its g
           is written to a file instead, which needs neither key nor network
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..cli.console import say
+from ..cli.console import clear_step, say, show_step
 from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic, write_rows
@@ -102,6 +103,7 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     `labels` are corrected ones, by the number of the test image.
     """
     published = read_study(study)
+    show_step("reading the runs")
     collected = collect_runs(patterns)
     for path, reason in collected.left_out:
         say(make_legible(f"Left out: {path}: {reason}"))
@@ -133,9 +135,12 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
         build_early_view(collected.groups, collected.left_out),
     )
     views += [view for view in more if view]
+    show_step("drawing the figures")
     write_report(out, published, headline, notes, views, claims, collected)
+    clear_step()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for view in views:
-        print(f"\n{view.name}\n{format_text(view)}")
+        print(f"\n{view.name}\n{format_text(view, width)}")
     for claim in claims:
         print(f"\n{claim}")
     print("\n" + "\n".join([*headline, str(out / "index.html")]))

@@ -104,8 +104,8 @@ class Group:
 
     @property
     def label(self) -> str:
-        """The model and the settings that distinguish the group from similar ones."""
-        return " ".join([self.model, *format_settings(self.label_settings)])
+        """The model and the settings that distinguish the group from similar ones, by short names."""
+        return " ".join([self.model, *format_settings(shorten_names(self.label_settings))])
 
     def setting(self, name: str) -> object:
         """Return a setting by its dotted name, or its default; ... where neither is known."""
@@ -270,6 +270,15 @@ def describe_seeds(groups: Sequence[Group]) -> str:
 def make_slug(text: str) -> str:
     """Turn a text into a part of a file's name."""
     return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in text.lower())[:60].strip("-")
+
+
+def shorten_names(chosen: Mapping[str, object]) -> dict[str, object]:
+    """Return settings by the last part of their names, as far as it says enough and no two share it."""
+    leaves = [name.rpartition(".")[2] for name in chosen]
+    short = {
+        name: leaf for name, leaf in zip(chosen, leaves, strict=True) if leaves.count(leaf) == 1 and leaf != "name"
+    }
+    return {short.get(name, name): value for name, value in chosen.items()}
 
 
 def format_settings(chosen: Mapping[str, object]) -> list[str]:

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..tasks.table import has_single_class
 from .defaults import find_nested
 from .entries import Entry, Line, View
-from .groups import Group, format_settings
+from .groups import Group, format_settings, shorten_names
 from .predictions import Predictions, read_predictions
 from .published import Column
 from .result import read_csv
@@ -132,7 +132,7 @@ def build_health_view(tested: Sequence[Tested], labels: Mapping[int, int] | None
         numbers = [measure_health(found, each.twins, labels or {}) for found in each.predictions]
         values = [[column.scale * n[column.metric] for n in numbers if column.metric in n] for column in COLUMNS]
         entries = [Entry(column, own) for column, own in zip(COLUMNS, values, strict=True)]
-        keys = [each.group.model, each.group.data, " ".join(format_settings(each.group.label_settings))]
+        keys = [each.group.model, each.group.data, " ".join(format_settings(shorten_names(each.group.label_settings)))]
         lines.append(Line(keys, each.group, entries))
     notes = [describe_twins(each) for each in tested]
     if labels and tested:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ..tasks.table import has_single_class
 from .entries import Entry, Line, View
-from .groups import Group, format_settings
+from .groups import Group, format_settings, shorten_names
 from .published import Column
 from .views import GENERAL, flag_lost, flag_stale
 
+SHOWN = ("epochs", "n_train", "protocol", "data.limit_train")  # in columns of their own
 MINUTES = Column("time/fit_seconds", "minutes", better="none", scale=1 / 60)
 
 
@@ -22,9 +23,9 @@ def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     for group in groups:
         entries = [Entry(column, [column.scale * value for value in list_values(group, column)]) for column in columns]
         data = group.data if has_single_class(group.task) else f"{group.data}, {group.task}"
-        settings = {key: value for key, value in group.differing_settings.items() if key != "data.limit_train"}
+        settings = {key: value for key, value in group.label_settings.items() if key not in SHOWN}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
-        keys = [group.model, data, " ".join(format_settings(settings)), *counts, group.protocol]
+        keys = [group.model, data, " ".join(format_settings(shorten_names(settings))), *counts, group.protocol]
         lines.append(Line(keys, group, entries, flag_stale(group) + flag_lost(group)))
     heads = ["model", "data", "settings", "epochs", "training images", "protocol"]
     return View(name, heads, columns, lines)

@@ -36,7 +36,7 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
 SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # left by a killed process
 FOLDERS = {  # of a run directory, with the names of the files that a run writes there
     "checkpoints": r"\.?(last|previous|best|epoch_\d+)\.ckpt(\.\d+\.tmp)?",
-    "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
+    "pictures": r"\.?(epoch_\d+|test)\.png(\.\d+\.tmp)?",
     "probes": r"\.?\w+\.(svg|csv)(\.\d+\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..*|hparams\.yaml",
     "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",

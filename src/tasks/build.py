@@ -126,5 +126,7 @@ def collect_common_settings(config: TrainConfig, model: "nn.Module") -> "TaskSet
         "plateau": partial(build_plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,
+        "ema": optim.ema,
+        "clip_norm": optim.clip_norm,
         "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,
     }

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..files import write_atomic, write_rows
 from ..metrics.confusion import ClassificationMetrics, compute_class_metrics, count_top_k, find_cells
 from .base import Task, TaskSettings, gather_columns, use_full_precision
 from .losses import squared_error
+from .sheets import ROW, Guess, draw_guess_sheet
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -179,6 +180,7 @@ class ClassificationTask(Task):
         super().on_validation_epoch_end()
         for split in self.monitored:
             self._collect(split, self._get_val_metrics(split))
+        self.publish(*self.monitored)
 
     def on_test_epoch_start(self) -> None:
         self.predictions = []
@@ -200,11 +202,42 @@ class ClassificationTask(Task):
         if self.flip_metrics is not None:
             self.epoch_metrics["test/accuracy_flip"] = float(self.flip_metrics.compute()["accuracy"])
             self.flip_metrics.reset()
+        self.publish("test")
         self.tested = gather_columns(self.predictions, 4)
         self.seen = self.tested.shape[1]
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         write_test_files(path, confusion=self.test_confusion, classes=info.classes, predictions=self.tested)
+
+    def draw_test_sheet(self) -> Tensor | None:
+        """Draw test pictures: wrong ones, the most certain first, and right ones of least and of most confidence."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or not self.seen:
+            return None
+        index, label, predicted, confidence = self.tested[:, self.tested[3].argsort(descending=True, stable=True)]
+        wrong, right = (torch.nonzero(mask).flatten().tolist() for mask in (label != predicted, label == predicted))
+        names = data.info.classes
+
+        def collect(places: list[int]) -> list[Guess]:
+            return [
+                Guess(
+                    data.get_picture("test", int(index[k])),
+                    names[int(label[k])],
+                    names[int(predicted[k])],
+                    float(confidence[k]),
+                )
+                for k in places
+            ]
+
+        return draw_guess_sheet(
+            {
+                f"{len(wrong):,} of {self.seen:,} test pictures are wrong; the most certain:": collect(
+                    wrong[: 2 * ROW]
+                ),
+                f"{len(right):,} are right; the least certain:": collect(right[-ROW:][::-1]),
+                "… and the most certain:": collect(right[:ROW]),
+            }
+        )
 
     def get_confusion(self) -> Tensor | None:
         return self.test_confusion

@@ -7,6 +7,7 @@ import torch
 from lightning import seed_everything
 from torch import nn
 
+from ..cli.console import clear_step, show_step
 from ..config.run import TrainConfig
 from ..data.base import DataModule
 from ..data.build import build_data
@@ -57,12 +58,17 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     seed_everything(config.seed, verbose=False)
     pretrained = None if checkpoint else read_initial_weights(config)
     normalization = checkpoint["normalization"] if checkpoint else getattr(pretrained, "normalization", None)
+    show_step(f"reading {config.data.name}")
     data = data or load_data(config, normalization)
+    show_step(f"building {config.model.name}")
     network = build_network(config, data.info, data.normalization)
     notes = [] if checkpoint else initialize(network, config, pretrained, data)
     macs = count_network_macs(config, network, data)
-    task = build_task(config, network, data.info, data.class_counts)
+    if config.trainer.channels_last:
+        network.to(memory_format=torch.channels_last)
+    task = build_task(config, network, data.info, data.label_counts.get("train", ()))
     data.monitored = task.monitored
+    clear_step()
     sizes = {f"n_{split}": count for split, count in count_images(config, data).items()}
     notes = [*settled.notes, *notes]
     facts = {"params": count_parameters(network), "macs": macs, **sizes}
@@ -125,9 +131,7 @@ def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained |
 
 
 def prepare_network(config: TrainConfig, model: nn.Module) -> None:
-    """Set the memory format and compile the network as configured, in place, so that the weights keep their names."""
-    if config.trainer.channels_last:
-        model.to(memory_format=torch.channels_last)
+    """Compile the network as configured, in place, so that the weights keep their names."""
     if config.trainer.graph == "reduce-overhead":
         model.compile(mode="reduce-overhead")
     elif config.trainer.compile:

@@ -25,7 +25,6 @@ from ..runs.directory import Run
 from ..runs.identity import compute_config_hash, to_plain
 from ..runs.results import Results
 from ..runs.stored import read_command_line
-from ..tasks.table import find_task_row
 from .assemble import Assembly, describe_memory, prepare_network
 from .checkpoints import load_checkpoint, load_network
 from .companions import Companions
@@ -33,10 +32,10 @@ from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
 from .loggers.build import build_loggers, list_tags, make_readable_name
-from .messages import describe_start, describe_stop, summarize_run
+from .messages import describe_data, describe_start, describe_stop, summarize_run
 from .patience import Patience
 from .pictures import Pictures
-from .progress import Progress, Snapshots
+from .progress import Progress, Snapshots, Work
 from .readiness import check_batch_statistics, record_photos
 from .saving import Saving
 from .settle import open_run
@@ -143,7 +142,7 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
             write_atomic(run.path / path.name, path.read_bytes())
         if photos:
             write_manifest(run.path / MANIFEST, photos)
-        notes = [*assembly.notes, memory]
+        notes = [*describe_data(assembly.data, session.facts), *assembly.notes, memory]
         say(describe_start(config, run, session.facts, network, notes, resumed=resume is not None))
     ranks.announce("train")
     return session
@@ -152,14 +151,13 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
 def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = ()) -> Session:
     """Start the loggers, and build the Trainer with its callbacks."""
     config, data = assembly.config, assembly.data
+    assembly.task.logs = False  # History tells the loggers of an epoch
     facts = collect_facts(assembly, run)
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
     history = History(run, batch_size=config.data.batch_size, loggers=loggers)
     companions, snapshots, stopping = Companions(), Snapshots(), Stopping()
-    progress = Progress(
-        snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
-    )
+    progress = Progress(snapshots=snapshots, history=history, work=count_work(assembly), draw=config.trainer.progress)
     carried = {
         "config": to_plain(config),
         "data_fingerprint": assembly.settled.content,
@@ -174,10 +172,16 @@ def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = (
     callbacks = [companions, snapshots, Finite(run, snapshots), history, progress, saving, stopping]
     if config.trainer.patience is not None:
         callbacks.insert(-1, Patience(history, config.trainer.patience))
-    pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
-    trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
+    trainer = build_trainer(config, callbacks=[*callbacks, Pictures(run.path / "pictures", loggers)], loggers=lightning)
     return Session(trainer, companions, history, list(loggers), facts)
+
+
+def count_work(assembly: Assembly) -> Work:
+    """Count the images of an epoch and of the final test, for the bar."""
+    facts, test = assembly.facts, assembly.config.test
+    watched = sum(facts[f"n_{split}"] for split in assembly.task.monitored)
+    return Work(train=facts["n_train"], val=watched, test=facts["n_test"] if test else 0)
 
 
 def collect_facts(assembly: Assembly, run: Run) -> Results:

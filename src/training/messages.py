@@ -13,6 +13,10 @@ from ..text import format_duration, format_table
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..data.base import DataModule
+
+SPLITS = ("train", "val", "test")
+
 
 def describe_stop(config: TrainConfig, run: Run, *, at_once: bool) -> str:
     """Return the message after Ctrl-C; `at_once`: it was pressed twice, so that nothing more was saved."""
@@ -22,6 +26,23 @@ def describe_stop(config: TrainConfig, run: Run, *, at_once: bool) -> str:
     if not run.last.exists():
         return f"\nStopped at once, before anything was saved in {run.path}. {same} begins again."
     return f"\nStopped at once; {run.path} holds the last checkpoint. {same} continues from there."
+
+
+def describe_data(data: "DataModule", facts: Results) -> list[str]:
+    """Describe the data that a run uses: classes, images and pixels, and the classes that a split lacks."""
+    info, counts = data.info, data.label_counts
+    images = "/".join(f"{facts[f'n_{split}']:,}" for split in SPLITS)
+    size, colour = f"{info.image_size} × {info.image_size}", "gray" if info.channels == 1 else "colour"
+    some = sorted(counts.get("train", []))
+    each = f" of {some[0]:,} to {some[-1]:,} training images" if some and some[0] < some[-1] else ""
+    lines = [f"Data: {info.num_classes:,} classes{each}; train/val/test {images}; {size} pixels, {colour}"]
+    if not facts["n_val"]:
+        lines.append("No validation images (data.val_fraction=0): nothing tells how training goes on unseen ones.")
+    for split in SPLITS:
+        if absent := [name for name, count in zip(info.classes, counts.get(split, []), strict=False) if not count]:
+            shown = ", ".join(map(repr, absent[:5])) + ", …" * (len(absent) > 5)
+            lines.append(f"No {split} image of {len(absent):,} of the {info.num_classes:,} classes: {shown}")
+    return lines
 
 
 def describe_start(
@@ -52,7 +73,7 @@ def format_metrics(metrics: dict[str, float], task: str) -> str:
     titles = find_task_row(task).titles
     columns = [name for name in titles if any(key.endswith(f"/{name}") for key in metrics)]
     rows = [["", *(titles[name] for name in columns)]]
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         if any(key.startswith(f"{split}/") for key in metrics):
             rows.append([split, *(format_cell(name, metrics.get(f"{split}/{name}")) for name in columns)])
     return format_table(rows if len(columns) <= WIDEST else list(zip(*rows, strict=True)))
@@ -68,7 +89,7 @@ def format_cell(name: str, value: float | None) -> str:
 def summarize_run(results: Results) -> str:
     """Summarize a finished run on one screen: its network and data, its metrics, and the protocol."""
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
-    sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
+    sizes = "/".join(f"{results[f'n_{split}']:,}" for split in SPLITS)
     head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
     taken = format_duration(results["time"]["fit_seconds"])
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {taken}"

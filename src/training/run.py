@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ..cli.console import say, set_variable
+from ..cli.console import say, set_variable, show_step
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..machine import ranks
@@ -25,6 +25,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
     if rank and rank.number > 0:
         rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
+    show_step("importing torch")
     with ranks.announce_end():
         files: list[Path] = []
         if config.optim.find_lr and not config.resume:
@@ -46,6 +47,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
 def train_held_run(settled: Settled, run: Run) -> Results:
     """Train a run whose directory is held, from its last checkpoint where it has one."""
+    show_step("importing lightning")
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import count_epochs, load_network, load_newest
     from .fit import fit

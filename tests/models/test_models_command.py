@@ -3,17 +3,59 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import command
 
 from src.errors import UserError
+from src.models import counts
 from src.models.__main__ import list_models, select_rows
 from src.models.build import create_model
 from src.models.complexity import count_macs
 from src.models.summary import summarize_layers, summarize_totals
 from src.zoo.registry import rows
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_what_was_counted_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["models", "resnet20"])
+    assert list_models() == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr(counts, "measure_network", None)
+    assert list_models() == 0 and capsys.readouterr().out == first
+    known = counts.read_counts(counts.locate_counts())
+    assert known == {"resnet20": (269_722, 40_551_040)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"resnet20": [1]}', '{"resnet20": [-1, 2]}', '{"resnet20": [true, "a"]}', "[" * 9999, "\xff"],
+)
+def test_a_wrong_file_of_counts_is_no_file(content: str) -> None:
+    path = counts.locate_counts()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content.encode("latin-1"))
+    assert counts.read_counts(path) == {}
+    assert list(counts.count_networks(select_rows(["resnet20"]))) == [(269_722, 40_551_040)]
+    assert counts.read_counts(path) == {"resnet20": (269_722, 40_551_040)}
+
+
+def test_a_place_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    assert list(counts.count_networks(select_rows(["resnet20"]))) == [(269_722, 40_551_040)]
+
+
+def test_other_code_has_other_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counts.locate_counts()
+    monkeypatch.setattr(counts, "hash_networks", lambda: "0" * 10)
+    assert counts.locate_counts() != before
 
 
 def test_without_globs_every_network_is_listed() -> None:

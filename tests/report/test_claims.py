@@ -202,7 +202,7 @@ def test_the_grid_of_a_study_can_judge_all_of_its_claims(tmp_path: Path, study: 
     published = read_published(study)
     images = {table.protocol.images for table in published.tables} - {None}
     for experiment in (name for name in siblings if name == study or name not in list_published()):
-        swept = load_experiment(experiment).hydra.sweeper.params
+        swept = load_experiment(experiment, []).hydra.sweeper.params
         keys = [key for key in swept if key != "seed"]
         for values in itertools.product(*(str(swept[key]).split(",") for key in keys)):
             words = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]

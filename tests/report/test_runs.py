@@ -7,7 +7,7 @@ import pytest
 from made_runs import make_results, write_run
 
 from src.errors import UserError
-from src.report.groups import build_arenas, collect_runs
+from src.report.groups import build_arenas, collect_runs, shorten_names
 
 Config = dict[str, Any]
 
@@ -26,7 +26,7 @@ def test_seeds_are_pooled_and_settings_keep_groups_apart(tmp_path: Path) -> None
     assert [group.n for group in groups] == [1, 3, 1]
     assert [run.seed for run in groups[1].runs] == [0, 1, 2]
     assert groups[1].values("test/error") == pytest.approx([0.08, 0.09, 0.10])
-    words = ["epochs=10 optim.lr=0.1", "epochs=182 optim.lr=0.1", "epochs=182 optim.lr=0.2"]
+    words = ["epochs=10 lr=0.1", "epochs=182 lr=0.1", "epochs=182 lr=0.2"]
     assert [group.label for group in groups] == [f"resnet20 {word}" for word in words]
     assert [sorted(group.differing_settings) for group in groups] == [["optim.lr"]] * 3
 
@@ -98,3 +98,8 @@ def test_numbers_by_name(tmp_path: Path) -> None:
     assert run.value("test/error") == pytest.approx(0.1) and run.value("test/top5_error") == pytest.approx(0.01)
     assert run.value("params") == 269722 and run.value("time/epoch_seconds") == 20
     assert run.value("val/loss") is None and run.value("test/f1") is None and run.value("test/map") is None
+
+
+def test_names_of_settings_are_short_where_that_says_enough() -> None:
+    chosen = {"optim.lr": 0.1, "optim.name": "adam", "model.depth": 8, "data.depth": 16, "n_train": 5}
+    assert list(shorten_names(chosen)) == ["lr", "optim.name", "model.depth", "data.depth", "n_train"]

@@ -15,7 +15,7 @@ from ..base import CommonSettings, DataModule, Loader, check_batch_size, check_p
 from ..cut import make_splits
 from ..info import DatasetInfo, Normalization
 from ..normalization import IMAGENET_MEAN, IMAGENET_STD
-from ..order import count_classes, weigh_samples
+from ..order import weigh_samples
 from ..raw import PhotoFiles, Raw, Split
 from ..transforms import Photos
 from ..workers import count_workers
@@ -55,7 +55,6 @@ class StreamedImages(DataModule):
     ) -> None:
         super().__init__(info, splits, **common)
         self.splits, self.root, self.workers = splits, root, workers
-        self.class_counts = count_classes(splits["train"].labels, info.num_classes)
         self.weights = weigh_samples(splits["train"].labels) if balanced else None
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
@@ -66,6 +65,9 @@ class StreamedImages(DataModule):
             return PhotoFiles(paths, lambda k: read_photo(Path(paths[k]), self.info.channels))
 
         return {split: find(split) for split in self.splits}
+
+    def get_picture(self, split: str, i: int) -> torch.Tensor:
+        return read_photo(self.root / os.fsdecode(self.splits[split].images[i]), self.info.channels)
 
     @property
     def sides(self) -> list[int]:

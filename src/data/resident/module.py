@@ -15,7 +15,7 @@ from ..base import CommonSettings, DataModule, check_batch_size, check_parts
 from ..cut import make_splits
 from ..info import DatasetInfo, Normalization
 from ..normalization import check_fits, make_normalization, measure_statistics
-from ..order import count_classes, weigh_samples
+from ..order import weigh_samples
 from ..raw import PhotoFiles, Raw, Split
 from ..transforms import Preset, find_preset
 from .augment import pad_images
@@ -110,7 +110,6 @@ class ImageData(DataModule):
             for name, split in splits.items()
         }
         images, labels = self._splits["train"]
-        self.class_counts = count_classes(splits["train"].labels, info.num_classes)
         self.weights = weigh_samples(splits["train"].labels) if balanced else None
         self.padding = p = augment.padding(info.image_size)
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
@@ -119,6 +118,10 @@ class ImageData(DataModule):
 
     def list_photos(self) -> dict[str, PhotoFiles]:
         return {split: PhotoFiles([os.fsdecode(path) for path in paths]) for split, paths in self._paths.items()}
+
+    def get_picture(self, split: str, i: int) -> Tensor:
+        image, p = self._splits[split][0][i], self.padding if split == "train" else 0
+        return image[p : len(image) - p, p : len(image) - p].permute(2, 0, 1)
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Return images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; move them there once."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from ..groups import Arena, Group, build_arenas
@@ -55,13 +55,13 @@ KINDS: dict[str, Callable[[Arena], Iterator[Figure]]] = {
 def draw_figures(groups: Sequence[Group], wanted: Sequence[str], published: Mapping[Path, float]) -> list[Figure]:
     """Draw the wanted kinds of figures as far as the groups have numbers for them: a few of each, of most runs.
 
-    `published` are headline numbers by the first run of a group, to be shown beside ours.
+    First comes one of each kind. `published` are headline numbers by the first run of a group, to be shown beside ours.
     """
-    found: list[Figure] = []
+    found: list[list[Figure]] = []
     for name in wanted:
         kind = KINDS[name]
         if isinstance(kind, ErrorPlot):
             kind = replace(kind, published=published)
         arenas = build_arenas(groups, by_size=not isinstance(kind, SharePlot))
-        found += islice((figure for arena in arenas for figure in kind(arena)), MOST)
-    return found
+        found.append(list(islice((figure for arena in arenas for figure in kind(arena)), MOST)))
+    return [figure for nth in zip_longest(*found) for figure in nth if figure is not None]

@@ -127,9 +127,11 @@ def paint_family(axes: "Axes", i: int, name: str, points: Sequence[Point], *, jo
 def write_names(axes: "Axes", points: Sequence[Point]) -> None:
     """Write the networks' names beside their points, to the left of the last one."""
     right = max(point.x for point in points)
+    models = [point.group.model for point in points]
     for point in points:
+        alone = models.count(point.group.model) == 1
         offset, side = ((-6, 5), "right") if point.x == right else ((6, 5), "left")
-        text, place = shorten(point.group.model, 18), (point.x, point.mean)
+        text, place = shorten(point.group.model if alone else point.group.label, 24), (point.x, point.mean)
         axes.annotate(text, place, offset, textcoords="offset points", ha=side, color=SOFT, fontsize=7)
 
 
