@@ -36,13 +36,12 @@ from .jobs import (
     LAUNCHED,
     Job,
     explain_failure,
-    interrupt_on_signals,
     is_locked,
     kill,
     make_job_return,
     read_failure,
-    run_in_subprocess,
 )
+from .processes import Forked, JobProcess, interrupt_on_signals, run_in_subprocess
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -224,14 +223,9 @@ class Jobs(Launcher):
             threads = max(1, self.threads // (1 if ids else job.devices))
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
             job.log_begins = log.tell()
-            job.process = subprocess.Popen(
-                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
-                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
-                stdin=self.lifeline,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            words = [*job.words, *(["fresh=false"] if job.tries else [])]
+            environment = os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown
+            job.process = start_process(words, environment, stdin=self.lifeline, output=log.fileno(), job=job)
         job.state, job.started, job.places, job.stop_requested = "running", time.time(), places, 0.0
         job.tries += 1
         self.free = [place for place in self.free if place not in places]
@@ -289,3 +283,11 @@ class Jobs(Launcher):
         for job in jobs:
             if job.state in ("waiting", "elsewhere"):
                 job.end("stopped", job.resume_hint)
+
+
+def start_process(words: list[str], environment: dict[str, str], *, stdin: int, output: int, job: Job) -> JobProcess:
+    """Start the process of a job: a fork, or from scratch where Lightning then starts its other ranks like it."""
+    if job.config.trainer.strategy != "ddp":
+        return Forked("src.train", words, environment=environment, stdin=stdin, output=output)
+    program = [sys.executable, "-m", "src.train", *words]
+    return subprocess.Popen(program, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)
