@@ -145,7 +145,7 @@ def read_failure(job: Job, since: float) -> str:
 
 def explain_failure(job: Job) -> str:
     """Return why a job has failed: what it recorded or printed last, or how its process ended."""
-    assert job.process is not None
+    assert job.process is not None and job.process.returncode is not None
     code = job.process.returncode
     if code < 0:
         memory = "; the system sends it when memory runs out" if code == -signal.SIGKILL else ""

@@ -81,7 +81,8 @@ class Forked:
         code: int | None = self.process.exitcode
         return code
 
-    poll = returncode.fget
+    def poll(self) -> int | None:
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code; raise subprocess.TimeoutExpired where it still runs after these seconds."""
@@ -151,7 +152,7 @@ def run_in_subprocess(function: Callable[..., T], *arguments: object) -> T:
                 process.join()
     if isinstance(result, BaseException):
         raise result
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def send_result(pipe: "Connection", function: Callable[..., object], arguments: tuple[object, ...]) -> None:
