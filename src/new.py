@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .cli.compose import list_group_choices
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 from .files import write_atomic
 from .text import describe_unknown
@@ -35,11 +35,9 @@ LONGEST = 40  # characters of a name
 
 def run_command() -> int:
     """Write the files that the command line names, and say how to train and to test them."""
-    words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
-    kind, name, folder = parse_words(words)
+    if (code := print_help(__doc__)) is not None:
+        return code
+    kind, name, folder = parse_words(sys.argv[1:])
     paths = write_files(kind, name, folder)
     package = (__package__ or "src").partition(".")[0]
     train = KINDS[kind][1].format(name=name, file=paths[0], folder=folder)
