@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from ..cli.compose import apply_overrides, to_train_config
 from ..config.run import TrainConfig
 from ..config.task import FindsObjects, Multilabel
 from ..data.info import DatasetInfo, Normalization
@@ -19,13 +21,15 @@ from ..data.normalization import apply_affine, compute_affine
 from ..errors import UserError
 from ..files import read_json
 from ..machine.hardware import resolve_hardware
+from ..models.pretrained.reading import read_safetensors
 from ..runs.results import is_number
+from ..runs.stored import restore_config
 from ..tasks.base import use_full_precision
 from ..tasks.build import build_network
 from ..tasks.classification import compute_scores
 from ..training.assemble import THREADS
-from ..training.checkpoints import Checkpoint, load_network
-from ..training.reopen import reopen
+from ..training.checkpoints import Checkpoint, find_wrong_part, load_network
+from ..training.reopen import HERE, reopen
 from .preprocess import ReadImage, choose_reader, choose_side
 
 TRUST = "trust.json"  # in a run directory: the temperature that makes its probabilities honest
@@ -109,8 +113,39 @@ def open_predictor(path: Path, overrides: list[str] | None = None) -> Predictor:
     `overrides` are settings typed beside run=, such as data.test_size=256 or trainer.accelerator=cpu. Raises UserError
     where there is no such run, where it is damaged, and for a wrong override.
     """
-    run = reopen(path, overrides)
+    if path.is_file() and path.suffix == ".safetensors":
+        return open_exported(path, overrides or [])
+    try:
+        run = reopen(path, overrides)
+    except UserError as error:
+        if path.is_file() and path.suffix != ".ckpt":
+            raise explain_weights(path) from error
+        raise
     return build_predictor(run.path, run.checkpoint, run.config)
+
+
+def open_exported(path: Path, overrides: list[str]) -> Predictor:
+    """Open a safetensors file that src.export has written, which has the run's settings in it."""
+    try:
+        content = read_safetensors(path)
+    except Exception as error:  # of safetensors, of json, or of the system
+        raise UserError(f"{path}: damaged, or no safetensors file ({error})") from None
+    parts = ("config", "info", "normalization")
+    if "state_dict" not in content or any(not isinstance(content.get(name), dict) for name in parts):
+        raise explain_weights(path)
+    if wrong := find_wrong_part(content):
+        raise UserError(f"{path}: damaged, or not written by us ({wrong})")
+    checkpoint = cast(Checkpoint, content)
+    composed = cast(DictConfig, OmegaConf.merge(restore_config(checkpoint["config"], path), HERE))
+    return build_predictor(path, checkpoint, to_train_config(apply_overrides(composed, overrides)))
+
+
+def explain_weights(path: Path) -> UserError:
+    """Return the error for weights that do not say their network, their classes and how pixels are scaled."""
+    return UserError(
+        f"run={path}: no checkpoint of ours, so it does not say its network, classes and preprocessing; measure it "
+        f"once, which writes a run directory: python -m src.evaluate model=… data=… weights={path}"
+    )
 
 
 def build_predictor(path: Path, checkpoint: Checkpoint, config: TrainConfig) -> Predictor:
