@@ -1,19 +1,26 @@
 """A run opened for inference sees an image file as its own test did, without its data."""
 
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
+import coco_set
 import numpy as np
 import pytest
 import torch
 from helpers import TINY, compose
 from PIL import Image
 
+from src.data.base import DataModule
 from src.data.build import load_raw
 from src.errors import UserError
-from src.inference.network import open_predictor
+from src.inference.network import Predictor, build_predictor, open_predictor
+from src.training.assemble import assemble
+from src.training.checkpoints import Checkpoint
 from src.training.reopen import assemble_trained, reopen
 from src.training.run import train
+from src.training.settle import settle
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +76,66 @@ def test_what_is_no_run_is_told(tmp_path: Path, run: Path) -> None:
         open_predictor(tmp_path)
     with pytest.raises(UserError, match="from 4 to 2048 pixels"):
         open_predictor(run, ["data.image_size=2"])
+
+
+def open_untrained(*words: str) -> tuple[Predictor, DataModule]:
+    """A network as it was made, and the data that it would be trained on."""
+    assembly = assemble(settle(compose(*words, "trainer=cpu", "trainer.threads=1")))
+    state = {f"model.{name}": value for name, value in assembly.network.state_dict().items()}
+    info: Any = {"classes": assembly.data.info.classes, "channels": assembly.data.info.channels}
+    checkpoint: Checkpoint = {"state_dict": state, "info": info, "normalization": assembly.data.normalization}
+    return build_predictor(Path("made.ckpt"), checkpoint, assembly.config), assembly.data
+
+
+PHOTOS = ("data=imagenet", "data.batch_size=8", "data.workers=0", "data.val_fraction=0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=resnet18_cifar", *PHOTOS, "data.image_size=32"),
+        ("model=resnet18_cifar", *PHOTOS, "data.image_size=24", "data.test_size=32", "data.augment=imagenet_v2"),
+        ("model=resnet18_cifar", *PHOTOS, "data.image_size=32", "data.ten_crop=true"),
+        ("model=resnet18_cifar", *PHOTOS, "data.image_size=32", "data.channels=1"),
+        ("model=small_cnn", "data=folder", "data.batch_size=8", "data.image_size=16", "data.channels=1"),
+        ("model=small_cnn", "data=folder", "data.batch_size=8", "data.normalize=per_pixel_mean"),
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_photo_is_seen_as_in_the_test(words: tuple[str, ...], tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    for split, label, k in itertools.product(("train", "val"), ("a", "b"), range(5)):
+        path = tmp_path / split / label / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = Image.fromarray(random.randint(256, size=(6, 8, 3), dtype=np.uint8))
+        pixels.resize((60 + 10 * k, 50), Image.Resampling.BICUBIC).save(path)
+    predictor, data = open_untrained(*words, f"data.root={tmp_path}")
+    images = next(iter(data.eval_loader("test")))[0]
+    files = [tmp_path / "val" / label / f"{k}.jpg" for label, k in itertools.product("ab", range(5))]
+    assert torch.equal(predictor.normalize([predictor.read(file) for file in files]), images)
+
+
+def test_small_images_change_size_and_colour_as_in_the_test(tmp_path: Path) -> None:
+    words = ("data=digits", "data.image_size=12", "data.channels=3", "model=small_cnn")
+    predictor, data = open_untrained(*words)
+    raw = load_raw(predictor.config.data)
+    for k in range(20):
+        Image.fromarray(raw.test.images[k, ..., 0]).save(tmp_path / f"{k}.png")
+    images = next(iter(data.eval_loader("test")))[0][:20]
+    assert torch.equal(predictor.normalize([predictor.read(tmp_path / f"{k}.png") for k in range(20)]), images)
+
+
+def test_photos_of_several_labels_and_of_objects_are_seen_as_in_the_test(tmp_path: Path) -> None:
+    root = coco_set.make(tmp_path)
+    common = ("data=coco", f"data.root={root}", "data.batch_size=4", "data.workers=0")
+    predictor, data = open_untrained("model=resnet18", *common, "data.image_size=32")
+    images = next(iter(data.eval_loader("test")))[0]
+    files = [Path(name) for name in data.list_photos()["test"].paths]
+    assert torch.equal(predictor.normalize([predictor.read(file) for file in files]), images)
+    assert predictor.has_labels and predictor.threshold == 0.5
+
+    predictor, data = open_untrained("model=resnet18", *common, "task=detection", "data.image_size=64")
+    photos, _ = next(iter(data.eval_loader("test")))
+    read = predictor.read(files[0])
+    assert torch.equal(read, photos[0]) and predictor.side == 64
+    assert set(predictor.find_objects(read)) == {"boxes", "labels", "scores"}

@@ -25,7 +25,7 @@ from ..training.fit import collect_facts, write_test
 from ..training.messages import format_metrics
 from ..training.settle import settle
 from ..training.trainer import build_trainer
-from .variants import Variant, change_dials, choose_variant, describe_check, try_variants
+from .variants import AGREE, Variant, change_dials, choose_variant, describe_check, try_variants
 
 CHANCE = 1.5  # an accuracy of less than so many times that of guessing is none
 UNTRAINED = "measured, not trained"  # in the hash of a run directory: a training from the same weights is another run
@@ -124,8 +124,6 @@ def measure(assembly: Assembly, out: Path | None, facts: Results) -> Results:
 
 def explain_chance(config: TrainConfig, results: Results, check: Results, classes: int) -> str:
     """Say what is likely where the features agree with the data and the answers are no better than guesses; or ""."""
-    from .variants import AGREE
-
     accuracy = results["metrics"].get("test/accuracy")
     if accuracy is None or not has_single_class(config.task.name) or accuracy * classes > CHANCE:
         return ""
