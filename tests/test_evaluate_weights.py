@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, compose, results
+from helpers import TINY, command, compose, results
 from torch import Tensor
 
 from src.errors import UserError
@@ -14,10 +14,15 @@ from src.evaluate import evaluate, evaluate_others
 from src.inference.foreign import evaluate_weights
 from src.inference.names import rename_tensors
 from src.inference.network import open_predictor
+from src.inference.variants import Variant, change_dials, describe_variant
+from src.models.pretrained.naming import TORCHVISION, strip_prefixes, translate_names
+from src.models.pretrained.statistics import Mismatch
 from src.report.result import read_result
 from src.runs.identity import compute_code_hash
+from src.training.assemble import assemble
 from src.training.checkpoints import extract_network_weights, load_checkpoint
 from src.training.run import train
+from src.training.settle import settle
 
 DATA = ("data=digits", "trainer=cpu", "trainer.threads=1")
 NET = ("model=cifar_resnet", "model.depth=8", "model.width=4")
@@ -103,6 +108,45 @@ def test_statistics_that_no_variant_explains_are_told_with_the_usual_suspects(
     assert "None that can be tried agrees" in told and "channel order" in told
 
 
+def test_the_stride_of_a_bottleneck_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random weights whose BatchNorms have seen the data: what they have learned is all that the check looks at."""
+    net = ("model=cifar_resnet", "model.depth=11", "model.block=bottleneck", "model.shortcut=B", "model.width=8")
+    assembly = assemble(settle(compose(*DATA, *net, "model.stride_in=1x1")))
+    network = assembly.network.train()
+    with torch.no_grad():
+        for _ in range(6):
+            for images, _ in assembly.data.train_loader():
+                network(images)
+    torch.save(network.state_dict(), tmp_path / "v1.pth")
+    found = measured(tmp_path / "v1.pth", tmp_path / "out", *net)
+    assert "with model.stride_in=1x1, so they are measured with that" in capsys.readouterr().err
+    assert found["weights"]["check"]["measured"]["stride_in"] == "1x1"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("module.layer1.0.shortcut.0.weight", "backbone.stages.0.0.shortcut.0.weight"),
+        ("conv1.0.weight", "backbone.stem.0.0.weight"),
+        ("conv3_x.1.residual_function.3.weight", "backbone.stages.1.1.residual.2.0.weight"),
+        ("conv3_x.1.residual_function.7.bias", "backbone.stages.1.1.residual.4.1.bias"),
+        ("conv2_x.0.shortcut.1.bias", "backbone.stages.0.0.shortcut.1.bias"),
+        ("linear.bias", "head.linear.bias"),
+    ],
+)
+def test_the_names_of_networks_for_cifar_are_known(theirs: str, ours: str) -> None:
+    (found,) = translate_names(strip_prefixes({theirs: torch.zeros(1)}), TORCHVISION)
+    assert found == ours
+
+
+def test_a_named_network_is_measured_under_its_familys_name() -> None:
+    config = compose("data=cifar10", "model=resnet20")
+    variant = Variant((("zero_padding", "both"),), config.data.normalize, Mismatch(0.1, 19))
+    assert describe_variant(variant, config) == "model=cifar_resnet model.depth=20 model.zero_padding=both"
+    changed = change_dials(config, dict(variant.dials)).model
+    assert changed.name == "cifar_resnet" and changed.zero_padding == "both"  # type: ignore[attr-defined]
+
+
 def test_classes_in_another_order_are_suspected_where_only_the_answers_are_wrong(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,12 +158,15 @@ def test_classes_in_another_order_are_suspected_where_only_the_answers_are_wrong
     assert "names the classes in another order" in capsys.readouterr().err
 
 
-def test_the_directory_is_one_of_a_run(weights: Path, tmp_path: Path) -> None:
+def test_the_directory_is_one_of_a_run(run: Path, weights: Path, tmp_path: Path) -> None:
     """A report reads it; src.evaluate and src.predict open it."""
     out = tmp_path / "out"
     found = measured(weights, out, *NET, BOTH)
     result = read_result(out, compute_code_hash())
     assert result.value("test/accuracy") == found["metrics"]["test/accuracy"] and result.epochs == 0
+    assert result.value("time/fit_seconds") is None
+    done = command("src.report", f"runs=[{out},{run}]", f"out={tmp_path / 'report'}")
+    assert done.returncode == 0 and "2 runs" in (tmp_path / "report" / "index.html").read_text(), done.stderr
     assert evaluate(out)["test/accuracy"] == pytest.approx(found["metrics"]["test/accuracy"], abs=1e-6)
     assert open_predictor(out).classes == tuple("0123456789")
     assert {"config.yaml", "confusion_matrix.csv", "test_predictions.npz"} <= {path.name for path in out.iterdir()}

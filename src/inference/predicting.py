@@ -15,6 +15,7 @@ from typing import TextIO
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.photos.loader import CROPS
 from ..data.photos.reader import describe_error
 from ..errors import UserError
 from ..metrics.coco import make_results
@@ -23,6 +24,7 @@ from .records import Record, format_line
 from .sources import Images, Item
 
 AHEAD = 2  # batches that are decoded while one is computed
+WHOLE = 4  # most photos of a batch that are kept in their own size, of a detector
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ def predict_images(
     with tqdm(
         desc="predicting", total=known + len(items), initial=known, unit=" images", disable=None, delay=1, leave=False
     ) as bar:
-        for batch in read_batches(predictor, images, items, batch_size):
+        for batch in read_batches(predictor, images, items, limit_batch(predictor, batch_size)):
             file.writelines(map(format_line, predict_batch(predictor, batch, top)))
             file.flush()
             bar.update(len(batch))
+
+
+def limit_batch(predictor: Predictor, batch_size: int) -> int:
+    """Return how many images are read as one batch: fewer where a detector keeps them large, or one has ten crops."""
+    if predictor.detects:
+        return min(batch_size, WHOLE)
+    return max(1, batch_size // CROPS) if getattr(predictor.config.data, "ten_crop", False) else batch_size
 
 
 def read_batches(

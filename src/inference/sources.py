@@ -122,7 +122,8 @@ def find_images(source: str, stdin: BinaryIO | None = None) -> Images:
         if path.is_dir():
             return Images(list_folder(path))
         if path.is_file():
-            return open_archive(path) if zipfile.is_zipfile(path) else Images([Item(source, path)])
+            packed = not is_picture(path.name) and zipfile.is_zipfile(path)
+            return open_archive(path) if packed else Images([Item(source, path)])
         if glob.has_magic(source):
             return Images(match_pattern(source))
     except OSError as error:

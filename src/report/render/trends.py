@@ -262,7 +262,7 @@ def draw_training_time(arena: Arena) -> Iterator[Figure]:
 def draw_accuracy_by_size(arena: Arena) -> Iterator[Figure]:
     """Draw test accuracy against the number of training images, one line for each network."""
     lines: dict[str, list[tuple[int, list[float], Group]]] = {}
-    for group in sorted(arena.groups, key=lambda group: group.n_train):
+    for group in sorted((group for group in arena.groups if group.n_train), key=lambda group: group.n_train):
         if values := [100 * value for value in group.values("test/accuracy")]:
             lines.setdefault(group.model, []).append((group.n_train, values, group))
     several = [(name, points) for name, points in lines.items() if len({n for n, _, _ in points}) > 1][:TOGETHER]
