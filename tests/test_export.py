@@ -102,6 +102,8 @@ def test_a_program_takes_bytes_and_gives_probabilities(run: Path, tmp_path: Path
     (run / "trust.json").write_text('{"temperature": 1.7}')
     try:
         found = export_run(run, ["torch_export"], out=tmp_path, preprocess=True)
+        export_run(run, ["safetensors"], out=tmp_path)
+        assert open_predictor(tmp_path / "model.safetensors").temperature == 1.7
         predictor = open_predictor(run)
     finally:
         (run / "trust.json").unlink()

@@ -63,6 +63,8 @@ def test_the_temperature_of_a_run_divides_its_logits(run: Path) -> None:
         logits = torch.tensor([[2.0, 0.0, *[-9.0] * 8]])
         assert torch.allclose(predictor.compute_probabilities(logits), (logits / 2).softmax(dim=1))
         assert "temperature 2.000" in predictor.describe_calibration()
+        trust.write_text(json.dumps({"temperature": 2.0, "checkpoint": "best.ckpt"}))
+        assert not open_predictor(run).calibrated
         for wrong in ('{"temperature": "hot"}', '{"temperature": -1}', "no JSON"):
             trust.write_text(wrong)
             with pytest.raises(UserError, match="trust.json"):

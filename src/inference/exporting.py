@@ -217,6 +217,7 @@ def write_safetensors(
         "info": {"classes": list(predictor.classes), "channels": predictor.channels, "image_size": predictor.side},
         "normalization": stored,
         "threshold": predictor.checkpoint.get("threshold"),
+        "temperature": predictor.temperature if predictor.calibrated else None,
     }
     save_file(copy_tensors(module), path, {"format": "pt", **metadata, "run": json.dumps(run)})
     return read_back(path, predictor), "our own loader"

@@ -36,7 +36,8 @@ def rename_tensors(state: Mapping[str, Tensor], model: ModelConfig, library: str
     if library == "timm" and any(name.startswith("classifier.") and name[11].isdigit() for name in found):
         found = {}  # timm writes the dense layers of VGG as convolutions
     back = translate_names(found, TORCHVISION)
-    if len(back) != len(state) or any(name not in back for name in state):
+    ours = any(name.startswith(("backbone.", "head.")) for name in found)  # no rule knows these
+    if ours or len(back) != len(state) or any(name not in back for name in state):
         raise UserError(
             f"format={library}: {library} has no names for the parts of model={model.name} (family {model.family}); "
             "use format=safetensors, which has ours"

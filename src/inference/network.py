@@ -164,7 +164,8 @@ def build_predictor(path: Path, checkpoint: Checkpoint, config: TrainConfig) -> 
     network.to(device).eval().requires_grad_(False)
     if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
-    temperature = read_temperature(path)
+    carried = cast(dict[str, object], checkpoint).get("temperature")  # in a file that src.export has written
+    temperature = carried if isinstance(carried, float) and carried > 0 else read_temperature(path)
     threshold = checkpoint.get("threshold")
     return Predictor(
         path=path,
@@ -200,13 +201,15 @@ def find_run_directory(checkpoint: Path) -> Path:
 
 
 def read_temperature(checkpoint: Path) -> float | None:
-    """Return the temperature that was fitted for a run on its validation set; None where none was.
+    """Return the temperature that was fitted for these weights on validation; None where none was.
 
     Raises UserError where its file is damaged.
     """
     file = find_run_directory(checkpoint) / TRUST
     content = read_json(file, "delete it, and the probabilities are not calibrated")
     if content is None or content.get("temperature") is None:
+        return None
+    if content.get("checkpoint", checkpoint.name) != checkpoint.name:  # of best.ckpt, and this is last.ckpt
         return None
     temperature = content["temperature"]
     if not is_number(temperature) or not temperature > 0:

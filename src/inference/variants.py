@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config.fields import get_default
 from ..config.model import ModelConfig
 from ..config.run import TrainConfig
+from ..config.task import FindsObjects
 from ..data.base import DataModule
 from ..data.info import Normalization
 from ..data.normalization import make_normalization
@@ -46,8 +47,10 @@ class Variant:
 
 def try_variants(config: TrainConfig, data: DataModule, network: nn.Module) -> list[Variant]:
     """Measure every variant of a network with its weights on some training images; as configured comes first."""
+    own = config.data.normalize
+    if isinstance(config.task, FindsObjects):  # whose backbone keeps its statistics, and whose photos are no batch
+        return [Variant((), own, Mismatch(0.0, 0))]
     images = collect_images(data)
-    own = getattr(config.data, "normalize", "dataset")
     variants = []
     for dials in list_dials(config.model):
         other = network if not dials else rebuild(config, dict(dials), data, network)
