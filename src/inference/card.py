@@ -78,7 +78,7 @@ def write_text(folder: Path, predictor: Predictor, results: Json, exported: Sequ
             lines.append(f"| `{name}` | {one.difference:.1e} on {one.images} real images, by {one.by} |")
         elif (folder / name).exists():
             lines.append(f"| `{name}` | checked when it was written |")
-    mean, std = ([round(value, 4) for value in stored[key]] for key in ("mean", "std"))  # type: ignore[literal-required]
+    mean, std = ([round(value, 4) for value in stored[key]] for key in ("mean", "std"))
     scaling = "the mean image" if stored["mean_image"] is not None else f"{mean}, then divide by {std}"
     lines += [
         "",

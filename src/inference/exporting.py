@@ -42,13 +42,16 @@ Compute = Callable[[Tensor], Tensor]
 class Ready(nn.Module):
     """Take bytes [N, C, S, S], resized and cropped, and give probabilities, with the run's scaling and temperature."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, network: nn.Module, predictor: Predictor) -> None:
         super().__init__()
         self.network = network
         self.labels = predictor.has_labels
         self.temperature = predictor.temperature
         stored = predictor.normalization
-        mean, std = (torch.tensor(stored[name], dtype=torch.float64).view(-1, 1, 1) for name in ("mean", "std"))  # type: ignore[literal-required]
+        mean, std = (torch.tensor(stored[name], dtype=torch.float64).view(-1, 1, 1) for name in ("mean", "std"))
         image = stored["mean_image"]
         shift = -image.cpu().permute(2, 0, 1) if image is not None else (-mean / std).float()
         self.register_buffer("scale", (1 / (255 * std)).float())

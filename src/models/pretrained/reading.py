@@ -112,7 +112,7 @@ def read_safetensors(path: Path) -> dict[str, object]:
     """
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         stored = json.loads((file.metadata() or {}).get("run", "null"))
     if not isinstance(stored, dict):
