@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 
 OWN = ("run", "format", "out", "preprocess", "images", "push", "public", "license")
@@ -23,10 +23,9 @@ FOLDER = "exports"  # where out= names none
 
 def run_command() -> int:
     """Export the run that the command line names."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN and "=" in word)
     overrides = [word for word in words if word.partition("=")[0] not in OWN]
     for name, value in {"run": "outputs/…", "format": "onnx"}.items():

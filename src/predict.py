@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 
 OWN = ("run", "images", "out", "top", "batch_size", "annotations")
@@ -20,10 +20,9 @@ OWN = ("run", "images", "out", "top", "batch_size", "annotations")
 
 def run_command() -> int:
     """Predict the images that the command line names."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN and "=" in word)
     overrides = [word for word in words if word.partition("=")[0] not in OWN]
     for name, example in {"run": "outputs/…", "images": "photos"}.items():
