@@ -23,10 +23,10 @@ from .peers.prediction import predict_one_by_one
 from .rounds import Comparison
 from .settings import Settings
 
-COUNT = 128  # photos of a round
+COUNT = 64  # photos of a round
 CLASSES = tuple(map(str, range(10)))
 TOP, BATCH = 5, 64
-NETWORKS = ("resnet18", "small_cnn")  # of which the second leaves nearly all of the time to the photos
+NETWORKS = ("small_cnn", "resnet18")  # of which the first leaves nearly all of the time to the photos
 
 
 def compare_prediction(settings: Settings) -> list[Comparison]:
