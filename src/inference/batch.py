@@ -47,7 +47,7 @@ def predict_to_folder(
     """Predict the images of a source, which a person calls `source`, into `out`, or into a folder of its own name.
 
     Images that the folder has already are kept, unless their files have changed. Raises UserError where the folder
-    holds anything else, and KeyboardInterrupt, with what to do, after Ctrl-C.
+    holds anything else.
     """
     kind = "objects" if predictor.detects else "labels" if predictor.has_labels else "class"
     truth = read_annotations(annotations) if annotations else None
@@ -60,35 +60,34 @@ def predict_to_folder(
         raise UserError(f"out={explain_os_error(error, folder)}") from None
     log = Log(folder)
     with hold(folder):
-        known = log.keep({item.name: item.stamp for item in images.items})
-        missing = [item for item in images.items if item.name not in known]
-        began = time.perf_counter()
-        try:
-            with log.open() as file:
-                predict_images(
-                    predictor,
-                    images,
-                    missing,
-                    file,
-                    top=top,
-                    batch_size=batch_size,
-                    known=len(images.items) - len(missing),
-                )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"\nStopped; the same command continues, and {folder} keeps what is done."
-            ) from None
-        seconds = time.perf_counter() - began
-        columns = min(top, len(predictor.classes))
-        unreadable = write_tables(folder, log, columns=columns, kind=kind)
+        known, predicted, seconds = predict_missing(predictor, images, log, folder, top=top, batch_size=batch_size)
+        unreadable = write_tables(folder, log, columns=min(top, len(predictor.classes)), kind=kind)
         if predictor.detects:
             write_coco(folder, log, predictor.classes, truth)
         title = f"{len(images.items):,} image{'s' * (len(images.items) != 1)} from {source}"
         sentences = [text for text in (predictor.describe_calibration(), describe_threshold(predictor)) if text]
         write_page(folder, log, images, predictor, title=title, sentences=sentences, kind=kind)
     table = format_records(log, kind) if len(images.items) <= PRINTED else ""
-    told = summarize(len(missing), seconds, len(known), unreadable)
+    told = summarize(predicted, seconds, known, unreadable)
     return Done(folder, table, "\n".join([*sentences, told, f"{folder}: predictions.csv, page.html"]), unreadable)
+
+
+def predict_missing(
+    predictor: Predictor, images: Images, log: Log, folder: Path, *, top: int, batch_size: int
+) -> tuple[int, int, float]:
+    """Predict what the log lacks; return how many images it had, how many were new, and the seconds that they took.
+
+    Raises KeyboardInterrupt, with what to do, after Ctrl-C.
+    """
+    known = log.keep({item.name: item.stamp for item in images.items})
+    missing = [item for item in images.items if item.name not in known]
+    began = time.perf_counter()
+    try:
+        with log.open() as file:
+            predict_images(predictor, images, missing, file, top=top, batch_size=batch_size, known=len(known))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"\nStopped; the same command continues, and {folder} keeps what is done.") from None
+    return len(known), len(missing), time.perf_counter() - began
 
 
 def make_note(predictor: Predictor, images: Images, source: str, top: int) -> Json:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config.data import Cifar10, Cifar100, Coco, DataConfig, Digits, FashionMNIST, Folder, ImageNet
 from ..config.task import FindsObjects, TaskConfig
 from ..data.adapt import convert_channels, resize_images
-from ..data.coco.detection import IMAGE_SIZE as DETECTION_SIZE
+from ..data.coco.detection import IMAGE_SIZE as SHORTER_SIDE
 from ..data.info import DatasetInfo
 from ..data.photos.augment import EvalTransform
 from ..data.photos.reader import make_error, read_photo
@@ -94,7 +94,7 @@ def choose_side(data: DataConfig, task: TaskConfig, stored: object) -> int:
     Raises UserError where neither says anything.
     """
     if isinstance(data, Coco) and isinstance(task, FindsObjects):
-        return data.test_size or data.image_size or max(data.train_sizes, default=DETECTION_SIZE)
+        return data.test_size or data.image_size or max(data.train_sizes, default=SHORTER_SIDE)
     if isinstance(data, ImageNet | Coco):
         return choose_sides(data, find_photo_preset(data.augment))[1]
     if data.image_size:
