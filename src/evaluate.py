@@ -2,6 +2,10 @@
 
 All settings come from the checkpoint. `data.root=…` says where the data is now, and `data=<set>` evaluates on another
 data set. The arithmetic is fp32, and pixels are scaled as in training.
+
+Or measure anybody's weights without a training: ``python -m src.evaluate model=resnet20 data=cifar10
+weights=<file or name> [out=<run directory>] [any setting]``. The weights are checked against the data, and the result
+lies in a run directory, as a training's.
 """
 
 import sys
@@ -26,9 +30,28 @@ def run_command() -> int:
     words = sys.argv[1:]
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
+    if (weights := next((word.split("=", 1)[1] for word in words if word.startswith("weights=")), None)) is not None:
+        return evaluate_others(weights, named, overrides)
     if not named.get("run"):
         raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
+    return 0
+
+
+def evaluate_others(weights: str, named: dict[str, str], words: list[str]) -> int:
+    """Measure weights without a training, as the words of the command line say."""
+    if not weights:
+        raise UserError("weights=: name a file or published weights (docs/transfer.md)")
+    if named:
+        raise UserError(f"weights={weights} and {next(iter(named))}=: choose one; weights are measured on the test set")
+    given = {word.partition("=")[0] for word in words}
+    if absent := [name for name in ("model", "data") if name not in given]:
+        raise UserError(f"{absent[0]}= is missing; type python -m src.evaluate model=resnet20 data=cifar10 weights=…")
+    from .inference.foreign import evaluate_weights
+
+    out = next((word.partition("=")[2] for word in words if word.startswith("out=")), None)
+    settings = [word for word in words if not word.startswith(("weights=", "out="))]
+    evaluate_weights(weights, settings, Path(out) if out else None)
     return 0
 
 

@@ -166,10 +166,33 @@ def run_in_small(module: str, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", words_of("src.evaluate", "run", left_out=("data.root",)), ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [words for words in words_of("src.evaluate", "run", left_out=("data.root",)) if "run=" in words],
+    ids=" ".join,
+)
 def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
     """On the digits, which lie in no data.root."""
     run_in_small("src.evaluate", fill(words, run=made.run))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in words_of("src.evaluate", "weights") if "weights=" in words], ids=" ".join
+)
+def test_weights_are_measured_on_what_composes(words: list[str]) -> None:
+    assert compose_point([re.sub(r"<\w+>", "placeholder", word) for word in words if word != "weights="])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.predict", "run", "images", left_out=("out",)), ids=" ".join)
+def test_images_are_predicted(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.predict", [*fill(words, run=made.run, images=made.photos), f"out={tmp_path / 'out'}"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.export", "run", left_out=("out", "push")), ids=" ".join)
+def test_a_run_is_exported(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.export", [*fill(words, run=made.run), f"out={tmp_path / 'out'}"])
 
 
 @pytest.mark.slow
@@ -259,7 +282,7 @@ def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench", "src.new")
-    modules += ("src.analyze", "src.audit", "src.lesson", "src.mistakes", "src.trust")
+    modules += ("src.analyze", "src.audit", "src.export", "src.lesson", "src.mistakes", "src.predict", "src.trust")
     modules += ("src.bench.audit", "src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)

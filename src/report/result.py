@@ -99,6 +99,8 @@ class Result:
         if name in ("error", "top5_error") and split:
             accuracy = self.value(f"{split}/{'accuracy' if name == 'error' else 'top5'}")
             return None if accuracy is None else 1 - accuracy
+        if split == "time" and not self.epochs:  # measured, not trained
+            return None
         source = self.content["time"] if split == "time" else self.content["metrics"] if split else self.content
         value = source.get(name if split == "time" else metric) if isinstance(source, Mapping) else None
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):

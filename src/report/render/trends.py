@@ -197,7 +197,7 @@ class SharePlot:
         """Draw each number that networks trained on several amounts of data have."""
         for column in self.columns:
             lines: dict[str, list[tuple[int, list[float], Group]]] = {}
-            for group in sorted(arena.groups, key=lambda group: group.n_train):
+            for group in sorted((each for each in arena.groups if each.n_train), key=lambda group: group.n_train):
                 if values := [column.scale * value for value in group.values(column.metric)]:
                     lines.setdefault(group.model, []).append((group.n_train, values, group))
             several = [(name, points) for name, points in lines.items() if len({n for n, _, _ in points}) > 1]
