@@ -30,6 +30,7 @@ ERRORS = {  # and the kinds of operations that fail with them; a full disk stays
     errno.EACCES: CREATE | NAME | READ,
 }
 
+TIMED = ("metrics.csv", "run.json", "best.ckpt", "previous.ckpt")  # the checkpoints hold rows with seconds
 VARYING = ("time", "run", "command", "peak_memory_bytes", "environment", "wandb_id")  # of results.json
 
 
@@ -179,7 +180,7 @@ def read_files(folder: Path, ignored: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for file in folder.rglob("*"):
         name = file.relative_to(folder).as_posix()
-        if not file.is_file() or re.search(ignored, name) or file.name in ("metrics.csv", "run.json", "best.ckpt"):
+        if not file.is_file() or re.search(ignored, name) or file.name in TIMED:
             continue
         if file.name in ("results.json", "last.ckpt"):
             content = Left(file.parent if file.name == "results.json" else file.parents[1]).content
