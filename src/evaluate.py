@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli.console import say
+from .cli.console import say, show_page
 from .cli.main import main
 from .errors import UserError
 
@@ -23,7 +23,7 @@ def run_command() -> int:
     """Evaluate the run that the command line names, and print its table."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
+        show_page(str(__doc__))
         return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]

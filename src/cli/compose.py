@@ -25,7 +25,8 @@ from .words import check_folders, prepare_words, quote_values
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+HOMES = Path(__file__).resolve().parents[1:3]  # of the package, with conf/ inside where it is installed, and the clone
+CONF = next(home / "conf" for home in HOMES if (home / "conf").is_dir())
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 

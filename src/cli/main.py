@@ -9,8 +9,18 @@ from .messages import explain_error
 
 
 def main(command: Callable[[], int]) -> None:
-    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0."""
+    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0.
+
+    `--version` is answered here, and a comment left out: an interactive zsh hands over the # that it was pasted with.
+    """
+    if "#" in sys.argv:
+        del sys.argv[sys.argv.index("#") :]
     try:
+        if sys.argv[1:] == ["--version"]:
+            from .version import format_version
+
+            print(format_version())
+            sys.exit(0)
         code = command()
         flush_output()
         sys.exit(code)

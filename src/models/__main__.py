@@ -1,10 +1,11 @@
-"""``python -m src.models [GLOB…] [--json]`` lists the registered networks, their sizes and where they are from."""
+"""List the networks, their sizes and where they are from: ``python -m src.models [GLOB…] [--json]``."""
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
+from ..cli.console import name_commands
 from ..cli.main import main
 from ..config.model import ModelConfig
 from ..data.info import DatasetInfo
@@ -72,7 +73,7 @@ def format_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
 def list_models() -> int:
     """Print the networks that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m src.models",
+        prog=name_commands("python -m src.models"),
         description="List the registered networks; sizes are for ten classes at the native image size.",
     )
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")

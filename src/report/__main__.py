@@ -4,7 +4,8 @@
   python -m src.report compare=[A,B] [out=<file.json>]                           compare two configurations
   python -m src.report wandb=<entity>/<project> [study=…] [out=<file.json>]      make a dashboard at W&B
 
-runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs)
+runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs); a run
+          may be named by last, best:<metric> or the first digits of its hash, too
 study=    show a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
 labels=   corrected labels of the test images, a CSV file with the columns index and label
 out=      where to write the page, tables and figures (default: outputs/report/<study or all>)
@@ -17,10 +18,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..cli.console import say
+from ..cli.console import say, show_page
 from ..cli.main import main
 from ..errors import UserError
 from ..files import write_atomic, write_rows
+from ..runs.find import resolve_many
 from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
 from .entries import View
@@ -45,13 +47,13 @@ def answer() -> int:
     """Do what the command line asks for and return the exit status."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
+        show_page(str(__doc__))
         return 0 if words else 2
     options = parse_words(words)
     if "compare" in options:
         from .compare import compare
 
-        compare(split_list(options["compare"]), out=Path(options["out"]) if "out" in options else None)
+        compare(resolve_many(split_list(options["compare"])), out=Path(options["out"]) if "out" in options else None)
         return 0
     study = options.get("study")
     if "wandb" in options:
@@ -61,7 +63,7 @@ def answer() -> int:
         return 0
     out = Path(options.get("out", f"outputs/report/{study or 'all'}"))
     labels = read_labels(Path(options["labels"])) if "labels" in options else None
-    make_report(split_list(options.get("runs", "outputs")), study, out, labels)
+    make_report(resolve_many(split_list(options.get("runs", "outputs"))), study, out, labels)
     return 0
 
 

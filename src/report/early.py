@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cli.console import show_page
 from ..cli.main import main
 from ..errors import UserError
 from ..files import read_json, write_rows
@@ -192,7 +193,7 @@ def answer() -> int:
     """Do what the command line asks for and return the exit status."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
+        show_page(str(__doc__))
         return 0 if words else 2
     options = dict(word.split("=", 1) for word in words if "=" in word)
     if len(options) < len(words) or options.keys() not in ({"runs"}, {"runs", "out"}, {"curves"}):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cli.console import name_commands
 from ..errors import UserError
 from ..tasks.table import has_single_class
 from .entries import Entry, Line, View
@@ -145,7 +146,9 @@ def describe_twins(tested: Tested) -> str:
             "which may be shifted, mirrored, enlarged or recoloured (docs/health.md)"
         )
     if data in SETS and "data.classes" not in tested.group.settings:
-        return f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        return name_commands(
+            f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        )
     return ""
 
 

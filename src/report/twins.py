@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli.console import say
+from ..cli.console import say, show_page
 from ..cli.main import main
 from ..config.data import Cifar10, Cifar100
 from ..data.build import load_raw
@@ -194,7 +194,7 @@ def answer() -> int:
     """Do what the command line asks for and return the exit status."""
     words = sys.argv[1:]
     if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
+        show_page(str(__doc__))
         return 0 if words else 2
     options = parse_words(words)
     config = SETS[options["data"]]()

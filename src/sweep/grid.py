@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class GridConf(BasicSweeperConf):
     """The settings of the sweeper."""
 
-    _target_: str = "hydra_plugins.jobs.Grid"
+    _target_: str = "hydra_plugins.residual.Grid"
     margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
 
 

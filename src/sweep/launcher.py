@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ..cli.compose import complete_overrides, to_train_config
-from ..cli.console import say
+from ..cli.console import build_command, say
 from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import LONGEST_ADDED, is_file_name
@@ -57,7 +56,7 @@ TICK = 0.2  # seconds between two looks at the jobs
 class JobsConf:
     """The settings of the launcher: hydra.launcher.slots=2 …"""
 
-    _target_: str = "hydra_plugins.jobs.Jobs"
+    _target_: str = "hydra_plugins.residual.Jobs"
     slots: int | None = None  # jobs at once; by default one for each GPU, and one where there is none
     retries: int = 0  # how often a failed job is started again
     minutes: float | None = None  # a job's time limit; its work until then is saved
@@ -225,7 +224,7 @@ class Jobs(Launcher):
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
             job.log_begins = log.tell()
             job.process = subprocess.Popen(
-                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
+                [*build_command("train"), *job.words, *(["fresh=false"] if job.tries else [])],
                 env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
                 stdin=self.lifeline,
                 stdout=log,
