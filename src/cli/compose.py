@@ -19,6 +19,7 @@ from ..files import check_yaml
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
+from .near import name_setting, suggest_setting
 from .plugins import find_plugin_names, load_plugins
 from .words import check_folders, prepare_words, quote_values
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 HOMES = Path(__file__).resolve().parents[1:3]  # of the package, with conf/ inside where it is installed, and the clone
 CONF = next(home / "conf" for home in HOMES if (home / "conf").is_dir())
+COMMAS = re.compile(r"^(logger|plugins)=([^\[\](){}'\",]+(?:,[^\[\](){}'\",]+)+)$")  # a list, in a single run
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
@@ -73,8 +75,11 @@ def complete_overrides(words: list[str]) -> list[str]:
     group cannot set the default of another.
     """
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
+    if not {"-m", "--multirun"} & set(words):
+        words = [COMMAS.sub(r"\1=[\2]", word) for word in words]
     words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
+    check_model_name(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     chosen = read_experiment_choices(typed.get("experiment", "")) | typed
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
@@ -99,6 +104,15 @@ def check_group_words(words: list[str]) -> None:
         names = value if isinstance(value, list) and group == "logger" else [value]
         if not all(isinstance(name, str) for name in names):
             raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
+
+
+def check_model_name(words: list[str]) -> None:
+    """Refuse ``model.name=resnet56`` alone, which would build the default network under that name; raise UserError."""
+    if any(word.lstrip("+").startswith(("model=", "experiment=")) for word in words):
+        return
+    for name in (word.partition("=")[2] for word in words if word.startswith("model.name=")):
+        if name in rows():
+            raise UserError(f"model.name={name}: names a network, but chooses none; type model={name}")
 
 
 def read_experiment_choices(experiment: str) -> dict[str, str]:
@@ -157,7 +171,9 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
     from omegaconf import OmegaConf
 
     if found := find_unread_keys(config):
-        raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
+        meant = [name_setting(setting) for name in found if (setting := suggest_setting(name.rpartition(".")[2]))]
+        hint = f"did you mean {' '.join(meant)}?" if meant else "python -m src.train --help lists them all"
+        raise UserError(f"{', '.join(found)}: no such setting; {hint}")
     check_lists(config)
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)

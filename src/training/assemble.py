@@ -26,6 +26,7 @@ from .settle import Settled
 
 THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
 
+SMALL = 64  # pixels of a side, at most
 
 @dataclass(frozen=True)
 class Assembly:
@@ -59,13 +60,21 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     normalization = checkpoint["normalization"] if checkpoint else getattr(pretrained, "normalization", None)
     data = data or load_data(config, normalization)
     network = build_network(config, data.info, data.normalization)
-    notes = [] if checkpoint else initialize(network, config, pretrained, data)
+    notes = [] if checkpoint else [*name_small_twin(config, data), *initialize(network, config, pretrained, data)]
     macs = count_network_macs(config, network, data)
     task = build_task(config, network, data.info)
     data.monitored = task.monitored
     sizes = {f"n_{split}": count for split, count in count_images(config, data).items()}
     facts = {"params": count_parameters(network), "macs": macs, **sizes}
     return Assembly(settled, data, network, task, facts, notes)
+
+
+def name_small_twin(config: TrainConfig, data: DataModule) -> list[str]:
+    """Return a note where a network for photos gets small images, and there is the same one for those; else []."""
+    name, twin = config.model.name, f"{config.model.name}_cifar"
+    if twin not in rows() or max(data.sides) > SMALL or config.model.weights:
+        return []
+    return [f"{name} sees these images of {max(data.sides)} pixels at a 32nd of that; model={twin} is made for small ones."]
 
 
 def count_images(config: TrainConfig, data: DataModule) -> dict[str, int]:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.run import TrainConfig
+from ..errors import UserError
 from ..runs.directory import ENDED, Run
 from ..runs.results import Results
-from ..runs.stored import describe_same_command
+from ..runs.stored import describe_same_command, load_stored_config
 from ..tasks.table import find_task_row, find_title, list_headlines
 from ..text import format_duration, format_table
 
@@ -76,10 +77,25 @@ def summarize_run(results: Results) -> str:
     return f"\n{head}\n{format_metrics(results['metrics'], results['task'])}\n{tail}{memory}"
 
 
-def describe_finished_run(path: Path, results: Results, code: str) -> str:
-    """Return the message for a run that had finished before; it says so where the code has changed since."""
-    stale = "" if results.get("code_hash") == code else "\nThe code has changed since (fresh=true trains anew)."
-    return f"Finished before: {path}{stale}{summarize_run(results)}"
+def describe_finished_run(config: TrainConfig, run: Run, results: Results) -> str:
+    """Return the message for a run that had finished before, with what differs from a run that is trained now."""
+    notes = [f"Finished before: {run.path} (fresh=true trains it again, seed={config.seed + 1} another one)"]
+    if results.get("config_hash") != run.config_hash:
+        notes.append(f"It was continued since, by: {results.get('command')}")
+    if results.get("code_hash") != run.code_hash:
+        notes.append("The code has changed since (fresh=true trains anew).")
+    stored = read_loggers(run.path)
+    if unfed := [name for name in config.logger if name != "csv" and stored is not None and name not in stored]:
+        notes.append(f"logger={','.join(unfed)} gets nothing of it, for it was not chosen then.")
+    return "\n".join(notes) + summarize_run(results)
+
+
+def read_loggers(path: Path) -> list[str] | None:
+    """Return the names of a run's loggers; None where they are not known."""
+    try:
+        return list(map(str, load_stored_config(path).logger))
+    except UserError:
+        return None
 
 
 def format_sweep(jobs: list[Results]) -> str:
