@@ -60,7 +60,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     if trainer.is_global_zero:
         if others:
             say(others)
-        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {run.path}")
+        say(f"{config.model.name} on {config.data.label}, {split}, {task.seen:,} images, fp32; {run.path}")
         print(format_metrics(metrics, config.task.name))
     return metrics
 

@@ -1,10 +1,23 @@
 """The choice of a data set."""
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..files import LONGEST_ADDED, check_folder_name, is_file_name
 from .choices import Choice, check_name, register_choice
 from .fields import check_choices, require, setting
+
+PARTS = ("annotations", "images", "labels", "photos", "train", "training")  # of a set, in folders of these names
+
+
+def name_folder(root: str) -> str:
+    """Return the name by which a person knows a folder, above those of its parts; "" where it has none."""
+    path = os.path.abspath(os.path.expanduser(root))
+    while os.path.basename(path) in PARTS:
+        path = os.path.dirname(path)
+    name = os.path.basename(path).removesuffix(".zip")
+    return name if name and not name.startswith(".") and is_file_name(name + LONGEST_ADDED) else ""
 
 
 @dataclass
@@ -12,6 +25,9 @@ class DataConfig(Choice):
     """Settings of every data set."""
 
     name: str = setting("", "the data set")
+    title: str = setting(
+        "", "its name in run directories and reports; of your own pictures by default their folder's", identity=False
+    )
     root: str = setting("data", "the folder that holds the data sets, or your photos", identity=False)
     batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")
     eval_batch_size: int = setting(512, "images a validation or test batch, over all devices", identity=False)
@@ -55,7 +71,18 @@ class DataConfig(Choice):
             self.classes is None or len(self.classes) >= self.fewest_classes,
             f"data.classes={self.classes}: at least two classes",
         )
+        if self.title:
+            check_folder_name("data.title", self.title)
         self.check()
+
+    @property
+    def label(self) -> str:
+        """The set's name for people: in run directories, messages and reports."""
+        return self.title or self.find_folder_name() or self.name
+
+    def find_folder_name(self) -> str:
+        """Return the name of the folder of a set of one's own; "" for a set that has a name."""
+        return ""
 
     def check(self) -> None:
         """Raise UserError where the settings of this choice alone are wrong."""
@@ -111,6 +138,9 @@ class Folder(DataConfig):
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
 
     choice: ClassVar[str] = "folder"
+
+    def find_folder_name(self) -> str:
+        return name_folder(self.root) if self.root != "data" else ""
 
 
 @dataclass
@@ -192,6 +222,9 @@ class Coco(Photos):
     choice: ClassVar[str] = "coco"
     targets: ClassVar[tuple[str, ...]] = ("labels", "boxes", "masks")
     fewest_classes: ClassVar[int] = 1
+
+    def find_folder_name(self) -> str:
+        return name_folder(os.path.dirname(os.path.abspath(self.train_json))) if self.train_json else ""
 
     def check(self) -> None:
         super().check()

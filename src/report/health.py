@@ -124,7 +124,7 @@ def build_health_view(groups: Sequence[Group], labels: Mapping[int, int] | None 
         numbers = [measure_health(found, each.twins, labels or {}) for found in each.predictions]
         values = [[column.scale * n[column.metric] for n in numbers if column.metric in n] for column in COLUMNS]
         entries = [Entry(column, own) for column, own in zip(COLUMNS, values, strict=True)]
-        keys = [each.group.model, each.group.data, " ".join(format_settings(each.group.label_settings))]
+        keys = [each.group.model, each.group.title, " ".join(format_settings(each.group.label_settings))]
         lines.append(Line(keys, each.group, entries))
     notes = [describe_twins(each) for each in tested]
     if labels and tested:

@@ -21,12 +21,14 @@ from ..runs.results import Results
 from ..tasks.base import Task
 from ..tasks.build import build_network, build_task, load_initial_weights
 from ..tasks.table import find_task_row
+from ..zoo.registry import rows
 from .checkpoints import Checkpoint
 from .settle import Settled
 
 THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
 
 SMALL = 64  # pixels of a side, at most
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -74,7 +76,7 @@ def name_small_twin(config: TrainConfig, data: DataModule) -> list[str]:
     name, twin = config.model.name, f"{config.model.name}_cifar"
     if twin not in rows() or max(data.sides) > SMALL or config.model.weights:
         return []
-    return [f"{name} sees these images of {max(data.sides)} pixels at a 32nd of that; model={twin} is made for small ones."]
+    return [f"{name} halves images five times, to a pixel or two of {max(data.sides)}; model={twin} is made for such."]
 
 
 def count_images(config: TrainConfig, data: DataModule) -> dict[str, int]:

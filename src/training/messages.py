@@ -39,7 +39,7 @@ def describe_start(
     compiled += f", CUDA graph: {trainer.graph}" if trainer.graph != "none" else ""
     return (
         f"{'Resuming' if resumed else 'Training'} {config.model.name} ({facts['params']:,} parameters, "
-        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.name} ({facts['n_train']:,} images{limited}), "
+        f"{facts['macs'] / 1e6:,.2f} M multiply-adds) on {config.data.label} ({facts['n_train']:,} images{limited}), "
         f"{trainer.max_epochs} epochs, seed {config.seed}; {nodes}{trainer.devices} × {trainer.accelerator}, "
         f"{trainer.precision}{compiled}\n" + "\n".join([*notes, str(run.path)])
     )
@@ -70,7 +70,8 @@ def summarize_run(results: Results) -> str:
     """Summarize a finished run on one screen: its network and data, its metrics, and the protocol."""
     protocol = {"last": "last epoch", "best_val": "best validation epoch"}[results["protocol"]]
     sizes = "/".join(f"{results[f'n_{split}']:,}" for split in ("train", "val", "test"))
-    head = f"{results['model']} on {results['data']}  seed {results['seed']}  {results['params']:,} parameters"
+    data = results.get("data_title", results["data"])
+    head = f"{results['model']} on {data}  seed {results['seed']}  {results['params']:,} parameters"
     taken = format_duration(results["time"]["fit_seconds"])
     tail = f"{results['epochs']} epochs, {protocol}; train/val/test {sizes}; {taken}"
     memory = f"; peak memory {results['peak_memory_bytes'] / 1e9:.2f} GB"

@@ -48,6 +48,8 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     """
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
+    if config.data.label != config.data.name:  # kept, for the folder may be elsewhere when the run is opened again
+        config = replace(config, data=replace(config.data, title=config.data.label))
     return Settled(config, fingerprint(config.data))
 
 
@@ -103,7 +105,7 @@ def explain_no_graph(config: TrainConfig) -> str | None:
     trainer, optim, data = config.trainer, config.optim, config.data
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
-        "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
+        f"trainer.accelerator={trainer.accelerator} has no CUDA graphs": trainer.accelerator != "gpu",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
         f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,
