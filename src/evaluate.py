@@ -25,10 +25,12 @@ def run_command() -> int:
     if not words or {"--help", "-h"} & set(words):
         show_page(str(__doc__))
         return 0 if words else 2
+    if alone := next((word for word in words if "=" not in word and not word.startswith(("~", "-"))), None):
+        raise UserError(f"{alone}: type python -m src.evaluate run={alone}")
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
     if not named.get("run"):
-        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
+        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=last")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
     return 0
 

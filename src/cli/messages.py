@@ -57,6 +57,12 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
         return explain_wrong_setting(cause, words)
     if text := explain_file(error):
         return text
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return (
+            "Out of memory: the network or its images do not fit; lower model.width, data.image_size or data.batch_size"
+        )
+    if isinstance(error, OverflowError):
+        return f"A number is too large to count with ({error}); type a smaller one (debug=true shows where it is used)."
     if is_from_hydra(error):
         return clip_lines(str(error))
     if type(error).__module__.startswith("wandb"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import check_yaml
+from ..files import check_yaml, is_text
 from ..text import quote
 from .near import explain_no_flag
 
@@ -19,6 +19,8 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     """Return the words with all settings before all flags, which Hydra needs; raise UserError for wrong flags."""
     from hydra._internal.utils import get_args_parser
 
+    if odd := next((word for word in words if not is_text(word)), None):
+        raise UserError(f"{odd!a}: has bytes that are no UTF-8; rename what it names")
     parser = get_args_parser()
 
     def refuse(message: str) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SAME = object()
+LARGEST = 1e30  # of a setting: 32-bit floats end at 3e38
 
 
 def setting(
@@ -44,8 +45,9 @@ def check_choices(config: "DataclassInstance", group: str) -> None:
     for f in fields(config):
         choices = f.metadata.get("choices")
         if choices and getattr(config, f.name) not in choices:
+            prefix = f"{group}." if group else ""
             raise UserError(
-                f"{group}.{f.name}={getattr(config, f.name)!r} is not a choice; choose one of: {', '.join(choices)}"
+                f"{prefix}{f.name}={getattr(config, f.name)!r} is not a choice; choose one of: {', '.join(choices)}"
             )
 
 
@@ -60,6 +62,8 @@ def check_numbers(config: object, name: str = "") -> None:
     else:
         finite = not isinstance(config, float) or math.isfinite(config)
         require(finite, f"{name}={config}: a finite number is needed")
+        countable = not isinstance(config, float) or abs(config) < LARGEST
+        require(countable, f"{name}={config}: a number below {LARGEST:g} is needed")
         small = not isinstance(config, int) or abs(config) < 2**32
         require(small, f"{name}={str(config)[:24]}: a whole number below 2**32 is needed")
         return

@@ -70,6 +70,11 @@ def format_json(selected: Sequence[ModelConfig]) -> Iterator[str]:
     yield "]"
 
 
+def refuse(message: str) -> None:
+    """Raise UserError for what argparse finds wrong."""
+    raise UserError(f"{message} (python -m src.models --help)")
+
+
 def list_models() -> int:
     """Print the networks that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -78,6 +83,7 @@ def list_models() -> int:
     )
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
+    parser.error = refuse  # type: ignore[method-assign,assignment]
     options = parser.parse_args()
     selected = select_rows(options.globs)
     for line in (format_json if options.json else format_table)(selected):

@@ -45,6 +45,10 @@ def reopen(path: Path, overrides: list[str] | None = None) -> Reopened:
     A run is its directory, or a short name: last, best:<metric>, the first digits of its hash (src/runs/find.py).
     Raises UserError where there is none, where it is damaged, or for a wrong override.
     """
+    for word in overrides or []:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in ("model", "task") or (key.startswith("model.") and key != "model.checkpoint_activations"):
+            raise UserError(f"{word}: a trained run keeps its network and its task; leave this out")
     roots = [word.split("=", 1)[1] for word in overrides or [] if word.startswith("output_root=")]
     checkpoint_path = find_checkpoint(resolve_run(str(path), roots[-1] if roots else OUTPUTS))
     checkpoint = load_own_checkpoint(checkpoint_path)

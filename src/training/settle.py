@@ -105,7 +105,8 @@ def explain_no_graph(config: TrainConfig) -> str | None:
     trainer, optim, data = config.trainer, config.optim, config.data
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
-        f"trainer.accelerator={trainer.accelerator} has no CUDA graphs": trainer.accelerator != "gpu",
+        "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
+        "an Apple GPU has no CUDA graphs": trainer.accelerator == "mps",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
         f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,
