@@ -1,7 +1,5 @@
 """List the commands, and run the one that is named: ``python -m src``, or ``residual`` where it is installed."""
 
-import sys
-
 
 def run() -> None:
     """Run the command of the command line; torch is imported by those that need it."""
@@ -12,4 +10,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    run()

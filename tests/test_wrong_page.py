@@ -1,15 +1,12 @@
 """docs/wrong-inputs.md says what a person reads after each of its wrong inputs; here they are typed."""
 
 import re
-import runpy
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
-from test_wrong_inputs import fresh_hydra
+from helpers import ROOT, run_here
 
 PAGE = ROOT / "docs" / "wrong-inputs.md"
 EVERY = 6  # of so many inputs one is typed by default; the others are slow
@@ -53,12 +50,10 @@ def test_a_wrong_input_gets_its_sentence(
     monkeypatch.chdir(tmp_path)
     python, flag, module, *words = shlex.split(typed)
     assert (python, flag) == ("python", "-m")
-    monkeypatch.setattr(sys, "argv", [module, *words])
-    with fresh_hydra(), pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    heard = " ".join(capsys.readouterr().err.split())
+    code, shown = run_here(module, *words, capsys=capsys)
+    heard = " ".join(shown.split())
     pattern = re.sub(
         r"among \d+", r"among \\d+", re.escape(" ".join(said.split())).replace("…", ".*").replace(r"\ ", " ")
     )
     assert re.fullmatch(pattern, heard), heard
-    assert ended.value.code == 1 and sorted(tmp_path.rglob("*")) == before
+    assert code == 1 and sorted(tmp_path.rglob("*")) == before

@@ -247,7 +247,7 @@ class Run:
         before = self.read_record()
         earlier = {str(name) for name in (*before.get("earlier", ()), before.get("config_hash", "")) if name}
         earlier -= {self.config_hash}
-        facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
+        facts: Results = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
         facts |= {"data_fingerprint": data_fingerprint}
         facts |= {"earlier": sorted(earlier)} if earlier else {}  # configurations whose commands find this run
