@@ -14,6 +14,7 @@ import pytest
 from helpers import ROOT, TINY, environment, run_here
 
 from src.cli import console
+from src.cli.commands import format_commands
 
 SMALL = (*TINY, "trainer.max_epochs=1", "data.limit_train=64")
 TREE = ("src", "conf", "hydra_plugins", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
