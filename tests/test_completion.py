@@ -50,8 +50,8 @@ def test_a_path_is_left_to_the_shell() -> None:
 def test_completing_imports_neither_torch_nor_hydra() -> None:
     code = (
         "import sys; sys.argv = ['src', '--complete', 'residual train model=']\n"
-        "from src.cli.commands import run_command\n"
-        "run_command(); print({'torch', 'hydra', 'omegaconf', 'yaml', 'lightning'} & set(sys.modules))"
+        "from src.__main__ import complete\n"
+        "complete(); print({'torch', 'hydra', 'omegaconf', 'yaml', 'lightning'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("set()") and "model=resnet1202" in done.stdout

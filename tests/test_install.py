@@ -66,7 +66,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_trains_sweeps_and_reports_elsewhere(installed: Path, tmp_path: Path) -> None:
     assert subprocess.run([installed / "python", "-c", "import src"], cwd=tmp_path, stderr=subprocess.PIPE).returncode
     (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "__init__.py").write_text("raise SystemExit('the src of another project')\n")
+    for name in ("src/__init__.py", "random.py"):
+        (tmp_path / name).write_text("raise SystemExit('of another project')\n")
 
     def run(*words: str, code: int = 0) -> str:
         program = [str(installed / "residual"), *words]

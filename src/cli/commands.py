@@ -5,6 +5,7 @@
 
 import ast
 import difflib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -35,17 +36,11 @@ def run_command() -> int:
         show_page(format_commands())
         return 0
     name, rest = words[0], words[1:]
-    if name == "--complete":
-        from .complete import print_completions
-
-        return print_completions(rest)
-    if name == "completion":
-        from .complete import print_script
-
-        return print_script(rest)
     if not is_command(name):
         raise UserError(explain_no_command(name, rest))
     sys.argv[1:] = rest
+    if PACKAGE == "residual":  # of the processes that it starts, none finds modules where the command was typed
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
     runpy.run_module(f"{PACKAGE}.{name}", run_name="__main__", alter_sys=True)
     return 0
 

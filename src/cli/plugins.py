@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def load_plugin(name: str) -> ModuleType:
         raise UserError(f"plugins={name}: no such file")
     if file is not None and str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
+    if file is None and os.getcwd() not in sys.path:  # as `python -m` has it
+        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(file.stem if file else name)
     except UserError:
