@@ -146,9 +146,11 @@ def test_the_grid_of_a_study_can_judge_all_of_its_claims(tmp_path: Path, study: 
             known["n_train"], known["n_val"] = IMAGES[known["data"]], 0
             for seed in range(2):
                 metrics = {f"test/{name}": 0.8 for name in ("top5", "precision", "recall", "f1")}
-                results = make_results(9, seed, **known, epochs=config["trainer"]["max_epochs"], metrics=metrics)
+                epochs = config["trainer"]["max_epochs"]
+                results = make_results(9, seed, **known, epochs=epochs, metrics=metrics)
                 path = write_run(tmp_path / f"{experiment}{'-'.join(values)}-{seed}", results, config | {"seed": seed})
-                (path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.9\n")
+                rows = [f"{epoch},0.9\n" for epoch in range(1, epochs + 1)]
+                (path / "metrics.csv").write_text("".join(["epoch,val/accuracy\n", *rows]))
     groups, published = collect_runs([str(tmp_path)]).groups, read_published(study)
     for found in judge_claims(published, groups):
         missing = "runs for" in found.verdict.reason or found.verdict.word == "no run yet"
