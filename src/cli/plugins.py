@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError
+from .console import PACKAGE
 
 
 def find_plugin_names(words: Sequence[str]) -> list[str]:
@@ -42,6 +43,10 @@ def load_plugin(name: str) -> ModuleType:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("src", "residual"):
+            raise UserError(
+                f"plugins={name}: here, the package is called {PACKAGE}: from {PACKAGE} import api"
+            ) from None
         raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
     if file is not None and Path(str(module.__file__)).resolve() != file:
         raise UserError(f"plugins={name}: the name {file.stem} belongs to {module.__file__}; rename the file")

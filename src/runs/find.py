@@ -67,10 +67,10 @@ def read_run(path: Path) -> FoundRun:
     began, changed = times[0], max(times)
     try:
         record, results = read_json(path / "run.json") or {}, read_json(path / "results.json") or {}
-        config = read_config(path)
+        status = results.get("status")
+        config = {} if status in ENDED else read_config(path)  # which takes longer than all else
     except UserError as error:
         return FoundRun(path, "damaged", began=began, changed=changed, reason=str(error))
-    status = results.get("status")
     state = "running" if is_held(path) else status if status in (*ENDED, "failed") else "stopped"
     rows = watch_metrics(path / "metrics.csv")
     own: Any = results.get("metrics")
@@ -84,7 +84,9 @@ def read_run(path: Path) -> FoundRun:
         seed=seed if isinstance(seed := results.get("seed", config.get("seed")), int) else None,
         hash=str(record.get("config_hash") or results.get("config_hash") or ""),
         epochs=len(rows),
-        planned=total if isinstance(total := find(config, "trainer", "max_epochs"), int) else None,
+        planned=total
+        if isinstance(total := results.get("epochs", find(config, "trainer", "max_epochs")), int)
+        else None,
         metrics=metrics,
         best=None,
         began=began,
@@ -148,19 +150,32 @@ def resolve_run(name: str, root: str | Path = OUTPUTS) -> Path:
     path = Path(name).expanduser()
     if os.path.lexists(path) or not is_short_name(name):
         return path
+    places = list(find_directories(Path(root).expanduser()))
+    if not places:
+        raise UserError(f"{name}: there is no run below {root}; python -m src.train makes one")
     if name == "last":
-        return require_runs(list_runs(root), name, root)[0].path
+        return max(places, key=lambda place: read_time(place / "run.json"))
     if name.startswith("best"):
         return find_best(name, root).path
-    found = [
-        run for run in list_runs(root) if run.hash.startswith(name) or run.path.name.split("-")[-1].startswith(name)
-    ]
+    found = [place for place in places if read_hash(place).startswith(name) or read_suffix(place).startswith(name)]
     if len(found) > 1:
-        listed = ", ".join(str(run.path) for run in found[:4])
+        listed = ", ".join(map(str, found[:4]))
         raise UserError(f"{name}: begins the hash of {len(found)} runs ({listed}); type more of its digits")
     if not found:
         raise UserError(f"{name}: no run below {root} has a hash that begins so; python -m src.runs lists them")
-    return found[0].path
+    return found[0]
+
+
+def read_hash(path: Path) -> str:
+    """Return the hash of a run's configuration; "" where it is not known."""
+    with contextlib.suppress(UserError):
+        return str((read_json(path / "run.json") or {}).get("config_hash", ""))
+    return ""
+
+
+def read_suffix(path: Path) -> str:
+    """Return the hash that the directory's name ends with: that of the run before `resume=…` changed it."""
+    return path.name.rpartition("-")[2]
 
 
 def is_short_name(name: str) -> bool:
