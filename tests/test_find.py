@@ -126,6 +126,14 @@ def test_a_continued_run_answers_its_first_command(tmp_path: Path, capsys: pytes
     assert code == 1 and "has not finished; continue it by: " in said and f"resume={run}" in said, said
 
 
+def test_a_network_for_photos_on_small_images_names_its_twin() -> None:
+    from src.training.assemble import assemble
+
+    words = ("data=digits", "data.image_size=32", "trainer=cpu", "trainer.threads=1")
+    assert any("model=resnet18_cifar" in note for note in assemble(settle(compose("model=resnet18", *words))).notes)
+    assert not assemble(settle(compose("model=resnet20", *words))).notes
+
+
 @pytest.mark.slow
 def test_two_loggers_at_once_are_both_fed(tmp_path: Path) -> None:
     done = train(tmp_path / "run", "trainer.max_epochs=1", "logger=tensorboard,wandb", "logger.mode=offline")

@@ -153,7 +153,8 @@ def count_network_macs(config: TrainConfig, model: nn.Module, data: DataModule) 
         name, native = config.model.name, config.model.native_size
         raise UserError(
             f"model={name}: images of {min(sizes)} pixels are too small for it; set data.image_size={native}, "
-            "or take a network for small images (python -m src.models '*_cifar')"
+            + (f"or model={name}_cifar" if f"{name}_cifar" in rows() else "or take a network for small images")
+            + " (python -m src.models '*_cifar')"
         ) from None
 
 
