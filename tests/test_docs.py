@@ -21,6 +21,7 @@ from PIL import Image
 from src.cli.commands import OWN, is_command
 from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
 from src.cli.help import format_help
+from src.cli.words import quote_values
 from src.config.run import TrainConfig
 from src.zoo.registry import rows
 
@@ -102,7 +103,7 @@ def test_a_training_composes(words: list[str]) -> None:
         assert "model=resnet56" in format_help()
         return
     sweeps = "-m" in words
-    words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
+    words = quote_values([re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"])
     check_grids(["-m", *words] if sweeps else words)
     words = ["seed=0" if word == "seed=auto" else word for word in words]  # the grid fills it in
     for point in points(words, sweeps=sweeps):
