@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli.console import say, show_page
-from .cli.main import main
+from .cli.console import say
+from .cli.main import main, print_help
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ SPLITS = ("test", "val", "train")
 
 def run_command() -> int:
     """Evaluate the run that the command line names, and print its table."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        show_page(str(__doc__))
-        return 0 if words else 2
     if alone := next((word for word in words if "=" not in word and not word.startswith(("~", "-"))), None):
         raise UserError(f"{alone}: type python -m src.evaluate run={alone}")
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))

@@ -13,8 +13,9 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,6 +23,7 @@ from src.cli.compose import CONF, complete_overrides, store_schema, to_train_con
 from src.config.run import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # A real network on real data that trains in a second: 8 layers, 4 channels, 8x8 digits, two epochs of 16 steps.
@@ -35,6 +37,20 @@ TINY = (
     "trainer.threads=1",
     "trainer.precision=fp32",
 )
+
+
+def choose_evenly(cases: Sequence[T], most: int, kind: Callable[[T], object] = lambda case: None) -> list[T]:
+    """Choose about `most` cases, as evenly as can be and at least one of each kind; all of them with FAULTS=all."""
+    if os.environ.get("FAULTS") == "all" or len(cases) <= most:
+        return list(cases)
+    kinds: dict[object, list[int]] = {}
+    for place, case in enumerate(cases):
+        kinds.setdefault(kind(case), []).append(place)
+    chosen = []
+    for places in kinds.values():
+        wanted = max(1, round(most * len(places) / len(cases)))
+        chosen += [places[(2 * k + 1) * len(places) // (2 * wanted)] for k in range(wanted)]
+    return [cases[place] for place in sorted(chosen)]
 
 
 def compose(*overrides: str) -> TrainConfig:

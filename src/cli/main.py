@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from .console import TRACEBACKS, say
+from .console import TRACEBACKS, say, show_page
 from .messages import explain_error
 
 HOME = re.compile(r"(?<=[=,\[])~(?=/|$)")
@@ -40,6 +40,15 @@ def main(command: Callable[[], int]) -> None:
             raise
         say(explain_error(error))
         sys.exit(1)
+
+
+def print_help(text: str | None) -> int | None:
+    """Print how to use a command and return its exit code; None where its words are neither missing nor ask for it."""
+    words = sys.argv[1:]
+    if words and not {"--help", "-h"} & set(words):
+        return None
+    show_page(str(text))
+    return 0 if words else 2
 
 
 def flush_output() -> None:

@@ -13,7 +13,7 @@ from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
 from ..zoo.registry import rows
-from .lost import LostRun, read_lost
+from .lost import LostRun, describe_left_out, read_lost
 from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
 
 
@@ -151,7 +151,7 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
         try:
             found.append(read_result(path, code))
         except UserError as error:
-            left_out.append((path, str(error)))
+            left_out.append((path, describe_left_out(path, error)))
             lost += [run] if (run := read_lost(path)) else []
     named = ", ".join(patterns)
     if not found and left_out:

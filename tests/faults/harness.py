@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,16 @@ def train(server: Server, path: Path, *words: str, fault: Fault | None = None) -
 
 @dataclass(frozen=True)
 class Left:
-    """What a finished run leaves, without its times."""
+    """What a finished run leaves, without its times, and the file operations that have made it where counted."""
 
     path: Path
+    operations: list[Operation] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Operation]:
+        """The operations that change files, numbered as where only these are counted."""
+        found = [operation for operation in self.operations if operation.kind & CHANGES]
+        return [replace(operation, number=number) for number, operation in enumerate(found, 1)]
 
     @cached_property
     def content(self) -> dict[str, Any]:
