@@ -28,12 +28,14 @@ def run_command() -> int:
     if (told := print_help(__doc__)) is not None:
         return told
     words = sys.argv[1:]
+    if alone := next((word for word in words if "=" not in word and not word.startswith(("~", "-"))), None):
+        raise UserError(f"{alone}: type python -m src.evaluate run={alone}")
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
     if (weights := next((word.split("=", 1)[1] for word in words if word.startswith("weights=")), None)) is not None:
         return evaluate_others(weights, named, overrides)
     if not named.get("run"):
-        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
+        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=last")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
     return 0
 
@@ -83,7 +85,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     if trainer.is_global_zero:
         if others:
             say(others)
-        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {run.path}")
+        say(f"{config.model.name} on {config.data.label}, {split}, {task.seen:,} images, fp32; {run.path}")
         print(format_metrics(metrics, config.task.name))
     return metrics
 

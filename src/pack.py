@@ -25,7 +25,7 @@ from typing import TypeAlias
 from PIL import Image
 from tqdm import tqdm
 
-from .cli.console import say
+from .cli.console import say, show_page
 from .cli.main import main, print_help
 from .data.photos.formats import list_jpeg_suffixes
 from .data.photos.listing import PACK_NOTE, Listing, find_photos, read_pack_note, scan
@@ -76,7 +76,7 @@ def pack_from_command_line() -> int:
             f"\nStopped; the same command continues, and {settings.out} keeps what is done."
         ) from None
     before, after = (facts[name] / 2**20 for name in ("bytes_before", "bytes"))
-    print(
+    show_page(
         f"{facts['files']:,} images, {before:,.0f} MiB, are {after:,.0f} MiB in {settings.out}.\n"
         f"Train on them: python -m src.train data={settings.data} data.root={settings.out}"
     )

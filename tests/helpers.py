@@ -6,12 +6,14 @@ import functools
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +114,36 @@ def environment() -> dict[str, str]:
     """The environment for a command of ours: no W&B account, no traceback, one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "HYDRA_FULL_ERROR"}
     return kept | {"OMP_NUM_THREADS": "1", "NETRC": os.devnull}
+
+
+def run_here(module: str, *words: str, capsys: Any) -> tuple[int, str]:
+    """Run a command in this process; return its exit code, and all that it says."""
+    before, paths = list(sys.argv), list(sys.path)
+    sys.argv[:] = [module, *words]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code: Any = 0
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv[:], sys.path[:] = before, paths
+        forget_hydra()
+    out, err = capsys.readouterr()
+    return code, out + err
+
+
+def forget_hydra() -> None:
+    """Keep what a command leaves behind in this process from the next one."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.sweep.jobs import ENTRIES
+
+    ENTRIES.clear()
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
 
 
 def train(path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -5,8 +5,10 @@ run the commands that take seconds. A placeholder (<run>, …) stands for someth
 """
 
 import itertools
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,8 +18,10 @@ import pytest
 from helpers import ROOT, command, store_once, train
 from PIL import Image
 
+from src.cli.commands import OWN, is_command
 from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
 from src.cli.help import format_help
+from src.cli.words import quote_values
 from src.config.run import TrainConfig
 from src.new import parse_words
 from src.zoo.registry import rows
@@ -25,7 +29,7 @@ from src.zoo.registry import rows
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("bash", "python", "text", "yaml")
-OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
+OTHERS = ("make", "pip", "source")  # programs beside Python; what follows make and pip is looked up, too
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
 SETTING = re.compile(
     r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)(?<!\.yaml)(?!\.gz)"
@@ -57,11 +61,19 @@ def read_blocks(page: Path) -> Iterator[Block]:
 
 
 def read_commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each command of a block: one a line, `\\` continues it, # begins a comment."""
+    """Yield the words of each command of a block: one a line, `\\` continues it."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         line = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", "_"), line)  # one word
-        if words := list(shlex.split(line, comments=True)):
-            yield words
+        if words := list(shlex.split(line)):
+            yield name_module(words)
+
+
+def name_module(words: list[str]) -> list[str]:
+    """Return a command of the installed program, `residual train …`, as that of the clone."""
+    if words[0] != "residual":
+        return words
+    own = len(words) == 1 or words[1] in OWN or words[1].startswith("-")
+    return ["python", "-m", "src", *words[1:]] if own else ["python", "-m", f"src.{words[1]}", *words[2:]]
 
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
@@ -94,7 +106,7 @@ def test_a_training_composes(words: list[str]) -> None:
         assert "model=resnet56" in format_help()
         return
     sweeps = "-m" in words
-    words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
+    words = quote_values([re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"])
     check_grids(["-m", *words] if sweeps else words)
     words = ["seed=0" if word == "seed=auto" else word for word in words]  # the grid fills it in
     for point in points(words, sweeps=sweeps):
@@ -281,14 +293,12 @@ def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: 
 def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench", "src.new")
-    modules += ("src.analyze", "src.audit", "src.export", "src.lesson", "src.mistakes", "src.predict", "src.trust")
-    modules += ("src.bench.audit", "src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)
         program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))
         if "-m" in words and program in ("python", "srun", "torchrun"):
-            assert set(modules) & set(words), line
+            module = next(word for word in words if word == "src" or word.startswith("src."))
+            assert module == "src" or is_command(module.removeprefix("src.")), line
         elif program == "python":
             assert (ROOT / words[1]).is_file(), line
         elif "/" in program:
@@ -364,3 +374,46 @@ def test_every_setting_exists(page: Path) -> None:
     text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)
     for name in SETTING.findall(text):
         assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"
+
+
+PASTED = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"], "fish": ["fish", "-N", "-P"]}
+PROGRAMS = ("python", "residual", "make", "pip", "srun", "torchrun", "sbatch")
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in PASTED])
+def test_a_block_can_be_pasted(shell: str, tmp_path: Path) -> None:
+    """Into an interactive shell without settings of its own, in a strange folder; each program gets the words meant.
+
+    A zsh, as macOS has it, takes no comments there, and refuses a bare bracket that matches no file.
+    """
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in PROGRAMS:
+        words = f'for word in {name} "$@"; do printf "%s\\037" "$word"; done'
+        (programs / name).write_text(f'#!/bin/sh\n{words} >> "$GOT"\necho >> "$GOT"\n')
+        (programs / name).chmod(0o755)
+    got = tmp_path / "got"
+    got.touch()
+    blocks = [block for block in BLOCKS if block.language == "bash"]
+    lines = [line for block in blocks for line in block.text.splitlines() if not line.startswith("source ")]
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "GOT": str(got), "HOME": str(tmp_path)}
+    (tmp_path / "strange").mkdir()
+    subprocess.run(
+        PASTED[shell],
+        input="\n".join([*lines, "exit", ""]),
+        env=environment | {"TERM": "dumb"},
+        cwd=tmp_path / "strange",
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    meant = [
+        shlex.split(line)
+        for block in blocks
+        for line in re.sub(r"\\\n\s*", " ", block.text).splitlines()
+        if line.split()[:1] and set(line.split()) & set(PROGRAMS) and "/" not in line.split()[0]
+    ]
+    seen = [line.split("\037")[:-1] for line in got.read_text().splitlines()]
+    for words in meant:
+        program = next(i for i, word in enumerate(words) if word in PROGRAMS)  # behind variables
+        assert words[program:] in seen, f"{shell} does not take: {shlex.join(words)}"

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,13 +19,15 @@ from ..files import check_yaml
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
+from .experiments import CONF, list_brought_words, load_experiment, read_experiment_choices
+from .near import name_setting, suggest_setting
 from .plugins import find_plugin_names, load_plugins
-from .words import check_folders, list_search_path, prepare_words, quote_values
+from .words import check_folders, prepare_words, quote_values
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+COMMAS = re.compile(r"^(logger|plugins)=([^\[\](){}'\",]+(?:,[^\[\](){}'\",]+)+)$")  # a list, in a single run
 # "auto" of a number is stored as 0
 AUTO = re.compile(r"^(data\.(?:batch_size|image_size|channels)|optim\.lr|trainer\.max_epochs)=auto$")
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
@@ -76,12 +78,14 @@ def complete_overrides(words: list[str]) -> list[str]:
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
     words = [AUTO.sub(r"\1=0", word) for word in words]
     words = ["optim.find_lr=true" if word == "optim.lr=find" else word for word in words]
+    sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
+    words = words if sweeps else [COMMAS.sub(r"\1=[\2]", word) for word in words]
     words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
+    check_model_name(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     experiment = typed.get("experiment", "")
     chosen = read_experiment_choices(experiment, words) | typed
-    sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
     brought = list_brought_words(experiment, words, typed if sweeps else chosen)
     words += [word for word in brought if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
@@ -108,38 +112,13 @@ def check_group_words(words: list[str]) -> None:
             raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
 
 
-def read_experiment_choices(experiment: str, words: list[str]) -> dict[str, str]:
-    """Return the choices of an experiment by group; {} where there is no such experiment."""
-    from omegaconf import DictConfig
-
-    entries = load_experiment(experiment, words).get("defaults", [])
-    choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
-    return {str(group).removeprefix("override /"): choice for group, choice in choices}
-
-
-def list_brought_words(experiment: str, words: list[str], chosen: Mapping[str, str]) -> list[str]:
-    """Return the settings that the chosen values bring by the experiment's hydra.sweeper.brings, but for chosen ones.
-
-    So a grid may hold networks of different recipes, and a single run of one of them has its own recipe, too.
-    """
-    from omegaconf import OmegaConf
-
-    brings = OmegaConf.select(load_experiment(experiment, words), "hydra.sweeper.brings") or {}
-    found = {}
-    for word, settings in brings.items():
-        key, _, value = str(word).partition("=")
-        if chosen.get(key) == value:
-            found.update({str(name): setting for name, setting in settings.items() if name not in chosen})
-    return [f"{name}={'null' if setting is None else setting}" for name, setting in found.items()]
-
-
-def load_experiment(name: str, words: list[str]) -> "DictConfig":
-    """Load experiment/<name>.yaml of conf/ or of a folder of hydra.searchpath; return an empty node without one."""
-    from omegaconf import DictConfig, OmegaConf
-
-    files = [Path(folder, "experiment", f"{name}.yaml") for folder in (str(CONF), *list_search_path(words))]
-    file = next((file for file in files if file.is_file()), None)
-    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file else OmegaConf.create())
+def check_model_name(words: list[str]) -> None:
+    """Refuse ``model.name=resnet56`` alone, which would build the default network under that name; raise UserError."""
+    if any(word.lstrip("+").startswith(("model=", "experiment=")) for word in words):
+        return
+    for name in (word.partition("=")[2] for word in words if word.startswith("model.name=")):
+        if name in rows():
+            raise UserError(f"model.name={name}: names a network, but chooses none; type model={name}")
 
 
 def check_grids(words: list[str]) -> None:
@@ -181,7 +160,9 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
     from omegaconf import OmegaConf
 
     if found := find_unread_keys(config):
-        raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
+        meant = [name_setting(setting) for name in found if (setting := suggest_setting(name.rpartition(".")[2]))]
+        hint = f"did you mean {' '.join(meant)}?" if meant else "python -m src.train --help lists them all"
+        raise UserError(f"{', '.join(found)}: no such setting; {hint}")
     check_lists(config)
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)

@@ -1,7 +1,8 @@
-"""Messages on the console, and environment variables for the processes that a command starts."""
+"""Messages on the console, the project's commands as they are typed, and variables for processes that are started."""
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR")  # the user's value, which other
 SHOWN: list[str] = []  # the step on the terminal, or none
 CLEAR_LINE = "\r\x1b[K"
 TRACEBACKS = FULL_ERROR == "1" or "debug=true" in (word.lower() for word in sys.argv)
+PACKAGE = __name__.partition(".")[0]  # src in the clone, residual where it is installed
+TYPED = re.compile(r"\bpython -m src(?:\.(\w[\w.]*\w))?")
 
 
 def say(text: str) -> None:
@@ -16,7 +19,7 @@ def say(text: str) -> None:
     clear_step()
     bars = sys.modules.get("tqdm")
     with bars.tqdm.external_write_mode(file=sys.stderr) if bars else contextlib.nullcontext():
-        print(text, file=sys.stderr, flush=True)
+        print(name_commands(text), file=sys.stderr, flush=True)
 
 
 def show_step(text: str) -> None:
@@ -35,6 +38,23 @@ def clear_step() -> None:
     if SHOWN:
         SHOWN.clear()
         print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+
+
+def show_page(text: str) -> None:
+    """Print a page of help."""
+    print(name_commands(text))
+
+
+def name_commands(text: str) -> str:
+    """Return a text with our commands as they are typed here: where it is installed, ``residual train`` and so on."""
+    if PACKAGE == "src":
+        return text
+    return TYPED.sub(lambda found: f"residual {found[1]}" if found[1] else "residual", text)
+
+
+def build_command(name: str) -> list[str]:
+    """Return the words that start one of our commands in another process, such as "train"."""
+    return [sys.executable, "-m", f"{PACKAGE}.{name}"]
 
 
 @contextlib.contextmanager

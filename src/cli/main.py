@@ -1,16 +1,31 @@
 """Run a command with an exit code, and with one sentence on stderr for each error."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
-from .console import TRACEBACKS, clear_step, say
+from .console import TRACEBACKS, clear_step, say, show_page
 from .messages import explain_error
+
+HOME = re.compile(r"(?<=[=,\[])~(?=/|$)")
 
 
 def main(command: Callable[[], int]) -> None:
-    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0."""
+    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0.
+
+    `--version` is answered here. Of the words, a comment is left out, which an interactive zsh hands over; and a ~,
+    which shells leave to us behind a "=", becomes the home folder.
+    """
+    if "#" in sys.argv:
+        del sys.argv[sys.argv.index("#") :]
+    sys.argv[1:] = [HOME.sub(os.path.expanduser("~").replace("\\", r"\\"), word) for word in sys.argv[1:]]
     try:
+        if sys.argv[1:] == ["--version"]:
+            from .version import format_version
+
+            print(format_version())
+            sys.exit(0)
         code = command()
         flush_output()
         sys.exit(code)
@@ -34,7 +49,7 @@ def print_help(text: str | None) -> int | None:
     words = sys.argv[1:]
     if words and not {"--help", "-h"} & set(words):
         return None
-    print(text)
+    show_page(str(text))
     return 0 if words else 2
 
 

@@ -1,12 +1,23 @@
 """The choice of a data set."""
 
-import re
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import UserError
+from ..files import LONGEST_ADDED, check_folder_name, is_file_name
 from .choices import Choice, check_name, register_choice
-from .fields import check_choices, require, setting
+from .fields import check_choices, check_pattern, require, setting
+
+PARTS = ("annotations", "images", "labels", "photos", "train", "training")  # of a set, in folders of these names
+
+
+def name_folder(root: str) -> str:
+    """Return the name by which a person knows a folder, above those of its parts; "" where it has none."""
+    path = os.path.abspath(os.path.expanduser(root))
+    while os.path.basename(path) in PARTS:
+        path = os.path.dirname(path)
+    name = os.path.basename(path).removesuffix(".zip")
+    return name if name and not name.startswith(".") and is_file_name(name + LONGEST_ADDED) else ""
 
 
 @dataclass
@@ -14,6 +25,9 @@ class DataConfig(Choice):
     """Settings of every data set."""
 
     name: str = setting("", "the data set")
+    title: str = setting(
+        "", "its name in run directories and reports; of your own pictures by default their folder's", identity=False
+    )
     root: str = setting("data", "the folder that holds the data sets, or your photos", identity=False)
     batch_size: int = setting(
         128, "images an optimizer step, over all devices and accumulated parts; auto, for your own pictures: fitted"
@@ -63,7 +77,18 @@ class DataConfig(Choice):
             self.classes is None or len(self.classes) >= self.fewest_classes,
             f"data.classes={self.classes}: at least two classes",
         )
+        if self.title:
+            check_folder_name("data.title", self.title)
         self.check()
+
+    @property
+    def label(self) -> str:
+        """The set's name for people: in run directories, messages and reports."""
+        return self.title or self.find_folder_name() or self.name
+
+    def find_folder_name(self) -> str:
+        """Return the name of the folder of a set of one's own; "" for a set that has a name."""
+        return ""
 
     def check(self) -> None:
         """Raise UserError where the settings of this choice alone are wrong."""
@@ -171,19 +196,6 @@ class Folder(Own):
             check_pattern(self.group)
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise UserError unless this is a regular expression with at most one group."""
-    try:
-        groups = re.compile(pattern).groups
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UserError(
-            f"data.group={pattern}: is no regular expression ({error}), and there is no data.table"
-        ) from None
-    require(
-        groups <= 1 and pattern != "", f"data.group={pattern}: one part in brackets at most, such as 'patient(\\d+)'"
-    )
-
-
 @dataclass
 class Photos(DataConfig):
     """Photos of many sizes, decoded while training."""
@@ -263,6 +275,9 @@ class Coco(Photos, Own):
     choice: ClassVar[str] = "coco"
     targets: ClassVar[tuple[str, ...]] = ("labels", "boxes", "masks")
     fewest_classes: ClassVar[int] = 1
+
+    def find_folder_name(self) -> str:
+        return name_folder(os.path.dirname(os.path.abspath(self.train_json))) if self.train_json else ""
 
     def check(self) -> None:
         Photos.check(self)

@@ -55,7 +55,7 @@ class TrainConfig:
     hpo: HpoConfig | None = setting(None, "search over settings: with -m, a name in conf/hpo", identity=False)
 
     def __post_init__(self) -> None:
-        check_choices(self, "top level")
+        check_choices(self, "")
         for name, value in {"resume": self.resume, "model.weights": self.model.weights}.items():
             require(value != "", f"{name}=: name a run directory, or leave this out")
         require(self.output_root != "", "output_root=: name a folder")

@@ -8,7 +8,9 @@ from .fields import check_choices, require, setting
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = setting("auto", "where to train", identity=False, choices=("auto", "cpu", "gpu"))
+    accelerator: str = setting(
+        "auto", "where to train; mps: an Apple GPU", identity=False, choices=("auto", "cpu", "gpu", "mps")
+    )
     devices: int | None = setting(None, "how many devices, of a node; by default one, with trainer=ddp every GPU")
     num_nodes: int = setting(1, "machines, each with as many devices; SLURM's srun or torchrun starts the processes")
     strategy: str = setting("auto", "one device, or one process a device", identity=False, choices=("auto", "ddp"))

@@ -1,4 +1,4 @@
-"""``python -m src.models [GLOB…] [--json]`` lists the registered networks, their sizes and where they are from.
+"""List the networks, their sizes and where they are from: ``python -m src.models [GLOB…] [--json]``.
 
 With ``--layers`` it lists each layer of the named networks: output shape, parameters, multiply-adds.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
+from ..cli.console import name_commands
 from ..cli.main import main
 from ..config.model import ModelConfig
 from ..errors import UserError
@@ -79,16 +80,22 @@ def read_count(text: str) -> int:
     return int(text)
 
 
+def refuse(message: str) -> None:
+    """Raise UserError for what argparse finds wrong."""
+    raise UserError(f"{message} (python -m src.models --help)")
+
+
 def list_models() -> int:
     """Print the networks that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m src.models",
+        prog=name_commands("python -m src.models"),
         description="List the registered networks; sizes are for ten classes at the native image size.",
     )
     parser.add_argument("globs", nargs="*", metavar="GLOB", help="names to list, such as 'resnet*_cifar'")
     parser.add_argument("--json", action="store_true", help="print JSON objects: name, params, macs, family")
     parser.add_argument("--layers", action="store_true", help="list each layer: output, parameters, multiply-adds")
     parser.add_argument("--classes", metavar="N", default="", help="with --layers: how many classes (default: 10)")
+    parser.error = refuse  # type: ignore[method-assign,assignment]
     options = parser.parse_args()
     selected = select_rows(options.globs)
     if options.layers and not options.globs:

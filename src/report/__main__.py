@@ -4,7 +4,8 @@
   python -m src.report compare=[A,B] [out=<file.json>]                           compare two configurations
   python -m src.report wandb=<entity>/<project> [study=…] [out=<file.json>]      make a dashboard at W&B
 
-runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs)
+runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs); a run
+          may be named by last, best:<metric> or the first digits of its hash, too
 study=    show a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
 labels=   corrected labels of the test images, a CSV file with the columns index and label
 out=      where to write the page, tables and figures (default: outputs/report/<study or all>)
@@ -22,6 +23,7 @@ from ..cli.console import clear_step, say, show_step
 from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic, write_rows
+from ..runs.find import resolve_many
 from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
 from .entries import View
@@ -52,7 +54,7 @@ def answer() -> int:
     if "compare" in options:
         from .compare import compare
 
-        compare(split_list(options["compare"]), out=Path(options["out"]) if "out" in options else None)
+        compare(resolve_many(split_list(options["compare"])), out=Path(options["out"]) if "out" in options else None)
         return 0
     study = options.get("study")
     if "wandb" in options:
@@ -62,7 +64,7 @@ def answer() -> int:
         return 0
     out = Path(options.get("out", f"outputs/report/{study or 'all'}"))
     labels = read_labels(Path(options["labels"])) if "labels" in options else None
-    make_report(split_list(options.get("runs", "outputs")), study, out, labels)
+    make_report(resolve_many(split_list(options.get("runs", "outputs"))), study, out, labels)
     return 0
 
 

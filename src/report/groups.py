@@ -39,6 +39,11 @@ class Group:
         return str(self.runs[0].content["data"])
 
     @property
+    def title(self) -> str:
+        """The data set's name for people; two sets of one's own have the same name, folder, but not the same title."""
+        return str(self.runs[0].content.get("data_title") or self.data)
+
+    @property
     def task(self) -> str:
         return str(self.runs[0].content["task"])
 
@@ -187,14 +192,14 @@ def pool_runs(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, st
             duplicates.append((run.path, f"the same configuration and seed as {first.path}"))
     groups = [Group([seeds[seed] for seed in sorted(seeds)]) for seeds in pools.values()]
     groups = list(distinguish_groups(groups))
-    return sorted(groups, key=lambda g: natural_sort_key(f"{g.data} {g.label} {g.protocol} {g.epochs}")), duplicates
+    return sorted(groups, key=lambda g: natural_sort_key(f"{g.title} {g.label} {g.protocol} {g.epochs}")), duplicates
 
 
 def distinguish_groups(groups: Iterable[Group]) -> Iterator[Group]:
     """Yield each group with the settings that distinguish it from the others of the same model, data and task."""
     similar: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
-        similar.setdefault((group.data, group.model, group.task), []).append(group)
+        similar.setdefault((group.title, group.model, group.task), []).append(group)
     for members in similar.values():
         names = dict.fromkeys(name for group in members for name in group.settings)
         settings = [
@@ -250,7 +255,7 @@ def build_arenas(groups: Iterable[Group], *, by_size: bool = True) -> list[Arena
         size = f"{group.n_train:,} training images" if by_size else ""
         content = group.data_fingerprint if by_size else ""  # a limit on the training set may be part of it
         classes = str(group.settings.get("data.classes", ""))
-        found.setdefault((group.data, content, group.task, size, group.protocol, classes), []).append(group)
+        found.setdefault((group.title, content, group.task, size, group.protocol, classes), []).append(group)
     arenas: list[Arena] = []
     for (data, _, task, size, protocol, classes), members in found.items():
         parts = [data, task if task != "multiclass" else "", size]

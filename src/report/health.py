@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cli.console import name_commands
 from ..errors import UserError
 from ..tasks.table import has_single_class
 from .defaults import find_nested
@@ -132,7 +133,8 @@ def build_health_view(tested: Sequence[Tested], labels: Mapping[int, int] | None
         numbers = [measure_health(found, each.twins, labels or {}) for found in each.predictions]
         values = [[column.scale * n[column.metric] for n in numbers if column.metric in n] for column in COLUMNS]
         entries = [Entry(column, own) for column, own in zip(COLUMNS, values, strict=True)]
-        keys = [each.group.model, each.group.data, " ".join(format_settings(shorten_names(each.group.label_settings)))]
+        settings = " ".join(format_settings(shorten_names(each.group.label_settings)))
+        keys = [each.group.model, each.group.title, settings]
         lines.append(Line(keys, each.group, entries))
     notes = [describe_twins(each) for each in tested]
     if labels and tested:
@@ -154,7 +156,9 @@ def describe_twins(tested: Tested) -> str:
             "which may be shifted, mirrored, enlarged or recoloured (docs/health.md)"
         )
     if data in SETS and "data.classes" not in tested.group.settings:
-        return f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        return name_commands(
+            f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        )
     return ""
 
 

@@ -1,6 +1,7 @@
 """Build the tables of runs without a study: all groups, and networks across data sets."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ..tasks.table import has_single_class
 from .entries import Entry, Line, View
 from .groups import Group, format_settings, shorten_names
 from .published import Column
+from .result import LIMITS
 from .views import GENERAL, flag_lost, flag_stale
 
 SHOWN = ("epochs", "n_train", "protocol", "data.limit_train")  # in columns of their own
@@ -22,7 +24,7 @@ def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
     lines = []
     for group in groups:
         entries = [Entry(column, [column.scale * value for value in list_values(group, column)]) for column in columns]
-        data = group.data if has_single_class(group.task) else f"{group.data}, {group.task}"
+        data = group.title if has_single_class(group.task) else f"{group.title}, {group.task}"
         settings = {key: value for key, value in group.label_settings.items() if key not in SHOWN}
         counts = [f"{group.epochs:,}", f"{group.n_train:,}"]
         keys = [group.model, data, " ".join(format_settings(shorten_names(settings))), *counts, group.protocol]
@@ -34,14 +36,16 @@ def build_general_view(groups: Sequence[Group], name: str = "All runs") -> View:
 def build_across_view(groups: Sequence[Group], published: Mapping[Path, float] | None = None) -> View | None:
     """Build a table of each network's test error on every data set and their mean; None where there is one data set.
 
-    The best mean comes first; beside it stands on how many sets the network is the best. Where a network has several
-    groups on a data set, the one with most runs counts; a network that lacks a data set has no mean. `published` are
-    errors, as shares of 1, by the first run of the group that they are about.
+    The best mean comes first; beside it stands on how many sets the network is the best. All numbers of a column are of
+    one protocol, length and training set, those of most of the groups on its data set; a network that lacks a data set,
+    or has it only otherwise, has no mean. `published` are errors, as shares of 1, by the first run of the group that
+    they are about.
     """
     found: dict[str, dict[str, Group]] = {}
-    for group in sorted(groups, key=lambda group: -group.n):
-        if has_single_class(group.task) and group.values("test/error"):
-            found.setdefault(group.model, {}).setdefault(group.data, group)
+    judged = [group for group in groups if has_single_class(group.task) and group.values("test/error")]
+    alike = select_alike(judged)
+    for group in sorted(alike, key=lambda group: -group.n):
+        found.setdefault(group.model, {}).setdefault(group.title, group)
     sets = sorted({data for by_data in found.values() for data in by_data})
     if len(sets) < 2:
         return None
@@ -64,9 +68,15 @@ def build_across_view(groups: Sequence[Group], published: Mapping[Path, float] |
         pooled = Group([run for group in by_data.values() for run in group.runs])
         lines.append(Line([model], pooled, [Entry(mean, means), Entry(wins, [won]), *entries]))
     lines.sort(key=lambda line: line.entries[0].mean or float("inf"))
-    note = "n counts a network's runs on all data sets; each data set counts once in the mean"
+    notes = ["n counts a network's runs on all data sets; each data set counts once in the mean"]
+    if len(alike) < len(judged):
+        kinds = {group.title: f"{group.title}: {describe_training(group)}" for group in alike}
+        notes.append(
+            f"{len(judged) - len(alike)} of {len(judged)} configurations are left out, which were trained or chosen "
+            f"otherwise than most ({'; '.join(kinds[data] for data in sets)})"
+        )
     shown = [mean, wins, *([printed] if any(theirs.values()) else []), *columns]
-    return View("Across data sets", ["model"], shown, lines, [note])
+    return View("Across data sets", ["model"], shown, lines, notes)
 
 
 def find_published_mean(
@@ -76,6 +86,29 @@ def find_published_mean(
     errors = [published.get(by_data[data].runs[0].path) if data in by_data else None for data in sets]
     known = [100 * error for error in errors if error is not None]
     return [statistics.fmean(known)] if len(known) == len(sets) else []
+
+
+def select_alike(groups: Sequence[Group]) -> list[Group]:
+    """Select the groups of the most usual protocol and, on each data set, of the most usual length and images."""
+    protocols = Counter(group.protocol for group in groups)
+    chosen = [group for group in groups if group.protocol == max(protocols, key=lambda name: protocols[name])]
+    kinds: dict[str, Counter[tuple[object, ...]]] = {}
+    for group in chosen:
+        kinds.setdefault(group.title, Counter())[identify_training(group)] += 1
+    usual = {data: max(counts, key=lambda kind: counts[kind]) for data, counts in kinds.items()}
+    return [group for group in chosen if identify_training(group) == usual[group.title]]
+
+
+def identify_training(group: Group) -> tuple[object, ...]:
+    """Return what makes the numbers of two networks on a data set comparable."""
+    limits = [(name, str(group.settings.get(name))) for name in LIMITS]
+    return (group.epochs, group.n_train, group.data_fingerprint, *limits)
+
+
+def describe_training(group: Group) -> str:
+    """Describe how the groups of a column were trained."""
+    chosen = "best validation epoch" if group.protocol == "best_val" else "last epoch"
+    return f"{group.epochs:,} epochs on {group.n_train:,} images, {chosen}"
 
 
 def list_values(group: Group, column: Column) -> list[float]:

@@ -25,7 +25,7 @@ def load_stored_config(path: Path) -> "DictConfig":
     """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
     file = path / "config.yaml"
     if not file.exists():
-        raise UserError(f"{path}: no run directory (it holds no config.yaml)")
+        raise UserError(f"{path}: no run directory (it holds no config.yaml); python -m src.runs lists those that are")
     return restore_config(read_yaml_text(file), file)
 
 
@@ -139,5 +139,8 @@ def read_command_line() -> str:
     import shlex
 
     module = sys.modules["__main__"].__spec__
-    program = f"-m {module.name}" if module else shlex.quote(sys.argv[0])
-    return " ".join(["python", program, *map(shlex.quote, sys.argv[1:])])
+    if module and module.name.startswith("residual."):
+        program = f"residual {module.name.partition('.')[2]}"
+    else:
+        program = f"python -m {module.name}" if module else f"python {shlex.quote(sys.argv[0])}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])

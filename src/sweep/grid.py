@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class GridConf(BasicSweeperConf):
     """The settings of the sweeper."""
 
-    _target_: str = "hydra_plugins.jobs.Grid"
+    _target_: str = "hydra_plugins.residual.Grid"
     margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
     # settings that a value of the grid brings, as in model=vgg19: {optim.lr: 0.01}; src.cli.compose adds them
     brings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -49,6 +49,14 @@ def check_size(words: "Sequence[Override]") -> None:
             size *= len(value.list)
     if size > MOST_JOBS:
         raise UserError(f"This sweep has {size:,.0f} jobs; {MOST_JOBS:,} are the most")
+
+
+def require_points(points: Sequence[Sequence[str]], words: "Sequence[Override]") -> None:
+    """Refuse a sweep without jobs, such as over model=glob(resnat*)."""
+    empty = [word for word in words if word.is_sweep_override() and not list(word.sweep_string_iterator())]
+    if not points or empty:
+        named = f"{empty[0].input_line}: matches nothing, so that this" if empty else "This"
+        raise UserError(f"{named} sweep has no jobs")
 
 
 LOOKS = [3, 5, 7]  # seeds, for seed=auto; after seven, a further one narrows an interval by less than a tenth
@@ -112,6 +120,7 @@ class Grid(BasicSweeper):
         if not searches:
             check_size(words)
         if not isinstance(self.launcher, Jobs):
+            require_points(self.split_arguments(words, max_batch_size=None)[0], words)
             try:
                 return super().sweep(arguments)
             finally:  # Hydra's own record, which nobody reads: it would keep an empty folder after a wrong input
@@ -126,6 +135,8 @@ class Grid(BasicSweeper):
 
             others = [word for word in words if word.key_or_group not in ("seed", "looks")]
             (points,) = self.split_arguments(others, max_batch_size=None)
+            require_points(points, words)
             return run_until_settled(self.launcher, points, looks, self.margin)
         (points,) = self.split_arguments(words, max_batch_size=None)
+        require_points(points, words)
         return [self.launcher.launch(points, initial_job_idx=0)]

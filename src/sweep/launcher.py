@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ TICK = 0.2  # seconds between two looks at the jobs
 class JobsConf:
     """The settings of the launcher: hydra.launcher.slots=2 …"""
 
-    _target_: str = "hydra_plugins.jobs.Jobs"
+    _target_: str = "hydra_plugins.residual.Jobs"
     slots: int | None = None  # jobs at once; by default one for each GPU, and one where there is none
     retries: int = 0  # how often a failed job is started again
     minutes: float | None = None  # a job's time limit; its work until then is saved
@@ -288,6 +287,6 @@ class Jobs(Launcher):
 def start_process(words: list[str], environment: dict[str, str], *, stdin: int, output: int, job: Job) -> JobProcess:
     """Start the process of a job: a fork, or from scratch where Lightning then starts its other ranks like it."""
     if job.config.trainer.strategy != "ddp":
-        return Forked("src.train", words, environment=environment, stdin=stdin, output=output)
-    program = [sys.executable, "-m", "src.train", *words]
+        return Forked(f"{PACKAGE}.train", words, environment=environment, stdin=stdin, output=output)
+    program = [*build_command("train"), *words]
     return subprocess.Popen(program, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)

@@ -194,6 +194,7 @@ def collect_facts(assembly: Assembly, run: Run) -> Results:
         "code_hash": run.code_hash,
         "model": config.model.name,
         "data": config.data.name,
+        **({"data_title": config.data.label} if config.data.label != config.data.name else {}),
         "data_fingerprint": assembly.settled.content,
         "task": config.task.name,
         "seed": config.seed,

@@ -36,7 +36,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
             return train_held_run(replace(settled, config=replace(settled.config, fresh=False)), run)
         fresh = settled.config.fresh
         if not fresh and (results := run.find_results()):
-            say(describe_finished_run(run.path, results, run.code_hash))
+            say(describe_finished_run(settled.config, run, results))
             return results
         with run.hold():
             if not fresh and (results := run.find_results()):  # another process finished it meanwhile

@@ -54,6 +54,8 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     config, notes = fit_to_data(config)
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
+    if config.data.label != config.data.name:  # kept, for the folder may be elsewhere when the run is opened again
+        config = replace(config, data=replace(config.data, title=config.data.label))
     return Settled(config, fingerprint(config.data), notes)
 
 
@@ -110,6 +112,7 @@ def explain_no_graph(config: TrainConfig) -> str | None:
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
         "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
+        "an Apple GPU has no CUDA graphs": trainer.accelerator == "mps",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
         f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,

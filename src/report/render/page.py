@@ -268,7 +268,7 @@ def lay_out_step(step: StepVerdict, anchors: Anchors) -> PageStep:
 
 def lay_out_group(group: Group, anchors: Anchors, out: Path) -> PageGroup:
     """Lay a group out with its settings and its runs."""
-    words = [group.data, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
+    words = [group.title, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
     settings = " ".join(format_settings(group.settings)) or "every setting as the names imply"
     runs = [lay_out_run(run, group.headline, out) for run in group.runs]
     return PageGroup(anchors[group.runs[0].path], " · ".join(words), settings, runs)
