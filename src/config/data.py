@@ -195,6 +195,9 @@ class Folder(Own):
         if self.group is not None and self.table is None:
             check_pattern(self.group)
 
+    def find_folder_name(self) -> str:
+        return name_folder(self.root) if self.root != "data" else ""
+
 
 @dataclass
 class Photos(DataConfig):

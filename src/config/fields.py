@@ -89,6 +89,3 @@ def check_pattern(pattern: str) -> None:
     require(
         groups <= 1 and pattern != "", f"data.group={pattern}: one part in brackets at most, such as 'patient(\\d+)'"
     )
-
-    def find_folder_name(self) -> str:
-        return name_folder(self.root) if self.root != "data" else ""

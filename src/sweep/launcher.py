@@ -22,7 +22,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ..cli.compose import complete_overrides, to_train_config
-from ..cli.console import say
+from ..cli.console import PACKAGE, build_command, say
 from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import LONGEST_ADDED, is_file_name
