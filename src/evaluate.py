@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ SPLITS = ("test", "val", "train")
 
 def run_command() -> int:
     """Evaluate the run that the command line names, and print its table."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
     if not named.get("run"):

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +21,7 @@ from src.cli.compose import CONF, complete_overrides, store_schema, to_train_con
 from src.config.run import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # A real network on real data that trains in a second: 8 layers, 4 channels, 8x8 digits, two epochs of 16 steps.
@@ -33,6 +35,20 @@ TINY = (
     "trainer.threads=1",
     "trainer.precision=fp32",
 )
+
+
+def choose_evenly(cases: Sequence[T], most: int, kind: Callable[[T], object] = lambda case: None) -> list[T]:
+    """Choose about `most` cases, as evenly as can be and at least one of each kind; all of them with FAULTS=all."""
+    if os.environ.get("FAULTS") == "all" or len(cases) <= most:
+        return list(cases)
+    kinds: dict[object, list[int]] = {}
+    for place, case in enumerate(cases):
+        kinds.setdefault(kind(case), []).append(place)
+    chosen = []
+    for places in kinds.values():
+        wanted = max(1, round(most * len(places) / len(cases)))
+        chosen += [places[(2 * k + 1) * len(places) // (2 * wanted)] for k in range(wanted)]
+    return [cases[place] for place in sorted(chosen)]
 
 
 def compose(*overrides: str) -> TrainConfig:

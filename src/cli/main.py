@@ -27,6 +27,15 @@ def main(command: Callable[[], int]) -> None:
         sys.exit(1)
 
 
+def print_help(text: str | None) -> int | None:
+    """Print how to use a command and return its exit code; None where its words are neither missing nor ask for it."""
+    words = sys.argv[1:]
+    if words and not {"--help", "-h"} & set(words):
+        return None
+    print(text)
+    return 0 if words else 2
+
+
 def flush_output() -> None:
     """Write what was printed; raise OSError where its place is full, as in `> file`, and Python would exit first."""
     try:

@@ -32,6 +32,7 @@ HYDRA_SAYS = {  # what Hydra says of a word of the command line, and what the us
     r"(\S*) appears more than once in the final defaults list": "{0}: is chosen already; type {0}=… without +",
     r"Config group override must be a string or a list": "{}: a name is needed",
     r"hydra.searchpath must be a list": "{}: a list is needed, such as [a,b]",
+    r"In '(.*)': Overriding hydra.searchpath": "{}.yaml: hydra.searchpath is for the command line; type it there",
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..cli.console import say
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic, write_rows
 from ..text import describe_unknown
@@ -26,7 +26,7 @@ from .claims import ClaimVerdict, judge_claims
 from .entries import View
 from .groups import Collected, Group, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
-from .health import build_health_view, read_labels
+from .health import build_health_view, collect_tested, read_labels
 from .overview import build_across_view, build_general_view
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
@@ -43,10 +43,9 @@ WORDS = ("runs", "study", "labels", "out", "compare", "wandb")
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = parse_words(words)
     if "compare" in options:
         from .compare import compare
@@ -123,7 +122,11 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
         views.append(across)
     if collected.groups:
         views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
-    more = (build_health_view(collected.groups, labels), build_early_view(collected.groups, collected.left_out))
+    tested, unread = collect_tested(collected.groups)
+    for sentence in unread:
+        say(make_legible(sentence))
+    notes += unread
+    more = (build_health_view(tested, labels), build_early_view(collected.groups, collected.left_out))
     views += [view for view in more if view]
     write_report(out, published, headline, notes, views, claims, collected)
     for view in views:

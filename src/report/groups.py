@@ -13,7 +13,7 @@ from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
 from .defaults import find_nested, find_row_name, list_default_settings
-from .lost import LostRun, read_lost
+from .lost import LostRun, describe_left_out, read_lost
 from .result import Result, find_run_directories, read_result
 
 
@@ -143,7 +143,7 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
         try:
             found.append(read_result(path, code))
         except UserError as error:
-            left_out.append((path, str(error)))
+            left_out.append((path, describe_left_out(path, error)))
             lost += [run] if (run := read_lost(path)) else []
     named = ", ".join(patterns)
     if not found and left_out:

@@ -94,14 +94,23 @@ class Tested:
     twins: Sequence[Twin]
 
 
-def collect_tested(groups: Iterable[Group]) -> list[Tested]:
-    """Read the predictions of each group whose images have one class; leave out groups without any."""
-    tested = []
+def collect_tested(groups: Iterable[Group]) -> tuple[list[Tested], list[str]]:
+    """Read the predictions of each group whose images have one class; leave out groups without any.
+
+    Also return a sentence for each file that cannot be read, whose run these numbers lack.
+    """
+    tested: list[Tested] = []
+    unread: list[str] = []
     for group in groups:
-        paths = [run.path / "test_predictions.npz" for run in group.runs] if has_single_class(group.task) else []
-        if found := [predictions for path in paths if (predictions := read_predictions(path))]:
-            tested.append(Tested(group, found, select_twins(group, found[0])))
-    return tested
+        found = []
+        for run in group.runs if has_single_class(group.task) else []:
+            try:
+                found.append(read_predictions(run.path / "test_predictions.npz"))
+            except UserError as error:
+                unread.append(f"The health of the test set lacks a run: {error}")
+        if known := [predictions for predictions in found if predictions]:
+            tested.append(Tested(group, known, select_twins(group, known[0])))
+    return tested, unread
 
 
 def select_twins(group: Group, found: Predictions) -> list[Twin]:
@@ -111,12 +120,11 @@ def select_twins(group: Group, found: Predictions) -> list[Twin]:
     return twins if all(label.get(twin.test, twin.label) == twin.label for twin in twins) else []
 
 
-def build_health_view(groups: Sequence[Group], labels: Mapping[int, int] | None = None) -> View | None:
+def build_health_view(tested: Sequence[Tested], labels: Mapping[int, int] | None = None) -> View | None:
     """Build the table of the test sets' health, a row for each group with predictions; None where there is none.
 
     `labels` are corrected ones, by the number of the test image. UserError where they do not fit these runs.
     """
-    tested = collect_tested(groups)
     if labels:
         check_labels(labels, tested)
     lines = []

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
@@ -55,9 +56,12 @@ LOOKS = [3, 5, 7]  # seeds, for seed=auto; after seven, a further one narrows an
 
 def read_auto(words: "Sequence[Override]") -> list[int]:
     """Return the looks of seed=auto; [] where the seeds are typed. UserError for looks that are none."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
     last = {word.key_or_group: word for word in words}
     seed = last.get("seed")
-    if seed is None or (list(seed.sweep_string_iterator()) if seed.is_sweep_override() else [seed.value()]) != ["auto"]:
+    value = seed.value() if seed else None
+    if (list(seed.sweep_string_iterator()) if seed and isinstance(value, ChoiceSweep) else [value]) != ["auto"]:
         return []
     typed = last["looks"].value() if "looks" in last else LOOKS
     looks = [n for n in typed if type(n) is int and n > 1] if isinstance(typed, list) else []
@@ -108,7 +112,10 @@ class Grid(BasicSweeper):
         if not searches:
             check_size(words)
         if not isinstance(self.launcher, Jobs):
-            return super().sweep(arguments)
+            try:
+                return super().sweep(arguments)
+            finally:  # Hydra's own record, which nobody reads: it would keep an empty folder after a wrong input
+                (Path(self.config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
         if searches:
             from .search import search
 

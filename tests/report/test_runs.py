@@ -62,13 +62,16 @@ def test_what_is_no_result_is_named_and_left_out(tmp_path: Path) -> None:
     (write_run(tmp_path / "config", make_results()) / "config.yaml").write_text("a: [")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")
+    (tmp_path / "begun" / "metrics.csv").write_bytes(b"epoch\n\xff\n")
+    (write_run(tmp_path / "lost", make_results(status="failed", reason="nan")) / "config.yaml").write_text("a: [")
     collected = collect_runs([str(tmp_path)])
     assert len(collected.runs) == 1
     reasons = {path.name: reason for path, reason in collected.left_out}
-    assert reasons.keys() == {"failed", "cut", "empty", "odd", "list", "config", "begun"}
+    assert reasons.keys() == {"failed", "cut", "empty", "odd", "list", "config", "begun", "lost"}
     assert reasons["failed"] == "failed: loss is nan"
     assert "seed is wrong" in reasons["odd"] and "metrics" in reasons["list"] and "config.yaml" in reasons["config"]
-    assert "not finished" in reasons["begun"]
+    assert "not finished" in reasons["begun"] and "metrics.csv: damaged" in reasons["begun"]
+    assert "failed: nan" in reasons["lost"] and "config.yaml: damaged" in reasons["lost"]
 
 
 @pytest.mark.parametrize("pattern", ["", "/nothing-*", "/good/results.json"])
