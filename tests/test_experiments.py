@@ -251,7 +251,8 @@ def test_the_smallest_job_trains(tmp_path: Path, experiment: str, stand_ins: dic
     if isinstance(config.data, Photos):
         smaller(config.data, 64)
     results = train(config, tmp_path / "run")
-    assert results["status"] == "finished" and results["steps"] == 2
+    steps = 1 if experiment in DETECTORS else 2  # seven photos with boxes are left, and no part of a batch counts
+    assert results["status"] == "finished" and results["steps"] == steps
     assert np.isfinite(results["metrics"]["train/loss"])
 
 
