@@ -112,7 +112,7 @@ def test_the_page_of_a_study_has_its_tables_claims_and_curves(study: str, tmp_pa
         facts = {"epochs": config["trainer"]["max_epochs"], "n_train": IMAGES[known["data"]], "n_val": 0}
         content = make_results(9 + seed, seed, **known, **facts, metrics=scores)
         path = write_run(tmp_path / "runs" / str(seed), content, config | {"seed": seed})
-        lines = [f"{epoch},0.8,0.8,0.5,{1 / epoch},{1 / epoch}" for epoch in (1, facts["epochs"])]
+        lines = [f"{epoch},0.8,0.8,0.5,{1 / epoch},{1 / epoch}" for epoch in range(1, facts["epochs"] + 1)]
         head = "epoch,val/accuracy,train/accuracy,val/map,val/loss,train/loss"
         (path / "metrics.csv").write_text("\n".join([head, *lines, ""]))
     make_report([str(tmp_path / "runs")], study, tmp_path / "out")

@@ -33,17 +33,18 @@ AUTO = re.compile(r"^(data\.(?:batch_size|image_size|channels)|optim\.lr|trainer
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
-def compose_run(*overrides: str) -> TrainConfig:
+def compose_run(*overrides: str, brings: bool = True) -> TrainConfig:
     """Compose the configuration that ``python -m src.train <overrides>`` would run.
 
-    Raises UserError, or an error of Hydra, for wrong overrides.
+    Without `brings`, what an experiment's own network brings is left out. Raises UserError, or an error of Hydra, for
+    wrong overrides.
     """
     from hydra import compose, initialize_config_dir
 
     load_plugins(find_plugin_names(overrides))
     store_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_train_config(compose("train", complete_overrides(list(overrides))))
+        return to_train_config(compose("train", complete_overrides(list(overrides), brings=brings)))
 
 
 def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
@@ -69,7 +70,7 @@ def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
 
 
-def complete_overrides(words: list[str]) -> list[str]:
+def complete_overrides(words: list[str], *, brings: bool = True) -> list[str]:
     """Complete overrides for Hydra with the full names of W&B's settings, quotes, and the task of the data set.
 
     The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
@@ -86,7 +87,7 @@ def complete_overrides(words: list[str]) -> list[str]:
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     experiment = typed.get("experiment", "")
     chosen = read_experiment_choices(experiment, words) | typed
-    brought = list_brought_words(experiment, words, typed if sweeps else chosen)
+    brought = list_brought_words(experiment, words, typed if sweeps or not brings else chosen)
     words += [word for word in brought if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words

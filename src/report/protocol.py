@@ -191,7 +191,7 @@ def compose_base(experiment: str, data: str, task: str) -> tuple[Mapping[str, ob
     words = [f"{group}={name}" for group, name in (("data", data), ("task", task)) if name]
     if (CONF / "experiment" / f"{experiment}.yaml").exists():
         words.insert(0, f"experiment={experiment}")
-    config = compose_run(*words)
+    config = compose_run(*words, brings=False)  # a row has the settings of its own network
     leaves = dict(flatten(to_plain(config)))
     return {name: value for name, value in leaves.items() if not name.startswith("model.")}, config.model
 
