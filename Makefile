@@ -17,7 +17,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu" --durations=30
 
 lint: .venv/installed
 	$(BIN)/ruff format --check

@@ -2,14 +2,18 @@
 
 All settings come from the checkpoint. `data.root=…` says where the data is now, and `data=<set>` evaluates on another
 data set. The arithmetic is fp32, and pixels are scaled as in training.
+
+Or measure anybody's weights without a training: ``python -m src.evaluate model=resnet20 data=cifar10
+weights=<file or name> [out=<run directory>] [any setting]``. The weights are checked against the data, and the result
+lies in a run directory, as a training's.
 """
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli.console import say
-from .cli.main import main
+from .cli.console import say, show_step
+from .cli.main import main, print_help
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -21,15 +25,35 @@ SPLITS = ("test", "val", "train")
 
 def run_command() -> int:
     """Evaluate the run that the command line names, and print its table."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
+    if alone := next((word for word in words if "=" not in word and not word.startswith(("~", "-"))), None):
+        raise UserError(f"{alone}: type python -m src.evaluate run={alone}")
     named = dict(word.split("=", 1) for word in words if word.startswith(("run=", "split=")))
     overrides = [word for word in words if not word.startswith(("run=", "split="))]
+    if (weights := next((word.split("=", 1)[1] for word in words if word.startswith("weights=")), None)) is not None:
+        return evaluate_others(weights, named, overrides)
     if not named.get("run"):
-        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=outputs/…")
+        raise UserError("run= is missing; type the run's directory or checkpoint: python -m src.evaluate run=last")
     evaluate(Path(named["run"]), split=named.get("split", "test"), overrides=overrides)
+    return 0
+
+
+def evaluate_others(weights: str, named: dict[str, str], words: list[str]) -> int:
+    """Measure weights without a training, as the words of the command line say."""
+    if not weights:
+        raise UserError("weights=: name a file or published weights (docs/transfer.md)")
+    if named:
+        raise UserError(f"weights={weights} and {next(iter(named))}=: choose one; weights are measured on the test set")
+    given = {word.partition("=")[0] for word in words}
+    if absent := [name for name in ("model", "data") if name not in given]:
+        raise UserError(f"{absent[0]}= is missing; type python -m src.evaluate model=resnet20 data=cifar10 weights=…")
+    from .inference.foreign import evaluate_weights
+
+    out = next((word.partition("=")[2] for word in words if word.startswith("out=")), None)
+    settings = [word for word in words if not word.startswith(("weights=", "out="))]
+    evaluate_weights(weights, settings, Path(out) if out else None)
     return 0
 
 
@@ -41,6 +65,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     """
     if split not in SPLITS:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
+    show_step("importing torch and lightning")
     from .training.messages import format_metrics
     from .training.reopen import assemble_trained, reopen
     from .training.trainer import build_trainer
@@ -60,7 +85,7 @@ def evaluate(path: Path, *, split: str = "test", overrides: list[str] | None = N
     if trainer.is_global_zero:
         if others:
             say(others)
-        say(f"{config.model.name} on {config.data.name}, {split}, {task.seen:,} images, fp32; {run.path}")
+        say(f"{config.model.name} on {config.data.label}, {split}, {task.seen:,} images, fp32; {run.path}")
         print(format_metrics(metrics, config.task.name))
     return metrics
 
@@ -85,7 +110,8 @@ def check_split(assembly: "Assembly", checkpoint: "Checkpoint", path: Path, spli
         )
     same_set = data.name == stored["name"]
     same_content = checkpoint.get("data_fingerprint", assembly.settled.content) == assembly.settled.content
-    same_cut = all(stored[name] == getattr(data, name) for name in ("val_fraction", "split_seed"))
+    cut = ("val_fraction", "split_seed", "test_fraction", "group")
+    same_cut = all(stored.get(name) == getattr(data, name, None) for name in cut if name in stored)
     if split == "val" and same_set and not (before and files) and not (same_content and same_cut):
         raise UserError(
             "split=val: the data, or data.val_fraction and data.split_seed, are not those of the run, so it would hold "

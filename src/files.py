@@ -148,26 +148,63 @@ def read_csv(path: Path, *, cut: bool = False, foreign: bool = False) -> list[li
 
 
 def read_yaml_text(path: Path) -> str:
-    """Return the text of a YAML file that we have written, which means no more than it shows.
+    """Return the text of a YAML file that we have written.
 
-    Raises UserError for a file that is no YAML, has aliases (a few lines of them mean gigabytes, or themselves), or is
-    larger or nested deeper than a configuration.
+    Raises UserError for a file that is no YAML, or is larger than a configuration; see also `walk_yaml`.
     """
     import yaml
 
     try:
         if path.stat().st_size > MOST_YAML:
             raise UserError(f"{path}: damaged (it has more than {MOST_YAML:,} bytes)")
-        text, depth = path.read_text(), 0
-        for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST_YAML:
-                raise UserError(f"{path}: damaged (it has aliases, or is nested too deeply)")
+        text = path.read_text()
+        walk_yaml(path, text)
     except OSError as error:
         raise UserError(explain_os_error(error, path)) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: damaged (no YAML: {' '.join(str(error).split())[:100]})") from None
     return text
+
+
+def check_yaml(path: Path) -> Path:
+    """Return the path of a YAML file that others have written, after `walk_yaml`.
+
+    Raises UserError; whatever else is wrong is left to who reads the file.
+    """
+    import yaml
+
+    with contextlib.suppress(OSError, yaml.YAMLError):
+        content = path.read_bytes()
+        if b"*" in content and b"&" in content:
+            walk_yaml(path, content)
+    return path
+
+
+def walk_yaml(path: Path, content: str | bytes) -> None:
+    """Walk through a YAML text without building anything.
+
+    Raises UserError where it is nested too deeply, or its aliases (*name) make it endless, or far larger than it is.
+    """
+    import yaml
+
+    nodes, sizes, open_nodes = 0, dict[str, int](), list[tuple[str | None, int]]()
+    for event in yaml.parse(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            nodes += sizes.get(event.anchor, MOST_NODES)  # one that is still open holds itself
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+            sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = nodes - before + 1
+        if len(open_nodes) > DEEPEST_YAML:
+            raise UserError(f"{path}: is nested more than {DEEPEST_YAML} times")
+        if nodes >= MOST_NODES:
+            raise UserError(f"{path}: its aliases (*name) make it endless, or more than {MOST_NODES:,} values")
 
 
 def resolve_inside(root: Path, name: str) -> Path:
@@ -204,38 +241,6 @@ def is_file_name(name: str) -> bool:
 def is_text(text: str) -> bool:
     """Return True for what UTF-8 can write: no half of a surrogate pair, which stands for a byte that is no UTF-8."""
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def check_yaml(path: Path) -> Path:
-    """Return the path of a YAML file, unless its aliases (*name) make it endless, or far larger than it is.
-
-    Raises UserError; whatever else is wrong is left to who reads the file.
-    """
-    import yaml
-
-    try:
-        content = path.read_bytes()
-        if b"*" not in content or b"&" not in content:
-            return path
-        nodes, sizes, open_nodes = 0, dict[str, int](), list[tuple[str | None, int]]()
-        for event in yaml.parse(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if isinstance(event, yaml.AliasEvent):
-                nodes += sizes.get(event.anchor, MOST_NODES)  # one that is still open holds itself
-            elif isinstance(event, yaml.NodeEvent):
-                nodes += 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, nodes))
-            elif isinstance(event, yaml.ScalarEvent) and event.anchor:
-                sizes[event.anchor] = 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = open_nodes.pop()
-                if anchor:
-                    sizes[anchor] = nodes - before + 1
-            if nodes >= MOST_NODES:
-                raise UserError(f"{path}: its aliases (*name) make it endless, or more than {MOST_NODES:,} values")
-    except (OSError, yaml.YAMLError):
-        pass
-    return path
 
 
 def find_missing_folders(path: Path) -> list[Path]:

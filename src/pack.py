@@ -25,11 +25,12 @@ from typing import TypeAlias
 from PIL import Image
 from tqdm import tqdm
 
-from .cli.console import say
-from .cli.main import main
+from .cli.console import say, show_page
+from .cli.main import main, print_help
 from .data.photos.formats import list_jpeg_suffixes
 from .data.photos.listing import PACK_NOTE, Listing, find_photos, read_pack_note, scan
 from .data.photos.reader import describe_error, open_image, report_problems
+from .data.photos.seal import seal
 from .errors import UserError
 from .files import Json, explain_os_error, write_json
 from .text import format_duration
@@ -65,11 +66,9 @@ class Settings:
 
 def pack_from_command_line() -> int:
     """Pack the set that the command line names, and print how to use it."""
-    words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
-    settings = parse_settings(words)
+    if (told := print_help(__doc__)) is not None:
+        return told
+    settings = parse_settings(sys.argv[1:])
     try:
         facts = pack(settings)
     except KeyboardInterrupt:
@@ -77,7 +76,7 @@ def pack_from_command_line() -> int:
             f"\nStopped; the same command continues, and {settings.out} keeps what is done."
         ) from None
     before, after = (facts[name] / 2**20 for name in ("bytes_before", "bytes"))
-    print(
+    show_page(
         f"{facts['files']:,} images, {before:,.0f} MiB, are {after:,.0f} MiB in {settings.out}.\n"
         f"Train on them: python -m src.train data={settings.data} data.root={settings.out}"
     )
@@ -243,7 +242,7 @@ def pack_image(job: Job, *, root: Path, out: Path, size: int, format: str) -> Ou
         before = source.stat().st_size
         if target.exists() and (there := target.stat().st_size):  # a crash of the machine can leave an empty file
             return job[0], (before, there), None
-        content = resize_image(source, size, format)
+        content = seal(resize_image(source, size, format))
     except Exception as error:  # Pillow's decoders raise a dozen types for a damaged file
         return job[0], None, describe_error(error, source)
     try:

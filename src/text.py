@@ -25,11 +25,18 @@ def quote(path: str | Path) -> str:
 def describe_unknown(group: str, name: str, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name, with the nearest known names, or all where they are few."""
     known = sorted(known, key=natural_sort_key)
+    if alike := [other for other in known if fold_name(other) == fold_name(name)]:
+        return f"{group}={name}: no such {group}; did you mean {alike[0]}?"
     near = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
     if len(known) <= 12:
         return f"{group}={name}: no such {group}; there are: {', '.join(known)}"
     hint = f"did you mean {', '.join(near)}?" if near else f"for instance {', '.join(known[:6])}"
     return f"{group}={name}: no such {group} among {len(known)}; {hint}"
+
+
+def fold_name(name: str) -> str:
+    """Return a name without case and signs, so that ResNet-56 is resnet56."""
+    return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
 def natural_sort_key(name: str) -> list[tuple[int, int, str]]:

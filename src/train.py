@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.compose import compose_and_run, to_train_config
-from .cli.console import TRACEBACKS, say
+from .cli.console import TRACEBACKS, say, show_page, show_step
 from .cli.help import format_help
 from .cli.main import main
 from .cli.messages import explain_error
 from .errors import UserError
 from .files import find_missing_folders, remove_empty
+from .machine import ranks
 from .runs.directory import ENDED
+from .runs.find import resolve_words
 from .runs.results import Results
 from .training.messages import format_sweep
 from .training.run import train
@@ -33,9 +35,11 @@ def run_command() -> int:
     from .tasks.table import find_objective
 
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(format_help())
+        show_page(format_help())
         return 0
     follow_launcher()
+    show_step("reading the settings")
+    sys.argv[1:] = resolve_short_names(sys.argv[1:])
     jobs = ENTRIES
     named = [word.split("=", 1)[1].strip("'\"") for word in sys.argv[1:] if word.startswith(MADE_BY_HYDRA)]
     # to be removed again after a wrong input
@@ -53,6 +57,15 @@ def run_command() -> int:
         if len(jobs) > 1 or (jobs and {"-m", "--multirun"} & set(sys.argv)):
             print(format_sweep(jobs))
     return 0 if all(entry["status"] in ENDED for entry in jobs) else 1
+
+
+def resolve_short_names(words: list[str]) -> list[str]:
+    """Return the words with paths for short names of runs; UserError where other processes do the same elsewhere."""
+    resolved = resolve_words(words, ("resume", "model.weights"))
+    if resolved != words and (rank := ranks.find_rank()):
+        named = next(word for word, path in zip(words, resolved, strict=True) if word != path)
+        raise UserError(f"{named}: the processes of {rank.starter} could take it for different runs; type the path")
+    return resolved
 
 
 def run_job(config: "DictConfig") -> Results:

@@ -5,14 +5,18 @@ import csv
 import functools
 import json
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +24,7 @@ from src.cli.compose import CONF, complete_overrides, store_schema, to_train_con
 from src.config.run import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # A real network on real data that trains in a second: 8 layers, 4 channels, 8x8 digits, two epochs of 16 steps.
@@ -33,6 +38,20 @@ TINY = (
     "trainer.threads=1",
     "trainer.precision=fp32",
 )
+
+
+def choose_evenly(cases: Sequence[T], most: int, kind: Callable[[T], object] = lambda case: None) -> list[T]:
+    """Choose about `most` cases, as evenly as can be and at least one of each kind; all of them with FAULTS=all."""
+    if os.environ.get("FAULTS") == "all" or len(cases) <= most:
+        return list(cases)
+    kinds: dict[object, list[int]] = {}
+    for place, case in enumerate(cases):
+        kinds.setdefault(kind(case), []).append(place)
+    chosen = []
+    for places in kinds.values():
+        wanted = max(1, round(most * len(places) / len(cases)))
+        chosen += [places[(2 * k + 1) * len(places) // (2 * wanted)] for k in range(wanted)]
+    return [cases[place] for place in sorted(chosen)]
 
 
 def compose(*overrides: str) -> TrainConfig:
@@ -69,6 +88,19 @@ def command(module: str, *words: str, timeout: float = 300) -> subprocess.Comple
         return subprocess.CompletedProcess([module, *words], code, stdout.read_text(), stderr.read_text())
 
 
+def refuse(run_command: Callable[[], int], cases: Mapping[str, str], *more: str) -> None:
+    """Check that a command, here in this process, refuses each of these words with an error that says this."""
+    import pytest
+
+    from src.errors import UserError
+
+    for words, sentence in cases.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["command", *words.split(), *more])
+            with pytest.raises(UserError, match=re.escape(sentence)):
+                run_command()
+
+
 @functools.cache
 def fork_server() -> subprocess.Popen[str]:
     program = [sys.executable, str(ROOT / "tests" / "forks.py")]
@@ -82,6 +114,36 @@ def environment() -> dict[str, str]:
     """The environment for a command of ours: no W&B account, no traceback, one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "HYDRA_FULL_ERROR"}
     return kept | {"OMP_NUM_THREADS": "1", "NETRC": os.devnull}
+
+
+def run_here(module: str, *words: str, capsys: Any) -> tuple[int, str]:
+    """Run a command in this process; return its exit code, and all that it says."""
+    before, paths = list(sys.argv), list(sys.path)
+    sys.argv[:] = [module, *words]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code: Any = 0
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv[:], sys.path[:] = before, paths
+        forget_hydra()
+    out, err = capsys.readouterr()
+    return code, out + err
+
+
+def forget_hydra() -> None:
+    """Keep what a command leaves behind in this process from the next one."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.sweep.jobs import ENTRIES
+
+    ENTRIES.clear()
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
 
 
 def train(path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

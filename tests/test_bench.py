@@ -14,6 +14,7 @@ from PIL import Image
 from torchvision.transforms import functional as per_sample
 
 from src.bench import __main__ as bench
+from src.bench import prediction
 from src.bench.coco_evaluation import make_detections
 from src.bench.epoch_metrics import Batches, measure_difference
 from src.bench.evaluation import collect_predictions, load_run_weights
@@ -21,6 +22,7 @@ from src.bench.images import make_images
 from src.bench.ours import Clock, InterleavedClock, Training
 from src.bench.peak import measure_matrix_product
 from src.bench.peers import bare, coco, template
+from src.bench.peers.prediction import predict_one_by_one
 from src.bench.report import format_result
 from src.bench.rounds import Comparison, MachineLoad, measure_sides, read_own_cpu_seconds, summarize
 from src.bench.settings import Settings, parse_settings
@@ -268,3 +270,10 @@ def test_start_up_is_timed() -> None:
     (comparison,) = compare_startup(Settings(threads=1))
     seconds = {name: side() for name, side in comparison.sides.items()}
     assert seconds["python -m src.train --help"] < seconds["to the end of the first step (digits)"]
+
+
+def test_photos_are_named_alike_in_batches_and_one_by_one() -> None:
+    items, predictor = prediction.make_photos()[:4], prediction.make_predictor("small_cnn")
+    theirs = predict_one_by_one(predictor.network, [item.path for item in items if item.path], predictor.side)
+    assert torch.allclose(prediction.compute_top(predictor, items), theirs, atol=0.01)
+    assert prediction.measure(predictor, items) > 0

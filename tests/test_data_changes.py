@@ -46,7 +46,8 @@ def make(root: Path) -> Path:
 def words(root: Path, *more: str) -> tuple[str, ...]:
     tiny = [word for word in TINY if not word.startswith(("data=", "trainer.max_epochs="))]
     folder = ("data=folder", f"data.root={root}", "data.image_size=8", "data.batch_size=9", "data.val_fraction=0.2")
-    return (*tiny, *folder, "trainer.max_epochs=3", f"output_root={root.parent / 'out'}", *more)
+    fixed = ("optim=sgd_cosine", "optim.lr=0.1", "data.augment=pad_crop_flip", "task.label_smoothing=0")
+    return (*tiny, *folder, *fixed, "trainer.max_epochs=3", f"output_root={root.parent / 'out'}", *more)
 
 
 @pytest.fixture(scope="module")

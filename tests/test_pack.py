@@ -18,7 +18,10 @@ from src import pack
 from src.config.data import ImageNet
 from src.data.build import build_data
 from src.data.photos.listing import scan
-from src.data.photos.reader import read_photo
+from src.data.photos.look import look_at_photos
+from src.data.photos.reader import find_readable, open_image, read_photo
+from src.data.photos.seal import LENGTH, seal
+from src.data.raw import PhotoFiles
 from src.errors import UserError
 from src.pack import Settings, parse_settings
 
@@ -65,7 +68,7 @@ def test_the_copy_has_the_layout_and_trains_like_the_original(root: Path, form: 
     assert (out / ("train/dog/0.png" + (".ppm" if form == "ppm" else ".jpg"))).exists()
     if form == "jpeg":
         small = "train/cat/small.jpg"
-        assert (out / small).read_bytes() == (root / small).read_bytes(), "small enough: not encoded once more"
+        assert (out / small).read_bytes() == seal((root / small).read_bytes()), "small enough: not encoded once more"
     with Image.open(root / "train" / "cat" / "0.JPEG") as file:
         expected = np.asarray(file.resize((36, 24), Image.Resampling.BICUBIC)).astype(int)
     found = kept["train/cat/0.JPEG"].permute(1, 2, 0).numpy()
@@ -154,7 +157,7 @@ def test_a_damaged_copy_is_one_sentence(root: Path) -> None:
     out = root.parent / "out"
     facts = pack.pack(settings(root, format="ppm"))
     copy = next((out / "train" / "cat").glob("*.ppm"))
-    copy.write_bytes(copy.read_bytes()[:-1])
+    copy.write_bytes(copy.read_bytes()[: -1 - LENGTH])
     with pytest.raises(UserError, match=r"ppm: cannot be read \(.*truncated.*data.skip_unreadable=true") as error:
         read_photo(copy)
     assert "\n" not in str(error.value)
@@ -250,3 +253,26 @@ def test_the_command_says_what_it_did(root: Path) -> None:
     assert f"data=folder data.root={root.parent / 'out'}" in done.stdout
     failed = subprocess.run([*command, "size=0"], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert failed.returncode != 0
+
+
+@pytest.mark.parametrize("form", ["jpeg", "ppm"])
+def test_a_copy_that_has_changed_is_named(root: Path, form: str) -> None:
+    pack.pack(settings(root, format=form))
+    copies = sorted(path for path in (root.parent / "out" / "train").rglob("*") if path.is_file())
+    for number, copy in enumerate(copies):
+        content, at = bytearray(copy.read_bytes()), (number + 1) * (copy.stat().st_size - LENGTH) // (len(copies) + 1)
+        content[at] ^= 1 << number % 8
+        copy.write_bytes(content)
+        with pytest.raises(Exception, match="changed since src.pack wrote it"):
+            open_image(copy, "RGB")
+    paths = list(map(str, copies))
+    assert not find_readable(root, paths).any()
+
+    def read_all() -> None:
+        for copy in copies if form == "jpeg" else []:
+            read_photo(copy)
+        look_at_photos({"train": PhotoFiles(paths, lambda k: read_photo(copies[k]))}, {})
+
+    with pytest.raises(UserError, match="changed since src.pack wrote it") as told:
+        read_all()
+    assert str(copies[0]) in str(told.value)

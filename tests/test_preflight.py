@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from helpers import TINY, command, compose
+from PIL import Image
 
+from src.data.photos import look
+from src.data.photos.manifest import digest_file
 from src.sweep.costs import compare_with_study
 from src.sweep.jobs import Job
 from src.sweep.preflight import Survey, format_costs, format_problems, survey
@@ -45,6 +48,20 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "4 of 5 jobs cannot run" in told
     for part in ("1077 training images", "does not divide", "cifar10", "the same run as job 3"):
         assert part in told, told
+
+
+def test_photos_are_looked_at_once_for_all_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(16):
+        file = tmp_path / "set" / ("train", "val")[number % 2] / ("cat", "dog")[number // 2 % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (16 * number, 0, 0)).save(file)
+    digested: list[str] = []
+    monkeypatch.setattr(look, "digest_file", lambda path: digested.append(path) or digest_file(path))
+    words = (f"data.root={tmp_path / 'set'}", "data.image_size=32", "data.val_fraction=0", "data.workers=0")
+    points = tuple(f"data=imagenet data.batch_size={size}" for size in (2, 4))
+    found = survey_points(tmp_path / "out", *words, points=points)
+    assert not format_problems(found) and found.costs[0] is not found.costs[1]
+    assert len(digested) == len(set(digested)) == 16
 
 
 def test_a_network_that_does_not_fit_is_named(tmp_path: Path) -> None:

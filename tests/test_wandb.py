@@ -107,3 +107,13 @@ def test_a_failure_of_wandb_is_said_once_and_stops_nothing(
     online.finish(failed=False)
     said = capsys.readouterr().err
     assert "no server (online). The run goes on offline: wandb sync" in said and "no server (offline)" in said
+
+
+@pytest.mark.slow
+def test_a_run_offline_says_how_it_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = WandbRun(project="p", entity=None, group=None, job_type="train", tags=[], mode="offline")
+    logger.start(Identity(path=tmp_path, name="n", group=None, tags=[], run_id="i"))
+    logger.epoch({"epoch": 1, "step": 1})
+    logger.finish(failed=False)
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    assert f"W&B: offline in {folder}; this sends it: wandb sync {folder}\n" in capsys.readouterr().err

@@ -33,6 +33,7 @@ FILES = {  # that the words below name, relative to the folder of the test
     "good/experiment/tag.yaml": b"# @package _global_\nseed: !!python/object/apply:os.system [ls]\n",
     "good/experiment/unknown.yaml": b"# @package _global_\nnothing: 1\n",
     "good/experiment/refers.yaml": b"# @package _global_\nseed: ${nothing}\n",
+    "good/experiment/elsewhere.yaml": b"# @package _global_\nhydra:\n  searchpath: [conf]\n",
     "good/experiment/empty/x": b"",
     "run/config.yaml": f"model: {{}}\n{BOMB}".encode(),
 }
@@ -97,6 +98,7 @@ WRONG: dict[tuple[str, ...], list[str]] = {  # words of src.train, and parts of 
     (GOOD, "experiment=twice"): ["twice.yaml, line 3: is no YAML (found duplicate key seed)"],
     (GOOD, "experiment=binary"): ["not in UTF-8"],
     (GOOD, "experiment=list"): ["experiment"],
+    (GOOD, "experiment=elsewhere"): ["experiment/elsewhere.yaml: hydra.searchpath is for the command line"],
     (GOOD, "experiment=tag"): ["tag.yaml, line 2: is no YAML"],
     (GOOD, "experiment=unknown"): ["nothing: no such setting"],
     (GOOD, "experiment=refers"): ["${nothing} names no setting"],
@@ -284,7 +286,7 @@ def test_sweeps(words: tuple[str, ...], folder: Path) -> None:
         f"output_root={folder}/o",
     )
     given = [word.replace("{}", str(folder)) for word in words]
-    done = command("src.train", "-m", *small[: 5 - ("output_root={}/notdir" in words)], *given, timeout=120)
+    done = command("src.train", "-m", *small[: 5 - ("output_root={}/notdir" in words)], *given, timeout=600)
     assert done.returncode not in (0, -9)
     assert all(part in done.stderr for part in SWEEPS[words]), done.stderr
     assert not any(word in done.stderr for word in THEIRS), done.stderr

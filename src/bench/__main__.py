@@ -68,6 +68,12 @@ def compare_startup(settings: Settings) -> "list[Comparison]":
     return startup.compare_startup(settings)
 
 
+def compare_prediction(settings: Settings) -> "list[Comparison]":
+    from . import prediction
+
+    return prediction.compare_prediction(settings)
+
+
 COMPARISONS: "dict[str, tuple[str, Callable[[Settings], list[Comparison]]]]" = {
     "a": ("training end to end / the common Lightning template", compare_with_template),
     "b": ("our training step / a bare PyTorch loop", compare_with_bare_loop),
@@ -77,6 +83,7 @@ COMPARISONS: "dict[str, tuple[str, Callable[[Settings], list[Comparison]]]]" = {
     "f": ("an epoch's validation / fp32 evaluation", compare_with_fp32),
     "g": ("COCO's numbers by faster-coco-eval / by pycocotools", compare_coco_evaluation),
     "h": ("start-up: help, a wrong setting, the first training step", compare_startup),
+    "i": ("prediction of photos / one by one through PIL", compare_prediction),
 }
 
 

@@ -113,7 +113,8 @@ class Training:
         self.data = build_image_data(raw, self.config, images=images, val=val)
         self.assembly = assemble(settled, data=self.data)
         self.model, self.task = self.assembly.network, self.assembly.task
-        self.fresh = copy.deepcopy(self.model)  # contiguous, as torch makes it
+        contiguous = torch.contiguous_format  # as torch makes it
+        self.fresh = copy.deepcopy(self.model).to(memory_format=contiguous)
         prepare_network(self.config, self.model)
         self.macs: int = self.assembly.facts["macs"]
 

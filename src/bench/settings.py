@@ -12,7 +12,7 @@ ROUNDS = 5  # fewer are no result
 class Settings:
     """The settings, each typed as ``name=value``; HELP explains them."""
 
-    only: str = "a,b,c,d,e,f,g,h"
+    only: str = "a,b,c,d,e,f,g,h,i"
     rounds: int = ROUNDS
     images: int = 6400
     threads: int = 0

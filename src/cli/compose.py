@@ -19,27 +19,32 @@ from ..files import check_yaml
 from ..text import describe_unknown, natural_sort_key
 from ..zoo.registry import row, rows
 from .console import FULL_ERROR, set_variable
+from .experiments import CONF, list_brought_words, load_experiment, read_experiment_choices
+from .near import name_setting, suggest_setting
 from .plugins import find_plugin_names, load_plugins
 from .words import check_folders, prepare_words, quote_values
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+COMMAS = re.compile(r"^(logger|plugins)=([^\[\](){}'\",]+(?:,[^\[\](){}'\",]+)+)$")  # a list, in a single run
+# "auto" of a number is stored as 0
+AUTO = re.compile(r"^(data\.(?:batch_size|image_size|channels)|optim\.lr|trainer\.max_epochs)=auto$")
 WANDB_SETTING = re.compile(r"^(\+*|~)logger\.(project|entity|group|job_type|tags|mode)\b")
 
 
-def compose_run(*overrides: str) -> TrainConfig:
+def compose_run(*overrides: str, brings: bool = True) -> TrainConfig:
     """Compose the configuration that ``python -m src.train <overrides>`` would run.
 
-    Raises UserError, or an error of Hydra, for wrong overrides.
+    Without `brings`, what an experiment's own network brings is left out. Raises UserError, or an error of Hydra, for
+    wrong overrides.
     """
     from hydra import compose, initialize_config_dir
 
     load_plugins(find_plugin_names(overrides))
     store_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_train_config(compose("train", complete_overrides(list(overrides))))
+        return to_train_config(compose("train", complete_overrides(list(overrides), brings=brings)))
 
 
 def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
@@ -65,17 +70,25 @@ def compose_and_run(job: Callable[["DictConfig"], object]) -> None:
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(run)()
 
 
-def complete_overrides(words: list[str]) -> list[str]:
+def complete_overrides(words: list[str], *, brings: bool = True) -> list[str]:
     """Complete overrides for Hydra with the full names of W&B's settings, quotes, and the task of the data set.
 
     The task is added unless one is typed, or the experiment's is one of the data set's: in Hydra, the choice of one
-    group cannot set the default of another.
+    group cannot set the default of another. So are the settings that a value of an experiment's grid brings.
     """
     words = quote_values([WANDB_SETTING.sub(r"\1logger.wandb.\2", word) for word in words])
+    words = [AUTO.sub(r"\1=0", word) for word in words]
+    words = ["optim.find_lr=true" if word == "optim.lr=find" else word for word in words]
+    sweeps = bool({"-m", "--multirun"} & set(words))  # whose jobs come here, too, each with its own values
+    words = words if sweeps else [COMMAS.sub(r"\1=[\2]", word) for word in words]
     words = ["seed=choice(auto)" if word == "seed=auto" else word for word in words]  # which Hydra leaves to the grid
     check_group_words(words)
+    check_model_name(words)
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    chosen = read_experiment_choices(typed.get("experiment", "")) | typed
+    experiment = typed.get("experiment", "")
+    chosen = read_experiment_choices(experiment, words) | typed
+    brought = list_brought_words(experiment, words, typed if sweeps or not brings else chosen)
+    words += [word for word in brought if word not in words]
     if chosen.get("data") not in CHOICES["data"] or "task" in typed:
         return words
     tasks = list_tasks_for(getattr(find_choice("data", chosen["data"]), "targets", ()))
@@ -100,21 +113,13 @@ def check_group_words(words: list[str]) -> None:
             raise UserError(describe_unknown(group, typed[:100], list_group_choices(group)))
 
 
-def read_experiment_choices(experiment: str) -> dict[str, str]:
-    """Return the choices of an experiment by group; {} where there is no such experiment."""
-    from omegaconf import DictConfig
-
-    entries = load_experiment(experiment).get("defaults", [])
-    choices = [pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items()]
-    return {str(group).removeprefix("override /"): choice for group, choice in choices}
-
-
-def load_experiment(name: str) -> "DictConfig":
-    """Load conf/experiment/<name>.yaml; return an empty node where there is none."""
-    from omegaconf import DictConfig, OmegaConf
-
-    file = CONF / "experiment" / f"{name}.yaml"
-    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file.exists() else OmegaConf.create())
+def check_model_name(words: list[str]) -> None:
+    """Refuse ``model.name=resnet56`` alone, which would build the default network under that name; raise UserError."""
+    if any(word.lstrip("+").startswith(("model=", "experiment=")) for word in words):
+        return
+    for name in (word.partition("=")[2] for word in words if word.startswith("model.name=")):
+        if name in rows():
+            raise UserError(f"model.name={name}: names a network, but chooses none; type model={name}")
 
 
 def check_grids(words: list[str]) -> None:
@@ -127,7 +132,7 @@ def check_grids(words: list[str]) -> None:
     for word in words:
         key, _, value = word.partition("=")
         names = value.split(",")
-        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(name) for name in names):
+        if key == "experiment" and len(names) > 1 and any("hydra" in load_experiment(n, words) for n in names):
             raise UserError(f"{word}: one of these experiments has a grid of its own; start them one by one")
 
 
@@ -156,7 +161,9 @@ def to_train_config(config: "DictConfig") -> TrainConfig:
     from omegaconf import OmegaConf
 
     if found := find_unread_keys(config):
-        raise UserError(f"{', '.join(found)}: no such setting (python -m src.train --help lists them all)")
+        meant = [name_setting(setting) for name in found if (setting := suggest_setting(name.rpartition(".")[2]))]
+        hint = f"did you mean {' '.join(meant)}?" if meant else "python -m src.train --help lists them all"
+        raise UserError(f"{', '.join(found)}: no such setting; {hint}")
     check_lists(config)
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig)

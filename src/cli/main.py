@@ -1,16 +1,31 @@
 """Run a command with an exit code, and with one sentence on stderr for each error."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
-from .console import TRACEBACKS, say
+from .console import TRACEBACKS, clear_step, say, show_page
 from .messages import explain_error
+
+HOME = re.compile(r"(?<=[=,\[])~(?=/|$)")
 
 
 def main(command: Callable[[], int]) -> None:
-    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0."""
+    """Run a command and exit with its code; print an error as one sentence and exit with another code than 0.
+
+    `--version` is answered here. Of the words, a comment is left out, which an interactive zsh hands over; and a ~,
+    which shells leave to us behind a "=", becomes the home folder.
+    """
+    if "#" in sys.argv:
+        del sys.argv[sys.argv.index("#") :]
+    sys.argv[1:] = [HOME.sub(os.path.expanduser("~").replace("\\", r"\\"), word) for word in sys.argv[1:]]
     try:
+        if sys.argv[1:] == ["--version"]:
+            from .version import format_version
+
+            print(format_version())
+            sys.exit(0)
         code = command()
         flush_output()
         sys.exit(code)
@@ -25,6 +40,17 @@ def main(command: Callable[[], int]) -> None:
             raise
         say(explain_error(error))
         sys.exit(1)
+    finally:
+        clear_step()
+
+
+def print_help(text: str | None) -> int | None:
+    """Print how to use a command and return its exit code; None where its words are neither missing nor ask for it."""
+    words = sys.argv[1:]
+    if words and not {"--help", "-h"} & set(words):
+        return None
+    show_page(str(text))
+    return 0 if words else 2
 
 
 def flush_output() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from ..config.choices import CHOICES
 from ..errors import UserError
 from ..files import explain_os_error
-from ..text import clip_lines, describe_unknown, quote, take_first_line
+from ..text import clip_lines, quote, take_first_line
 from .compose import CONF, list_group_choices
+from .near import explain_unknown_choice, find_setting, name_setting, suggest_setting
 
 WANTED = {  # OmegaConf's reasons for refusing a value, and what the user must type
     "to Float": "a number is needed",
@@ -32,6 +33,7 @@ HYDRA_SAYS = {  # what Hydra says of a word of the command line, and what the us
     r"(\S*) appears more than once in the final defaults list": "{0}: is chosen already; type {0}=… without +",
     r"Config group override must be a string or a list": "{}: a name is needed",
     r"hydra.searchpath must be a list": "{}: a list is needed, such as [a,b]",
+    r"In '(.*)': Overriding hydra.searchpath": "{}.yaml: hydra.searchpath is for the command line; type it there",
 }
 
 
@@ -56,6 +58,12 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
         return explain_wrong_setting(cause, words)
     if text := explain_file(error):
         return text
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return (
+            "Out of memory: the network or its images do not fit; lower model.width, data.image_size or data.batch_size"
+        )
+    if isinstance(error, OverflowError):
+        return f"A number is too large to count with ({error}); type a smaller one (debug=true shows where it is used)."
     if is_from_hydra(error):
         return clip_lines(str(error))
     if type(error).__module__.startswith("wandb"):
@@ -141,12 +149,12 @@ def explain_missing_choice(path: str) -> str:
         task = next((task for task in list_group_choices("task") if name.endswith(f"_{task}")), "")
         data = name.removesuffix(f"_{task}")
         if data not in list_group_choices("data"):
-            return describe_unknown("data", data, list_group_choices("data"))
+            return explain_unknown_choice("data", data, list_group_choices("data"))
         if tasks := [recipe.removeprefix(f"{data}_") for recipe in known if recipe.startswith(f"{data}_")]:
             return f"data={data} task={task}: data={data} is for task={', '.join(tasks)}"
         return f"data={data} task={task}: no recipe for this pair; add conf/recipe/{name}.yaml"
     hint = " (python -m src.models lists them all)" if group == "model" else ""
-    return describe_unknown(group, name, list_group_choices(group)) + hint
+    return explain_unknown_choice(group, name, list_group_choices(group)) + hint
 
 
 def explain_other_choice(key: str, kind: Any, leaf: str) -> str:
@@ -175,24 +183,28 @@ def explain_wrong_setting(cause: Any, words: Sequence[str]) -> str:
             "without + it changes one of the file in conf/hpo"
         )
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return explain_unknown_key(key, cause.object_type)
+        return explain_unknown_key(key, cause.object_type, typed_word.partition("=")[2] or "…")
     if isinstance(cause, ValidationError):
         wanted = next((text for word, text in WANTED.items() if word in reason), reason)
         return f"{typed_word}: {wanted}"
     return explain_interpolation(typed_word, cause)
 
 
-def explain_unknown_key(key: str, owner: Any) -> str:
-    """Return the sentence for a key that its owner, a dataclass, lacks."""
+def explain_unknown_key(key: str, owner: Any, value: str) -> str:
+    """Return the sentence for a key, typed with this value, that its owner, a dataclass, lacks."""
     parent, _, leaf = key.rpartition(".")
     kind = owner if is_dataclass(owner) else None
     if elsewhere := explain_other_choice(key, kind, leaf):
         return elsewhere
     known = [f.name for f in fields(kind)] if kind else []
     stem = f"{parent}." if parent else ""
+    if not parent and (meant := find_setting(leaf)):
+        return f"{key}: no such setting; did you mean {name_setting(meant, value)}?"
     near = difflib.get_close_matches(leaf, known, n=3)
     if near:
         return f"{key}: no such setting; did you mean {', '.join(stem + n for n in near)}?"
+    if (meant := suggest_setting(leaf)) and meant != key:
+        return f"{key}: no such setting; did you mean {name_setting(meant, value)}?"
     has = f"; {parent or 'the top level'} has: {', '.join(known)}" if known else ""
     return f"{key}: no such setting{has}"
 

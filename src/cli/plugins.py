@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError
+from .console import PACKAGE
 
 
 def find_plugin_names(words: Sequence[str]) -> list[str]:
@@ -34,11 +36,17 @@ def load_plugin(name: str) -> ModuleType:
         raise UserError(f"plugins={name}: no such file")
     if file is not None and str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
+    if file is None and os.getcwd() not in sys.path:  # as `python -m` has it
+        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(file.stem if file else name)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("src", "residual"):
+            raise UserError(
+                f"plugins={name}: here, the package is called {PACKAGE}: from {PACKAGE} import api"
+            ) from None
         raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
     if file is not None and Path(str(module.__file__)).resolve() != file:
         raise UserError(f"plugins={name}: the name {file.stem} belongs to {module.__file__}; rename the file")

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import check_yaml
+from ..files import check_yaml, is_text
 from ..text import quote
+from .near import explain_no_flag
 
-PLAIN = re.compile(r"([+~]*[\w./@]+)=([\w./:@%+$*?|\\ -]*=[\w./:@%+$*?|\\= -]*)")  # key=value=value, without quotes
+KEY = re.compile(r"[+~]*[A-Za-z_][\w./@-]*", re.ASCII)
+TAKEN = re.compile(r"[\w/:.%+$*@?|\\ -]*", re.ASCII)  # by Hydra's grammar, without quotes
+PATH = re.compile(r"\.{0,2}/")
 FOLDERS = ("output_root", "hydra.run.dir", "hydra.sweep.dir")
 
 
@@ -16,6 +19,8 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     """Return the words with all settings before all flags, which Hydra needs; raise UserError for wrong flags."""
     from hydra._internal.utils import get_args_parser
 
+    if odd := next((word for word in words if not is_text(word)), None):
+        raise UserError(f"{odd!a}: has bytes that are no UTF-8; rename what it names")
     parser = get_args_parser()
 
     def refuse(message: str) -> None:
@@ -24,6 +29,9 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     parser.error = refuse  # type: ignore[method-assign,assignment]
     parsed, others = parser.parse_known_args(list(words))
     if flags := [word for word in others if word.startswith("-")]:
+        following = list(words)[words.index(flags[0]) + 1 :]
+        if said := explain_no_flag(flags[0], (following or [""])[0]):
+            raise UserError(said)
         refuse(f"{flags[0]}: no such flag")
     if parsed.config_path or parsed.config_name or parsed.experimental_rerun:
         refuse("--config-path, --config-name, --experimental-rerun: not for this project; type --config-dir=<folder>")
@@ -70,8 +78,17 @@ def check_folders(folders: Sequence[str]) -> None:
 
 
 def quote_values(words: Sequence[str]) -> list[str]:
-    """Quote the values that hold a "=", as Lightning's names of checkpoints do: Hydra would not take them."""
-    return [
-        PLAIN.sub(lambda found: f"{found[1]}={quote(found[2])}", word) if PLAIN.fullmatch(word) else word
-        for word in words
-    ]
+    """Quote the values that Hydra would not take as they are, though they can mean nothing but themselves.
+
+    These are texts with a "=", as Lightning's names of checkpoints, and paths with any sign but a comma or a bracket.
+    """
+    return [quote_value(word) for word in words]
+
+
+def quote_value(word: str) -> str:
+    """Quote the value of one word, where that is needed and it has no grammar of its own: lists, calls, ${…}."""
+    key, equals, value = word.partition("=")
+    is_plain = not re.search(r"[,'\"\[\]{}]|\$\{", value) and (PATH.match(value) or not re.search(r"[()]", value))
+    if not equals or not KEY.fullmatch(key) or not is_plain or TAKEN.fullmatch(value):
+        return word
+    return f"{key}={quote(value)}"

@@ -1,10 +1,23 @@
 """The choice of a data set."""
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..files import LONGEST_ADDED, check_folder_name, is_file_name
 from .choices import Choice, check_name, register_choice
-from .fields import check_choices, require, setting
+from .fields import check_choices, check_pattern, require, setting
+
+PARTS = ("annotations", "images", "labels", "photos", "train", "training")  # of a set, in folders of these names
+
+
+def name_folder(root: str) -> str:
+    """Return the name by which a person knows a folder, above those of its parts; "" where it has none."""
+    path = os.path.abspath(os.path.expanduser(root))
+    while os.path.basename(path) in PARTS:
+        path = os.path.dirname(path)
+    name = os.path.basename(path).removesuffix(".zip")
+    return name if name and not name.startswith(".") and is_file_name(name + LONGEST_ADDED) else ""
 
 
 @dataclass
@@ -12,8 +25,13 @@ class DataConfig(Choice):
     """Settings of every data set."""
 
     name: str = setting("", "the data set")
+    title: str = setting(
+        "", "its name in run directories and reports; of your own pictures by default their folder's", identity=False
+    )
     root: str = setting("data", "the folder that holds the data sets, or your photos", identity=False)
-    batch_size: int = setting(128, "images an optimizer step, over all devices and accumulated parts")
+    batch_size: int = setting(
+        128, "images an optimizer step, over all devices and accumulated parts; auto, for your own pictures: fitted"
+    )
     eval_batch_size: int = setting(512, "images a validation or test batch, over all devices", identity=False)
     val_fraction: float = setting(0.1, "fraction of the training set held out for validation, in [0, 1)")
     split_seed: int = setting(0, "seed of the validation split and of limit_train")
@@ -21,8 +39,8 @@ class DataConfig(Choice):
         None, "train on a class-balanced subset: a fraction (at most 1) or a number of images (above 1)"
     )
     classes: list[str] | None = setting(None, "keep only these classes, by name or number, in this order")
-    image_size: int | None = setting(None, "side of the square images; the set's own by default [pixels]")
-    channels: int | None = setting(None, "1 or 3; the set's own by default")
+    image_size: int | None = setting(None, "side of the square images; the set's own by default; auto: fitted [pixels]")
+    channels: int | None = setting(None, "1 or 3; the set's own by default; auto: 1 where all pictures are grey")
     normalize: str = setting(
         "auto",
         "how pixels are scaled; auto: as the initial weights expect, else dataset; half: to [-1, 1]",
@@ -34,11 +52,12 @@ class DataConfig(Choice):
     config_group: ClassVar[str] = "data"
     targets: ClassVar[tuple[str, ...]] = ("class",)  # what its images come with; the first chooses the default task
     fewest_classes: ClassVar[int] = 2
+    fitted: ClassVar[bool] = False  # "auto" is settled from the set; on the command line it is typed auto, here it is 0
 
     def __post_init__(self) -> None:
         check_name(self)
         check_choices(self, "data")
-        require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: at least 1 image")
+        require(self.batch_size >= (0 if self.fitted else 1), f"data.batch_size={self.batch_size}: at least 1 image")
         require(0 <= self.split_seed < 2**32, f"data.split_seed={self.split_seed}: from 0 to 2**32 - 1")
         require(self.eval_batch_size >= 1, f"data.eval_batch_size={self.eval_batch_size}: at least 1 image")
         require(0 <= self.val_fraction < 1, f"data.val_fraction={self.val_fraction}: from 0 up to, but not, 1")
@@ -46,16 +65,30 @@ class DataConfig(Choice):
             self.limit_train is None or self.limit_train > 0,
             f"data.limit_train={self.limit_train}: a fraction in (0, 1] or a number of images above 1",
         )
-        require(self.channels in (None, 1, 3), f"data.channels={self.channels}: 1 or 3")
         require(
-            self.image_size is None or 4 <= self.image_size <= 2048,
+            self.channels in (None, 1, 3) or (self.fitted and self.channels == 0),
+            f"data.channels={self.channels}: 1 or 3",
+        )
+        require(
+            self.image_size is None or 4 <= self.image_size <= 2048 or (self.fitted and self.image_size == 0),
             f"data.image_size={self.image_size}: from 4 to 2048 pixels",
         )
         require(
             self.classes is None or len(self.classes) >= self.fewest_classes,
             f"data.classes={self.classes}: at least two classes",
         )
+        if self.title:
+            check_folder_name("data.title", self.title)
         self.check()
+
+    @property
+    def label(self) -> str:
+        """The set's name for people: in run directories, messages and reports."""
+        return self.title or self.find_folder_name() or self.name
+
+    def find_folder_name(self) -> str:
+        """Return the name of the folder of a set of one's own; "" for a set that has a name."""
+        return ""
 
     def check(self) -> None:
         """Raise UserError where the settings of this choice alone are wrong."""
@@ -102,15 +135,68 @@ class FashionMNIST(Official):
     choice: ClassVar[str] = "fashion_mnist"
 
 
+@dataclass
+class Own(DataConfig):
+    """What sets of your own pictures share."""
+
+    cache: str | None = setting(
+        None, "the folder for what is unpacked or converted; by default ~/.cache/residual", identity=False
+    )
+    test_fraction: float = setting(
+        0.2, "fraction of the pictures held out for the test, where the set has no test of its own, in (0, 1)"
+    )
+
+    def check(self) -> None:
+        require(0 < self.test_fraction < 1, f"data.test_fraction={self.test_fraction}: between 0 and 1")
+        require(self.cache != "", "data.cache=: name a folder, or leave this out")
+
+
 @register_choice
 @dataclass
-class Folder(DataConfig):
-    """Images of your own in class folders, decoded once."""
+class Folder(Own):
+    """Pictures of your own: in class folders, in a table of paths and labels, or a zip of either."""
 
     name: str = setting("folder", "the data set", neutral="")
     skip_unreadable: bool = setting(False, "go on without image files that cannot be read")
+    table: str | None = setting(
+        None, "a CSV or parquet file of paths below data.root and their labels, in place of class folders"
+    )
+    path_column: str | None = setting(None, "the table's column of paths; by default found by its name")
+    label_column: str | None = setting(None, "the table's column of labels; by default found by its name")
+    group: str | None = setting(
+        None, "what pictures of one group share, which stay in one split: a column, or a pattern of their paths"
+    )
+    balance: str = setting(
+        "none",
+        "even rare and frequent classes: draw each equally often, or weigh the loss",
+        choices=("none", "sampler", "loss"),
+    )
+    decode: str = setting(
+        "once",
+        "pictures lie in memory, or are decoded while training; auto: in memory up to 1 GiB",
+        choices=("auto", "once", "while_training"),
+    )
+    workers: int | None = setting(
+        None, "processes that read data, a device; by default the cores less one", identity=False
+    )
 
     choice: ClassVar[str] = "folder"
+    fitted: ClassVar[bool] = True
+
+    def check(self) -> None:
+        super().check()
+        require(self.workers is None or 0 <= self.workers <= 1024, f"data.workers={self.workers}: from 0 to 1024")
+        for name in ("path_column", "label_column"):
+            require(
+                self.table is not None or getattr(self, name) is None,
+                f"data.{name}: names a column; set data.table=… too",
+            )
+        require(self.table != "", "data.table=: name a CSV or parquet file, or leave this out")
+        if self.group is not None and self.table is None:
+            check_pattern(self.group)
+
+    def find_folder_name(self) -> str:
+        return name_folder(self.root) if self.root != "data" else ""
 
 
 @dataclass
@@ -173,8 +259,8 @@ class ImageNet(Photos):
 
 @register_choice
 @dataclass
-class Coco(Photos):
-    """Photos with annotations in COCO's format."""
+class Coco(Photos, Own):
+    """Photos with annotations in COCO's format, or in Pascal VOC's or YOLO's, which are converted."""
 
     name: str = setting("coco", "the data set", neutral="")
     max_size: int | None = setting(
@@ -193,8 +279,12 @@ class Coco(Photos):
     targets: ClassVar[tuple[str, ...]] = ("labels", "boxes", "masks")
     fewest_classes: ClassVar[int] = 1
 
+    def find_folder_name(self) -> str:
+        return name_folder(os.path.dirname(os.path.abspath(self.train_json))) if self.train_json else ""
+
     def check(self) -> None:
-        super().check()
+        Photos.check(self)
+        Own.check(self)
         require(
             self.max_size is None or self.max_size >= max(self.test_size or self.image_size or 4, *self.train_sizes, 4),
             f"data.max_size={self.max_size}: the longer side is at least as long as the shorter one",

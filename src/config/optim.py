@@ -12,7 +12,8 @@ class OptimConfig(Choice):
     """Settings of every optimizer. Points in time are fractions of the training, so that they scale with its length."""
 
     name: str = setting("sgd", "the update rule")
-    lr: float = setting(0.1, "peak learning rate, for the global batch")
+    lr: float = setting(0.1, "peak learning rate, for the global batch; auto, for your own pictures: fitted")
+    find_lr: bool = setting(False, "optim.lr=find: a range test chooses the learning rate", identity=False)
     weight_decay: float = setting(0.0, "L2 penalty (SGD, Adam) or decoupled decay (AdamW, Muon)")
     bias_lr: float = setting(
         1.0, "learning rate of the biases, those of normalisations too, as a multiple of their own"
@@ -44,7 +45,7 @@ class OptimConfig(Choice):
     def __post_init__(self) -> None:
         check_name(self)
         check_choices(self, "optim")
-        require(self.lr > 0, f"optim.lr={self.lr}: above 0")
+        require(self.lr >= 0, f"optim.lr={self.lr}: above 0")  # 0 is "auto", which TrainConfig refuses for other sets
         require(self.weight_decay >= 0, f"optim.weight_decay={self.weight_decay}: at least 0")
         require(self.bias_lr > 0, f"optim.bias_lr={self.bias_lr}: above 0")
         require(

@@ -55,10 +55,11 @@ class TrainConfig:
     hpo: HpoConfig | None = setting(None, "search over settings: with -m, a name in conf/hpo", identity=False)
 
     def __post_init__(self) -> None:
-        check_choices(self, "top level")
+        check_choices(self, "")
         for name, value in {"resume": self.resume, "model.weights": self.model.weights}.items():
             require(value != "", f"{name}=: name a run directory, or leave this out")
         require(self.output_root != "", "output_root=: name a folder")
+        self._check_fitted()
         require(
             not (self.protocol == "best_val" and self.data.val_fraction == 0),
             "protocol=best_val needs a validation set, but data.val_fraction=0 keeps none; use protocol=last",
@@ -100,6 +101,21 @@ class TrainConfig:
         )
         require(0 <= self.least_gain < 1, f"least_gain={self.least_gain}: from 0 to below 1")
         require(0 <= self.seed < 2**32, f"seed={self.seed}: from 0 to 2**32 - 1")
+
+    def _check_fitted(self) -> None:
+        """Raise UserError for what goes with some data sets and tasks only."""
+        for name, number in {"trainer.max_epochs": self.trainer.max_epochs, "optim.lr": self.optim.lr}.items():
+            least = "at least 1" if name == "trainer.max_epochs" else "above 0"
+            require(number > 0 or self.data.fitted, f"{name}={number}: {least}; auto is for data=folder")
+        require(
+            self.trainer.patience is None or self.data.val_fraction > 0,
+            "trainer.patience watches the validation, but data.val_fraction=0 keeps no validation set",
+        )
+        balance = getattr(self.data, "balance", "none")
+        require(
+            balance == "none" or self.task.target == "class",
+            f"data.balance={balance}: is for task=multiclass",
+        )
 
     def _check_detection(self, task: FindsObjects) -> None:
         require(

@@ -30,8 +30,18 @@ class TaskConfig(Choice):
 class Multiclass(TaskConfig):
     """Classification with one class an image."""
 
+    loss: str = setting(
+        "cross_entropy",
+        "multiclass: mse is the squared distance of the probabilities from the target",
+        choices=("cross_entropy", "mse"),
+    )
     label_smoothing: float = setting(0.0, "fraction of the target spread over all classes, in [0, 1)")
     test_flip: bool = setting(False, "in the test, also average over mirror images: test/accuracy_flip")
+    headline: str = setting(
+        "accuracy",
+        "what chooses the best epoch; auto: macro F1 where your own classes are unbalanced",
+        choices=("auto", "accuracy", "f1"),
+    )
 
     choice: ClassVar[str] = "multiclass"
 
@@ -45,7 +55,7 @@ class Multilabel(TaskConfig):
     """Classification with every class that an image shows."""
 
     name: str = setting("multilabel", "what is learned", neutral="multiclass")
-    loss: str = setting("bce", "binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
+    loss: str = setting("bce", "multilabel: binary cross-entropy, or Ridnik et al. 2021", choices=("bce", "asymmetric"))
     reduction: str = setting(
         "mean",
         "train on the loss's mean over images and labels, or on their sum, as Ridnik et al.",

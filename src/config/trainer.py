@@ -8,7 +8,9 @@ from .fields import check_choices, require, setting
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = setting("auto", "where to train", identity=False, choices=("auto", "cpu", "gpu"))
+    accelerator: str = setting(
+        "auto", "where to train; mps: an Apple GPU", identity=False, choices=("auto", "cpu", "gpu", "mps")
+    )
     devices: int | None = setting(None, "how many devices, of a node; by default one, with trainer=ddp every GPU")
     num_nodes: int = setting(1, "machines, each with as many devices; SLURM's srun or torchrun starts the processes")
     strategy: str = setting("auto", "one device, or one process a device", identity=False, choices=("auto", "ddp"))
@@ -22,7 +24,8 @@ class TrainerConfig:
         choices=("none", "reduce-overhead", "full"),
     )
     accumulate: int = setting(1, "parts that a batch is computed in, to save memory")
-    max_epochs: int = setting(1, "passes over the training set")
+    max_epochs: int = setting(1, "passes over the training set; auto, for your own pictures: fitted")
+    patience: int | None = setting(None, "stop after so many epochs without a better validation headline")
     limit_train_batches: int | None = setting(None, "batches an epoch, for a quick look")
     limit_val_batches: int | None = setting(None, "validation batches, for a quick look")
     limit_test_batches: int | None = setting(None, "test batches, for a quick look")
@@ -35,9 +38,17 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_choices(self, "trainer")
-        for name in ("max_epochs", "accumulate", "num_nodes"):
+        require(self.max_epochs >= 0, f"trainer.max_epochs={self.max_epochs}: at least 1")  # 0 is "auto"
+        for name in ("accumulate", "num_nodes"):
             require(getattr(self, name) >= 1, f"trainer.{name}={getattr(self, name)}: at least 1")
-        for name in ("devices", "limit_train_batches", "limit_val_batches", "limit_test_batches", "threads"):
+        for name in (
+            "devices",
+            "limit_train_batches",
+            "limit_val_batches",
+            "limit_test_batches",
+            "threads",
+            "patience",
+        ):
             value = getattr(self, name)
             require(value is None or value >= 1, f"trainer.{name}={value}: at least 1")
         require((self.threads or 1) <= 1024, f"trainer.threads={self.threads}: at most 1024")

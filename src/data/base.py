@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any, Protocol, TypedDict
 
+import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from .info import DatasetInfo, Normalization
@@ -57,12 +59,31 @@ def check_batch_size(batch_size: int, images: int, kind: str = "training images"
         )
 
 
+def count_labels(labels: NDArray[Any], num_classes: int) -> list[int]:
+    """Return how many images have each class; labels: int64 [N], or 0 and 1 [N, C]."""
+    counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else (labels > 0).sum(axis=0)
+    return [int(count) for count in counts]
+
+
+class EachEpoch:
+    """Iterate over the loader of an epoch anew in each pass, for a Trainer that keeps its loader for all epochs."""
+
+    def __init__(self, load: Callable[[], Loader]) -> None:
+        self.load = load
+
+    def __len__(self) -> int:
+        return len(self.load())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.load())
+
+
 class DataModule(LightningDataModule):
     """Hold the splits of one run; each kind stores and loads them in its own ``train_loader`` and ``eval_loader``.
 
     ``info`` holds the facts of the set as it is used, ``sizes`` the number of images of each split, ``normalization``
-    the plain dict that is stored with the weights (src/data/normalization.py), and ``monitored`` the splits that a
-    Trainer validates on.
+    the plain dict that is stored with the weights (src/data/normalization.py), ``monitored`` the splits that a Trainer
+    validates on, and ``label_counts`` how many images of each split have each class, where images have classes.
     """
 
     def __init__(
@@ -81,10 +102,18 @@ class DataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size, self.accumulate = batch_size, eval_batch_size, accumulate
         self.sizes = {name: len(split) for name, split in splits.items()}
         self.monitored: tuple[str, ...] = ("val",) if "val" in splits else ()
+        labels = {name: getattr(split, "labels", None) for name, split in splits.items()}
+        self.label_counts = {
+            name: count_labels(found, info.num_classes) for name, found in labels.items() if found is not None
+        }
 
     def list_photos(self) -> dict[str, PhotoFiles]:
         """Return the photo files of each split; {} for a set that is published as a whole."""
         return {}
+
+    def get_picture(self, split: str, i: int) -> torch.Tensor:
+        """Return an image of a split, in its own order, as uint8 [C, H, W] and before any augmentation."""
+        raise NotImplementedError
 
     @property
     def sides(self) -> list[int]:
@@ -112,13 +141,22 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def train_dataloader(self) -> Loader:
-        """Return the loader of the Trainer's current epoch.
+        """Return the loader of the Trainer's current epoch, or one for all epochs where it does not reload them.
 
-        Raises RuntimeError unless the Trainer has reload_dataloaders_every_n_epochs=1.
+        Raises UserError where the Trainer accumulates other parts of a batch than the loader yields.
         """
         trainer = self._trainer
+        if self.accumulate not in (1, trainer.accumulate_grad_batches):
+            raise UserError(
+                f"these batches come in {self.accumulate} parts: set "
+                f"Trainer(accumulate_grad_batches={self.accumulate}), or build the data without accumulate"
+            )
         if trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
-            raise RuntimeError("each epoch has its own loader: set Trainer(reload_dataloaders_every_n_epochs=1)")
+            return EachEpoch(lambda: self._load_current(trainer))
+        return self._load_current(trainer)
+
+    def _load_current(self, trainer: Trainer) -> Loader:
+        """Return the training loader of the Trainer's current epoch."""
         progress = trainer.fit_loop.epoch_loop.batch_progress
 
         def count_trained() -> int:

@@ -67,9 +67,9 @@ def identify_content(config: DataConfig) -> str:
 
             return FASHION_MNIST.content
         case Folder():
-            from .photos.listing import scan
+            from .photos.layout import list_pictures
 
-            return scan(config.root).content()
+            return list_pictures(config).content()
         case ImageNet():
             from .photos.listing import find_photos
 
@@ -84,7 +84,11 @@ def identify_content(config: DataConfig) -> str:
 def find_photo_folders(config: DataConfig) -> dict[str, Path]:
     """Return the folders that the names of a set's photos begin with; {} for a set that is published as a whole."""
     match config:
-        case Folder() | ImageNet():
+        case Folder():
+            from .photos.layout import find_bases
+
+            return find_bases(config)
+        case ImageNet():
             from .photos.listing import SPLITS
 
             return {split: Path(config.root).expanduser() / split for split in SPLITS}
@@ -97,16 +101,16 @@ def find_photo_folders(config: DataConfig) -> dict[str, Path]:
 
 def list_photo_names(config: DataConfig) -> list[str] | None:
     """Return the names of all photos that a set has, used or not; None where an annotation file says which it has."""
-    from .photos.listing import find_photos, scan
-
     match config:
         case Folder():
-            listing = scan(config.root)
+            from .photos.layout import list_pictures
+
+            return list_pictures(config).names()
         case ImageNet():
-            listing = find_photos(config.root)
-        case _:
-            return None
-    return [name for split in listing.splits for name, _ in listing.files(split)]
+            from .photos.listing import find_photos
+
+            return find_photos(config.root).names()
+    return None
 
 
 def describe_data_changes(config: DataConfig, photos: "Sequence[Photo]", *, before: str, now: str) -> str:
@@ -145,7 +149,7 @@ def load_raw(config: DataConfig) -> "Raw":
         case Folder():
             from .sets import folder
 
-            return folder.load_folder(config.root, config.image_size, config.channels, config.skip_unreadable)
+            return folder.load_folder(config)
     return find_source(config).load(config)
 
 
@@ -192,6 +196,10 @@ def build_data(
             from .sets import imagenet
 
             return imagenet.build_imagenet(config, **common)
+        case Folder(decode="while_training"):
+            from .sets import folder
+
+            return folder.build_streamed_folder(config, **common)
     from .resident import module
 
     return module.build_resident_data(config, lambda: load_raw(config), **common)

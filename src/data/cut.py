@@ -3,6 +3,8 @@
 Both are prefixes of one order of the samples, so sizes are exact and a smaller choice is part of a larger one.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,31 @@ def hold_out(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+def hold_out_groups(labels: Index, groups: Sequence[str], fraction: float, seed: int) -> tuple[Index, Index]:
+    """Split the samples as ``hold_out`` does, but by whole groups, stratified by each group's most frequent class.
+
+    As many groups are held out as come closest to ``fraction``; the last group that a class has is kept. Raises
+    UserError where that leaves nothing to hold out.
+    """
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max(initial=0)) + 1), dtype=np.int64)
+    np.add.at(counts, (group, labels), 1)
+    target, left, taken = round(fraction * len(labels)), counts.sum(axis=0), 0
+    chosen = np.zeros(len(names), dtype=bool)
+    for k in interleave_classes(counts.argmax(axis=1), seed, proportional=True).tolist():
+        size = int(counts[k].sum())
+        empties = ((left - counts[k] == 0) & (counts[k] > 0)).any()
+        if not empties and abs(taken + size - target) < abs(taken - target):
+            chosen[k], taken, left = True, taken + size, left - counts[k]
+    if not chosen.any() and target:
+        raise UserError(
+            f"data.group: {len(names)} groups are too few, or too large, to hold out {fraction:.0%} of the pictures as "
+            "whole groups; lower data.test_fraction or data.val_fraction, or give the splits yourself"
+        )
+    held = chosen[group]
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
 def limit_samples(labels: Index, limit: float, seed: int, *, proportional: bool = False) -> Index:
     """Return the sorted indices of a class-balanced subset: a fraction of the samples (limit <= 1) or a number of them.
 
@@ -56,7 +83,11 @@ def make_splits(raw: Raw, config: DataConfig) -> dict[str, Split]:
         if raw.val is not None:
             splits["val"] = raw.val
         else:
-            kept, held_out = hold_out(raw.train.labels, config.val_fraction, config.split_seed)
+            labels, groups = raw.train.labels, raw.train.groups
+            if groups is None:
+                kept, held_out = hold_out(labels, config.val_fraction, config.split_seed)
+            else:
+                kept, held_out = hold_out_groups(labels, groups.tolist(), config.val_fraction, config.split_seed)
             splits["train"], splits["val"] = raw.train.take(kept), raw.train.take(held_out)
     if config.limit_train is not None:
         chosen = limit_samples(splits["train"].labels, config.limit_train, config.split_seed)

@@ -27,10 +27,18 @@ def fix_random_state(entropy: np.random.SeedSequence) -> Iterator[None]:
         generator.set_state(before)
 
 
-def draw_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """Draw the order [n] of the training samples of an epoch."""
+def draw_order(seed: int, epoch: int, n: int, weights: torch.Tensor | None = None) -> NDArray[np.int64]:
+    """Draw the order [n] of the training samples of an epoch; by ``weights`` [n], with replacement."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    if weights is not None:
+        return torch.multinomial(weights, n, replacement=True, generator=generator).numpy()
     return torch.randperm(n, generator=generator).numpy()
+
+
+def weigh_samples(labels: NDArray[np.int64]) -> torch.Tensor:
+    """Return weights float64 [N] by which each class that occurs is drawn equally often."""
+    counts = np.bincount(labels)
+    return torch.from_numpy(1.0 / counts[labels])
 
 
 def slice_batches(n: int, batch_size: int, *, rank: int, world: int) -> list[tuple[int, int]]:

@@ -14,19 +14,22 @@ from .info import DatasetInfo
 class Split:
     """Hold images uint8 [N, H, W, C] in [0, 255], or their paths, bytes [N], and their class numbers int64 [N].
 
-    ``paths``, bytes [N], are those of the files that images were decoded from, where there are any.
+    ``paths``, bytes [N], are those of the files that images were decoded from, where there are any; ``groups``, text
+    [N], name what must not be torn apart by a cut.
     """
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
     paths: NDArray[np.bytes_] | None = None
+    groups: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: NDArray[np.int64]) -> "Split":
         paths = None if self.paths is None else self.paths[index]
-        return Split(self.images[index], self.labels[index], paths)
+        groups = None if self.groups is None else self.groups[index]
+        return Split(self.images[index], self.labels[index], paths, groups)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Preset:
     rotate: float = 0.0  # the largest angle, either way [degrees]
     scale: float = 0.0  # the largest relative change of size, either way
     cutout: float = 0.0  # side of the hole, as a fraction of the image's
+    least: float = 0.0  # the smallest fraction of the area that a resized crop keeps; 0: no resized crops
+    light: float = 0.0  # the largest change of contrast, relative, and of brightness [deviations], either way
 
     def hole(self, image_size: int) -> int:
         """Return the side of the hole [pixels]: 12 at 32 for a fraction of 3/8."""
@@ -68,6 +70,9 @@ PRESETS = {
     "shift2_alternate": Preset(pad=1 / 16, reflect=True, flip=True, alternate=True),  # Jordan 2024, by 2 pixels of 32
     "shift4_alternate": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True),  # the same for longer training
     "shift4_alternate_cutout": Preset(pad=1 / 8, reflect=True, flip=True, alternate=True, cutout=3 / 8),  # by 12 of 32
+    # for small sets of your own (src/data/recipe.py): pictures that may be mirrored, and signs that may not
+    "small_photos": Preset(flip=True, least=0.35, light=0.2),
+    "small_signs": Preset(least=0.6, light=0.2),
     "rotate_scale_flip": Preset(flip=True, rotate=15.0, scale=0.1),  # after Waghmode et al.
 }
 

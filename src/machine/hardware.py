@@ -19,6 +19,12 @@ def resolve_hardware(trainer: TrainerConfig) -> tuple[str, int, str]:
 
     Raises UserError for devices that this machine does not have, and for processes that nobody starts.
     """
+    if trainer.accelerator == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("trainer.accelerator=mps: no Apple GPU that torch can use is here; use trainer=auto.")
+        if trainer.precision == "bf16" or (trainer.devices or 1) > 1 or trainer.strategy == "ddp":
+            raise UserError("trainer.accelerator=mps: one device, in fp32; leave the other trainer settings out.")
+        return "mps", 1, "fp32"
     gpus = count_gpus() if trainer.accelerator != "cpu" else 0
     if trainer.accelerator == "gpu" and not gpus:
         raise UserError("trainer.accelerator=gpu: no GPU that torch can use is here; use trainer=cpu or trainer=auto.")

@@ -25,7 +25,7 @@ from ..errors import UserError
 # What the allocator holds without using it, as a fraction of what the forward pass asks for. glibc fills the holes that
 # freed maps leave badly: 0.3 to 0.65 were measured, with and without activation checkpointing (glibc 2.36; close to
 # none under MALLOC_MMAP_THRESHOLD_=1048576). For the GPU's cache and cuDNN's workspaces it is an assumption.
-SLACK = {"cpu": 0.46, "gpu": 0.1}
+SLACK = {"cpu": 0.46, "gpu": 0.1, "mps": 0.46}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class BlockStyle:
     gate: str = "none"  # behind F: a key of GATES
     norm: Norm = nn.BatchNorm2d
     bias: bool = False  # of a pre-activated bottleneck's last convolution and projection, as in Keras
+    zero_padding: str = "end"  # where shortcut A puts its zeros: "end", or "both", half before and half behind
+    stride_in: str = "3x3"  # which convolution of a bottleneck strides: "3x3" or "1x1", the first
 
 
 class Branch(Protocol):
@@ -67,7 +69,7 @@ class BottleneckBranch:
     """1x1, BN, relu, 3x3, BN, relu, 1x1, BN, to four times the width (He et al. 2016).
 
     The 3x3 has ``widening`` times the width in ``groups``: several make it ResNeXt's (Xie et al. 2017). The paper
-    strides in the first 1x1; here, as in torchvision and in later work, the 3x3 does.
+    strides in the first 1x1; here, as in torchvision and in later work, the 3x3 does, unless the style says otherwise.
     """
 
     widening: float = 1.0
@@ -78,10 +80,11 @@ class BottleneckBranch:
 
     def make_layers(self, in_channels: int, width: int, stride: int, style: BlockStyle) -> nn.Sequential:
         inner = round(width * self.widening)
+        first, second = (stride, 1) if style.stride_in == "1x1" else (1, stride)
         return nn.Sequential(
-            make_conv_bn(in_channels, inner, 1, norm=style.norm),
+            make_conv_bn(in_channels, inner, 1, first, norm=style.norm),
             ACTIVATIONS[style.activation](),
-            make_conv_bn(inner, inner, 3, stride, groups=self.groups, norm=style.norm),
+            make_conv_bn(inner, inner, 3, second, groups=self.groups, norm=style.norm),
             ACTIVATIONS[style.activation](),
             make_conv_bn(inner, width * self.expansion, 1, norm=style.norm),
         )
@@ -160,6 +163,7 @@ class ResidualBlock(nn.Module):
             out_channels=out_channels,
             stride=stride,
             make_projection=make_projection,
+            zero_padding=style.zero_padding,
         )
         self.activation = nn.Identity() if branch.preactivated else ACTIVATIONS[style.activation]()
 

@@ -70,7 +70,12 @@ def make_style(config: Residual) -> "BlockStyle":
     """Return what all blocks of this network have in common."""
     from .blocks import BlockStyle
 
-    return BlockStyle(activation=config.activation, gate=config.gate)
+    return BlockStyle(
+        activation=config.activation,
+        gate=config.gate,
+        zero_padding=getattr(config, "zero_padding", "end"),
+        stride_in=getattr(config, "stride_in", "3x3"),
+    )
 
 
 def build_resnet(config: CifarResNet | ImageNetResNet, in_channels: int, num_classes: int) -> "nn.Module":

@@ -9,18 +9,23 @@ from .layers import make_conv_bn
 
 
 class ZeroPadShortcut(nn.Module):
-    """Option A where shapes differ: every ``stride``-th pixel, with zeros as the new channels; no parameters."""
+    """Option A where shapes differ: every ``stride``-th pixel, with zeros as the new channels; no parameters.
 
-    def __init__(self, *, stride: int, new_channels: int) -> None:
+    They follow the old channels, as in the authors' code; with ``padding`` "both" half of them comes before the old
+    ones, as in weights that are widely used. The shapes are the same, the function is another.
+    """
+
+    def __init__(self, *, stride: int, new_channels: int, padding: str = "end") -> None:
         super().__init__()
         self.stride = stride
-        self.new_channels = new_channels
+        self.before = new_channels // 2 if padding == "both" else 0
+        self.behind = new_channels - self.before
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
 
     def extra_repr(self) -> str:
-        return f"stride={self.stride}, new_channels={self.new_channels}"
+        return f"stride={self.stride}, before={self.before}, behind={self.behind}"
 
 
 def make_shortcut(
@@ -30,6 +35,7 @@ def make_shortcut(
     out_channels: int,
     stride: int,
     make_projection: Callable[[int, int, int], nn.Module] | None = None,
+    zero_padding: str = "end",
 ) -> nn.Module | None:
     """Return the shortcut of a block (He et al. 2016, Section 4.1), or None in a plain net.
 
@@ -42,7 +48,7 @@ def make_shortcut(
     if option != "C" and stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if option == "A":
-        return ZeroPadShortcut(stride=stride, new_channels=out_channels - in_channels)
+        return ZeroPadShortcut(stride=stride, new_channels=out_channels - in_channels, padding=zero_padding)
     if option not in ("B", "C"):
         raise ValueError(f"shortcut {option!r}: A, B, C or none")
     if make_projection is None:

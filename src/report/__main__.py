@@ -4,7 +4,8 @@
   python -m src.report compare=[A,B] [out=<file.json>]                           compare two configurations
   python -m src.report wandb=<entity>/<project> [study=…] [out=<file.json>]      make a dashboard at W&B
 
-runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs)
+runs=     directories of runs; each stands for everything below it, and [A,B] names several (default: outputs); a run
+          may be named by last, best:<metric> or the first digits of its hash, too
 study=    show a study's tables, claims and figures, with our numbers beside the published ones (conf/published)
 labels=   corrected labels of the test images, a CSV file with the columns index and label
 out=      where to write the page, tables and figures (default: outputs/report/<study or all>)
@@ -13,24 +14,27 @@ wandb=    a dashboard with the study's tables and figures over the runs of its g
           is written to a file instead, which needs neither key nor network
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..cli.console import say
-from ..cli.main import main
+from ..cli.console import clear_step, say, show_step
+from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic, write_rows
+from ..runs.find import resolve_many
 from ..text import describe_unknown
 from .claims import ClaimVerdict, judge_claims
 from .entries import View
 from .groups import Collected, Group, collect_runs, make_slug
 from .headline import summarize_runs, summarize_study
-from .health import build_health_view, read_labels
+from .health import build_health_view, collect_tested, read_labels
 from .overview import build_across_view, build_general_view
 from .published import Published, list_published, read_published
 from .render.formats import build_rows, format_latex, format_markdown, format_text
 from .result import make_legible
+from .trust import build_trust_view
 from .unfinished import build_early_view
 from .views import (
     build_study_view,
@@ -43,15 +47,14 @@ WORDS = ("runs", "study", "labels", "out", "compare", "wandb")
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = parse_words(words)
     if "compare" in options:
         from .compare import compare
 
-        compare(split_list(options["compare"]), out=Path(options["out"]) if "out" in options else None)
+        compare(resolve_many(split_list(options["compare"])), out=Path(options["out"]) if "out" in options else None)
         return 0
     study = options.get("study")
     if "wandb" in options:
@@ -61,7 +64,7 @@ def answer() -> int:
         return 0
     out = Path(options.get("out", f"outputs/report/{study or 'all'}"))
     labels = read_labels(Path(options["labels"])) if "labels" in options else None
-    make_report(split_list(options.get("runs", "outputs")), study, out, labels)
+    make_report(resolve_many(split_list(options.get("runs", "outputs"))), study, out, labels)
     return 0
 
 
@@ -102,6 +105,7 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     `labels` are corrected ones, by the number of the test image.
     """
     published = read_study(study)
+    show_step("reading the runs")
     collected = collect_runs(patterns)
     for path, reason in collected.left_out:
         say(make_legible(f"Left out: {path}: {reason}"))
@@ -118,15 +122,27 @@ def make_report(patterns: Sequence[str], study: str | None, out: Path, labels: M
     else:
         views, claims, headline = [], [], summarize_runs(collected.groups)
     comparable = select_comparable(published, collected.groups) if published else collected.groups
-    if across := build_across_view(comparable):
+    printed = collect_published_scores(published, comparable) if published else {}
+    if across := build_across_view(comparable, printed):
         views.append(across)
     if collected.groups:
         views.append(build_general_view(collected.groups, "All runs of this study" if published else "All runs"))
-    more = (build_health_view(collected.groups, labels), build_early_view(collected.groups, collected.left_out))
+    tested, unread = collect_tested(collected.groups)
+    for sentence in unread:
+        say(make_legible(sentence))
+    notes += unread
+    more = (
+        build_health_view(tested, labels),
+        build_trust_view(collected.groups),
+        build_early_view(collected.groups, collected.left_out),
+    )
     views += [view for view in more if view]
+    show_step("drawing the figures")
     write_report(out, published, headline, notes, views, claims, collected)
+    clear_step()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for view in views:
-        print(f"\n{view.name}\n{format_text(view)}")
+        print(f"\n{view.name}\n{format_text(view, width)}")
     for claim in claims:
         print(f"\n{claim}")
     print("\n" + "\n".join([*headline, str(out / "index.html")]))
@@ -187,6 +203,9 @@ def collect_published_scores(published: Published, groups: Sequence[Group]) -> d
             for group in select_groups(row.match, groups):
                 if group.headline in row.values:
                     value = row.values[group.headline] / table.columns[group.headline].scale
+                    found.setdefault(group.runs[0].path, value)
+                elif group.headline == "test/error" and "test/accuracy" in row.values:
+                    value = 1 - row.values["test/accuracy"] / table.columns["test/accuracy"].scale
                     found.setdefault(group.runs[0].path, value)
     return found
 

@@ -1,16 +1,18 @@
 """Judge the claims of a study's text on our runs.
 
 A claim is a conjunction of steps. A step says that a metric rises over two or more cells, in their order; with two,
-that one mean is above the other. The claim holds where every step does: its p is the largest of theirs, so that nothing
-is to be corrected. It fails where any step is the other way round, at a level shared among the steps.
+that one mean is above the other. One of the two may be a printed number, which is one run's. The claim holds where
+every step does: its p is the largest of theirs, so that nothing is to be corrected. It fails where any step is the
+other way round, at a level shared among the steps.
 """
 
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
+from .derived import read_level
 from .entries import format_number
 from .evidence import SIGNIFICANT
 from .families import NO_RUN
@@ -27,38 +29,63 @@ FRACTIONS = ("error", "top5_error", "accuracy", "top5", "precision", "recall", "
 
 
 @dataclass(frozen=True)
+class Side:
+    """One side of a step: its name, its numbers as results.json has them, and the groups that they are of."""
+
+    label: str
+    values: Sequence[float]
+    groups: Sequence[Group] = ()
+
+
+@dataclass(frozen=True)
 class Step:
-    """A metric that is to rise over these cells; a `loose` one may be uncertain but not the other way round."""
+    """A metric that is to rise over these cells; a `loose` one may be uncertain but not the other way round.
+
+    A cell's number is its mean over the conditions of `across`, a seed at a time. A printed number stands in for the
+    cell that is None.
+    """
 
     metric: str
-    cells: Sequence[Conditions]
+    cells: Sequence[Conditions | None]
     loose: bool = False
+    across: Sequence[Conditions] = ({},)
+    printed: Side | None = None
+
+    @property
+    def trained(self) -> Iterator[Conditions]:
+        """The conditions on each group of runs that the step needs."""
+        return (cell | each for cell in self.cells if cell is not None for each in self.across)
 
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """A step with the groups that it was judged on, in rising order, and its verdict."""
+    """A step with the sides that it was judged on, in rising order, and its verdict."""
 
     column: Column
-    groups: Sequence[Group]
+    rising: Sequence[Side]
     verdict: Verdict
     loose: bool = False
 
-    def describe_side(self, group: Group) -> str:
-        """Describe one side of the step: resnet20 8.75 ± 0.16 % (n = 5)."""
-        values = [value * self.column.scale for value in group.values(self.column.metric)]
-        std = compute_std(values)
+    def describe_side(self, side: Side) -> str:
+        """Describe one side of the step: resnet20 8.75 ± 0.16 % (n = 5), or a printed number."""
+        values = [value * self.column.scale for value in side.values]
+        mean, std = format_number(statistics.fmean(values), self.column), compute_std(values)
         deviation = f" ± {format_number(std, self.column)}" if std is not None else ""
-        return f"{group.label} {format_number(statistics.fmean(values), self.column)}{deviation} (n = {len(values)})"
+        return f"{side.label} {mean}{deviation}" + (f" (n = {len(values)})" if side.groups else ", printed")
 
     @property
-    def sides(self) -> list[Group]:
-        """The groups as they are read: of two, the higher one first."""
-        return list(reversed(self.groups)) if len(self.groups) == 2 else list(self.groups)
+    def groups(self) -> list[Group]:
+        """The groups of all sides."""
+        return [group for side in self.rising for group in side.groups]
+
+    @property
+    def sides(self) -> list[Side]:
+        """The sides as they are read: of two, the higher one first."""
+        return list(reversed(self.rising)) if len(self.rising) == 2 else list(self.rising)
 
     @property
     def between(self) -> str:
-        return "against" if len(self.groups) == 2 else "→"
+        return "against" if len(self.rising) == 2 else "→"
 
     @property
     def bounds(self) -> str:
@@ -71,7 +98,7 @@ class StepVerdict:
         return f"; difference {low} to {high} ({1 - SIGNIFICANT:.0%})"
 
     def __str__(self) -> str:
-        sides = f" {self.between} ".join(self.describe_side(group) for group in self.sides)
+        sides = f" {self.between} ".join(self.describe_side(side) for side in self.sides)
         return f"{self.column.title}: {sides}{self.bounds}"
 
 
@@ -102,7 +129,7 @@ def judge_claim(published: Published, claim: Claim, groups: Sequence[Group]) -> 
     if not claim.parts:
         return [ClaimVerdict(claim, Verdict("not judged", "no metric stands for it"), flags=said)]
     steps = [step for part in claim.parts for step in list_steps(part, claim.where, published)]
-    candidates = {repr(cell): find_candidates(published, cell, groups) for step in steps for cell in step.cells}
+    candidates = {repr(cell): find_candidates(published, cell, groups) for step in steps for cell in step.trained}
     protocols = dict.fromkeys(key for found in candidates.values() for key, _, _ in found)
     verdicts = []
     for key in sorted(protocols, key=len):
@@ -156,15 +183,29 @@ def list_claim_flags(
 
 def list_steps(part: Part, where: Conditions, published: Published) -> Iterator[Step]:
     """Yield the steps of a part of a claim."""
+    across = part.across or [{}]
     for metric in part.metrics:
         pairs = [(low, high) for low in part.lower for high in part.higher]
         pairs += list(combinations(part.rising or part.trend, 2))
         pairs += [(other, part.highest) for other in list_others(published, where, part.highest)]
         pairs += [(part.lowest, other) for other in list_others(published, where, part.lowest)]
         for low, high in pairs:
-            yield Step(metric, [where | low, where | high], loose=bool(part.trend))
+            yield Step(metric, [where | low, where | high], bool(part.trend), across)
         if part.trend:
-            yield Step(metric, [where | cell for cell in part.trend])
+            yield Step(metric, [where | cell for cell in part.trend], across=across)
+        for cell, side in list_printed(published, metric, part.above or part.below, where):
+            yield Step(metric, [None, cell] if part.above else [cell, None], printed=side)
+
+
+def list_printed(
+    published: Published, metric: str, printed: str, where: Conditions
+) -> Iterator[tuple[Conditions, Side]]:
+    """Yield each row's conditions and the number that it prints in this column, in the unit of our `metric`."""
+    for table in published.tables:
+        for row in table.rows:
+            if row.match is not None and printed in row.values and where.items() <= row.match.items():
+                value = row.values[printed] / find_column(published, metric).scale
+                yield row.match, Side(table.columns[printed].title, [value])
 
 
 def list_others(published: Published, where: Conditions, cell: Conditions) -> list[Conditions]:
@@ -177,13 +218,30 @@ def list_others(published: Published, where: Conditions, cell: Conditions) -> li
 
 def judge_step(published: Published, step: Step, chosen: Mapping[str, Candidate | None]) -> StepVerdict | None:
     """Judge a step; None where a cell has no run with the metric."""
-    found = [chosen[repr(cell)] for cell in step.cells]
-    groups = [candidate[2] for candidate in found if candidate and candidate[2].values(step.metric)]
-    if len(groups) < len(step.cells):
+    sides = [step.printed if cell is None else find_side(step, cell, chosen) for cell in step.cells]
+    found = [side for side in sides if side]
+    if len(found) < len(sides):
         return None
-    values = [group.values(step.metric) for group in groups]
+    if len(step.across) == 1 and len({group.data for side in found for group in side.groups}) > 1:
+        found = [replace(s, label=f"{s.label} on {s.groups[0].data}" if s.groups else s.label) for s in found]
+    values = [side.values for side in found]
     verdict = judge_order(values[1], values[0]) if len(values) == 2 else judge_trend(values)
-    return StepVerdict(find_column(published, step.metric), groups, verdict, step.loose)
+    return StepVerdict(find_column(published, step.metric), found, verdict, step.loose)
+
+
+def find_side(step: Step, cell: Conditions, chosen: Mapping[str, Candidate | None]) -> Side | None:
+    """Find the numbers of a cell: for each seed the mean over what the step is across; None where one has none."""
+    found = [chosen[repr(cell | each)] for each in step.across]
+    groups = [candidate[2] for candidate in found if candidate and candidate[2].values(step.metric)]
+    if len(groups) < len(found):
+        return None
+    if len(groups) == 1:
+        return Side(groups[0].label, groups[0].values(step.metric), groups)
+    by_seed = [{run.seed: run.value(step.metric) for run in group.runs} for group in groups]
+    seeds = sorted(set.intersection(*(set(values) for values in by_seed)))
+    rows = [[values[seed] for values in by_seed] for seed in seeds]
+    means = [statistics.fmean(known) for row in rows if len(known := [v for v in row if v is not None]) == len(row)]
+    return Side(f"{groups[0].model}, mean of {len(groups)},", means, groups) if means else None
 
 
 def combine_steps(judged: Sequence[StepVerdict], n: int) -> Verdict:
@@ -221,7 +279,9 @@ def find_column(published: Published, metric: str) -> Column:
             return table.columns[metric]
     general = next((column for column in GENERAL if column.metric == metric), None)
     split, _, name = metric.partition("/")
-    title = f"{split} {name.replace('_', ' ')}"
+    if level := read_level(metric):
+        return Column(metric, f"epochs to {level[1]:.4g} of {level[0]} accuracy", better="lower", digits=1)
+    title = "validation less training error" if metric == "gap/error" else f"{split} {name.replace('_', ' ')}"
     return general or Column(
         metric, f"{title} %" if name in FRACTIONS else title, scale=100 if name in FRACTIONS else 1
     )

@@ -101,7 +101,7 @@ def collect_group(pattern: str) -> Group:
     for path, reason in collected.left_out:
         say(make_legible(f"Left out: {path}: {reason}"))
     if len(collected.groups) > 1:
-        labels = [f"{group.data} {group.label}" for group in collected.groups]
+        labels = [f"{group.title} {group.label}" for group in collected.groups]
         listed = "; ".join(labels[:6]) + ("; …" if len(labels) > 6 else "")
         raise UserError(
             f"compare: {pattern} matches {len(labels)} different configurations ({listed}); narrow it to one"
@@ -144,7 +144,7 @@ def summarize_side(own: Group, other: Group, values: dict[int, float]) -> Side:
     names = sorted(find_differences(own, other))
     return Side(
         model=own.model,
-        data=own.data,
+        data=own.title,
         epochs=own.epochs,
         n_train=own.n_train,
         protocol=own.protocol,

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import read_json, write_rows
 from ..runs.results import watch_metrics
 from ..tasks.table import find_task_row
 from ..text import natural_sort_key
-from .result import find_nested, find_run_directories, read_config, read_csv, select_settings
+from .defaults import find_nested, select_settings
+from .result import find_run_directories, read_config, read_csv
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,10 +191,9 @@ def measure_coverage(curves: Sequence[Curve], metric: str, n: int = LEAST) -> Co
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = dict(word.split("=", 1) for word in words if "=" in word)
     if len(options) < len(words) or options.keys() not in ({"runs"}, {"runs", "out"}, {"curves"}):
         raise UserError(f"{' '.join(words)}: type runs=<glob> [out=<file.csv>], or curves=<file.csv>")

@@ -12,9 +12,9 @@ from ..errors import UserError
 from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
-from ..zoo.registry import rows
-from .lost import LostRun, read_lost
-from .result import Result, find_nested, find_row_name, find_run_directories, list_default_settings, read_result
+from .defaults import find_nested, find_row_name, list_default_settings
+from .lost import LostRun, describe_left_out, read_lost
+from .result import Result, find_run_directories, read_result
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Group:
     @property
     def data(self) -> str:
         return str(self.runs[0].content["data"])
+
+    @property
+    def title(self) -> str:
+        """The data set's name for people; two sets of one's own have the same name, folder, but not the same title."""
+        return str(self.runs[0].content.get("data_title") or self.data)
 
     @property
     def task(self) -> str:
@@ -100,15 +105,12 @@ class Group:
 
     @property
     def depth(self) -> float | None:
-        """The number of layers by the configuration, or else by the registered row."""
-        depth = find_nested(self.runs[0].config, "model.depth")
-        depth = getattr(rows().get(self.model), "depth", None) if depth is None else depth
-        return float(depth) if isinstance(depth, int | float) else None
+        return self.runs[0].depth
 
     @property
     def label(self) -> str:
-        """The model and the settings that distinguish the group from similar ones."""
-        return " ".join([self.model, *format_settings(self.label_settings)])
+        """The model and the settings that distinguish the group from similar ones, by short names."""
+        return " ".join([self.model, *format_settings(shorten_names(self.label_settings))])
 
     def setting(self, name: str) -> object:
         """Return a setting by its dotted name, or its default; ... where neither is known."""
@@ -146,7 +148,7 @@ def collect_runs(patterns: Iterable[str]) -> Collected:
         try:
             found.append(read_result(path, code))
         except UserError as error:
-            left_out.append((path, str(error)))
+            left_out.append((path, describe_left_out(path, error)))
             lost += [run] if (run := read_lost(path)) else []
     named = ", ".join(patterns)
     if not found and left_out:
@@ -190,14 +192,14 @@ def pool_runs(found: Iterable[Result]) -> tuple[list[Group], list[tuple[Path, st
             duplicates.append((run.path, f"the same configuration and seed as {first.path}"))
     groups = [Group([seeds[seed] for seed in sorted(seeds)]) for seeds in pools.values()]
     groups = list(distinguish_groups(groups))
-    return sorted(groups, key=lambda g: natural_sort_key(f"{g.data} {g.label} {g.protocol} {g.epochs}")), duplicates
+    return sorted(groups, key=lambda g: natural_sort_key(f"{g.title} {g.label} {g.protocol} {g.epochs}")), duplicates
 
 
 def distinguish_groups(groups: Iterable[Group]) -> Iterator[Group]:
     """Yield each group with the settings that distinguish it from the others of the same model, data and task."""
     similar: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
-        similar.setdefault((group.data, group.model, group.task), []).append(group)
+        similar.setdefault((group.title, group.model, group.task), []).append(group)
     for members in similar.values():
         names = dict.fromkeys(name for group in members for name in group.settings)
         settings = [
@@ -253,7 +255,7 @@ def build_arenas(groups: Iterable[Group], *, by_size: bool = True) -> list[Arena
         size = f"{group.n_train:,} training images" if by_size else ""
         content = group.data_fingerprint if by_size else ""  # a limit on the training set may be part of it
         classes = str(group.settings.get("data.classes", ""))
-        found.setdefault((group.data, content, group.task, size, group.protocol, classes), []).append(group)
+        found.setdefault((group.title, content, group.task, size, group.protocol, classes), []).append(group)
     arenas: list[Arena] = []
     for (data, _, task, size, protocol, classes), members in found.items():
         parts = [data, task if task != "multiclass" else "", size]
@@ -273,6 +275,15 @@ def describe_seeds(groups: Sequence[Group]) -> str:
 def make_slug(text: str) -> str:
     """Turn a text into a part of a file's name."""
     return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in text.lower())[:60].strip("-")
+
+
+def shorten_names(chosen: Mapping[str, object]) -> dict[str, object]:
+    """Return settings by the last part of their names, as far as it says enough and no two share it."""
+    leaves = [name.rpartition(".")[2] for name in chosen]
+    short = {
+        name: leaf for name, leaf in zip(chosen, leaves, strict=True) if leaves.count(leaf) == 1 and leaf != "name"
+    }
+    return {short.get(name, name): value for name, value in chosen.items()}
 
 
 def format_settings(chosen: Mapping[str, object]) -> list[str]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cli.console import name_commands
 from ..errors import UserError
 from ..tasks.table import has_single_class
+from .defaults import find_nested
 from .entries import Entry, Line, View
-from .groups import Group, format_settings
+from .groups import Group, format_settings, shorten_names
 from .predictions import Predictions, read_predictions
 from .published import Column
-from .result import find_nested, read_csv
+from .result import read_csv
 from .twins import SETS, Twin, read_twins
 
 if TYPE_CHECKING:
@@ -93,14 +95,23 @@ class Tested:
     twins: Sequence[Twin]
 
 
-def collect_tested(groups: Iterable[Group]) -> list[Tested]:
-    """Read the predictions of each group whose images have one class; leave out groups without any."""
-    tested = []
+def collect_tested(groups: Iterable[Group]) -> tuple[list[Tested], list[str]]:
+    """Read the predictions of each group whose images have one class; leave out groups without any.
+
+    Also return a sentence for each file that cannot be read, whose run these numbers lack.
+    """
+    tested: list[Tested] = []
+    unread: list[str] = []
     for group in groups:
-        paths = [run.path / "test_predictions.npz" for run in group.runs] if has_single_class(group.task) else []
-        if found := [predictions for path in paths if (predictions := read_predictions(path))]:
-            tested.append(Tested(group, found, select_twins(group, found[0])))
-    return tested
+        found = []
+        for run in group.runs if has_single_class(group.task) else []:
+            try:
+                found.append(read_predictions(run.path / "test_predictions.npz"))
+            except UserError as error:
+                unread.append(f"The health of the test set lacks a run: {error}")
+        if known := [predictions for predictions in found if predictions]:
+            tested.append(Tested(group, known, select_twins(group, known[0])))
+    return tested, unread
 
 
 def select_twins(group: Group, found: Predictions) -> list[Twin]:
@@ -110,12 +121,11 @@ def select_twins(group: Group, found: Predictions) -> list[Twin]:
     return twins if all(label.get(twin.test, twin.label) == twin.label for twin in twins) else []
 
 
-def build_health_view(groups: Sequence[Group], labels: Mapping[int, int] | None = None) -> View | None:
+def build_health_view(tested: Sequence[Tested], labels: Mapping[int, int] | None = None) -> View | None:
     """Build the table of the test sets' health, a row for each group with predictions; None where there is none.
 
     `labels` are corrected ones, by the number of the test image. UserError where they do not fit these runs.
     """
-    tested = collect_tested(groups)
     if labels:
         check_labels(labels, tested)
     lines = []
@@ -123,7 +133,8 @@ def build_health_view(groups: Sequence[Group], labels: Mapping[int, int] | None 
         numbers = [measure_health(found, each.twins, labels or {}) for found in each.predictions]
         values = [[column.scale * n[column.metric] for n in numbers if column.metric in n] for column in COLUMNS]
         entries = [Entry(column, own) for column, own in zip(COLUMNS, values, strict=True)]
-        keys = [each.group.model, each.group.data, " ".join(format_settings(each.group.label_settings))]
+        settings = " ".join(format_settings(shorten_names(each.group.label_settings)))
+        keys = [each.group.model, each.group.title, settings]
         lines.append(Line(keys, each.group, entries))
     notes = [describe_twins(each) for each in tested]
     if labels and tested:
@@ -145,7 +156,9 @@ def describe_twins(tested: Tested) -> str:
             "which may be shifted, mirrored, enlarged or recoloured (docs/health.md)"
         )
     if data in SETS and "data.classes" not in tested.group.settings:
-        return f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        return name_commands(
+            f"The twins of {data} are not known yet: python -m src.report.twins data={data} finds them"
+        )
     return ""
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import read_json
+from ..files import read_csv, read_json
 from ..runs.results import DIVERGED
 from ..text import take_first_line
-from .result import Result, find_nested, make_keys_legible, read_config, select_settings
+from .defaults import find_nested, select_settings
+from .result import Result, make_keys_legible, read_config
 
 FACTS = {"model": str, "data": str, "task": str, "seed": int}  # that a failed run has recorded
 
@@ -54,3 +55,14 @@ def read_lost(path: Path) -> LostRun | None:
         return None
     known = all(isinstance(content.get(key), kind) for key, kind in FACTS.items())
     return LostRun(path, make_keys_legible(content), config) if known else None
+
+
+def describe_left_out(path: Path, error: UserError) -> str:
+    """Say why a run is left out, and which of its files cannot be read, so that it is no failed or early one either."""
+    reasons = [str(error)]
+    for read in (lambda: read_config(path / "config.yaml"), lambda: read_csv(path / "metrics.csv", cut=True)):
+        try:
+            read()
+        except UserError as other:
+            reasons += [str(other)] if str(other) not in reasons else []
+    return "; ".join(reasons)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..files import explain_os_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ class Predictions:
 def read_arrays(path: Path, *names: str) -> "list[np.ndarray] | None":
     """Read these arrays of a file, [N] each; None where there is no file, or it has none or others of these.
 
-    Raises UserError where the file is damaged.
+    Raises UserError where the file is damaged or cannot be read.
     """
     import numpy as np
 
@@ -32,6 +33,8 @@ def read_arrays(path: Path, *names: str) -> "list[np.ndarray] | None":
             found = [file[name] for name in names if name in file.files]
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise UserError(explain_os_error(error, path).rstrip(".")) from None
     except (Exception, MemoryError):  # a damaged zip raises anything from zlib.error to NotImplementedError
         raise UserError(f"{path}: damaged") from None
     flat = all(array.ndim == 1 and array.shape == found[0].shape for array in found)
@@ -39,12 +42,14 @@ def read_arrays(path: Path, *names: str) -> "list[np.ndarray] | None":
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """Read a file of predictions; None where it is missing or damaged, or has no single class an image."""
-    try:
-        found = read_arrays(path, "index", "label", "prediction", "confidence")
-    except UserError:
+    """Read a file of predictions; None where there is no such file.
+
+    Raises UserError where it is damaged, cannot be read, or has no single class an image.
+    """
+    found = read_arrays(path, "index", "label", "prediction", "confidence")
+    if found is None and not path.exists():
         return None
-    if found is None or not len(found[0]):
-        return None
-    *whole, confidence = (array.dtype.kind for array in found)
-    return Predictions(*found) if confidence == "f" and set(whole) <= {"i", "u"} else None
+    kinds = [array.dtype.kind for array in found or [] if len(array)]
+    if not found or kinds[3:] != ["f"] or not set(kinds[:3]) <= {"i", "u"}:
+        raise UserError(f"{path}: damaged (it lacks a label, a prediction and a confidence for each image)")
+    return Predictions(*found)

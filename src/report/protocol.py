@@ -15,8 +15,9 @@ from ..cli.compose import CONF, compose_run
 from ..config.model import ModelConfig
 from ..runs.identity import to_plain
 from ..zoo.registry import row, rows
+from .defaults import Anything, find_nested, find_row_name, flatten, list_default_settings
 from .groups import format_value
-from .result import LIMITS, Anything, Result, find_nested, find_row_name, flatten, list_default_settings
+from .result import LIMITS, Result
 from .schema import Value
 
 Conditions = dict[str, Value]
@@ -190,7 +191,7 @@ def compose_base(experiment: str, data: str, task: str) -> tuple[Mapping[str, ob
     words = [f"{group}={name}" for group, name in (("data", data), ("task", task)) if name]
     if (CONF / "experiment" / f"{experiment}.yaml").exists():
         words.insert(0, f"experiment={experiment}")
-    config = compose_run(*words)
+    config = compose_run(*words, brings=False)  # a row has the settings of its own network
     leaves = dict(flatten(to_plain(config)))
     return {name: value for name, value in leaves.items() if not name.startswith("model.")}, config.model
 

@@ -7,30 +7,23 @@ alone will do. A directory without a finished run raises a UserError that says w
 import glob
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from ..config.choices import CHOICES, list_group_fields
-from ..config.fields import get_neutral
-from ..config.run import TrainConfig
 from ..errors import UserError
 from ..files import read_csv, read_json, read_yaml_text
 from ..runs.results import LARGEST, find_damage, is_number
 from ..text import take_first_line
 from ..zoo.registry import rows
-
-SHOWN_ELSEWHERE = {"seed", "protocol", "monitor_test", "task.name", "data.name", "model.name", "trainer.max_epochs"}
-
+from .defaults import find_nested, find_row_name, flatten, list_default_settings, select_settings
+from .derived import count_epochs_to_convergence, count_epochs_to_level, read_level
 
 LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches", "data.classes")
 
 
 SECTIONS = ("model", "data", "task", "optim", "trainer")  # of config.yaml
-
-
-CONVERGED = 0.005  # within half a point of the final validation accuracy
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,13 @@ class Result:
         short = str(find_nested(self.content, "environment.git_commit") or "")[:10]
         return f"{short} + changes" if short and find_nested(self.content, "environment.git_dirty") else short
 
+    @property
+    def depth(self) -> float | None:
+        """The number of layers by the configuration, or else by the registered row."""
+        depth = find_nested(self.config, "model.depth")
+        depth = getattr(rows().get(self.model), "depth", None) if depth is None else depth
+        return float(depth) if isinstance(depth, int | float) else None
+
     @cached_property
     def settings(self) -> dict[str, object]:
         """The identity settings that differ from those of the named model and from the neutral defaults."""
@@ -83,14 +83,24 @@ class Result:
         """Return a number by its name; None where this run has none.
 
         The name is one of results.json (test/accuracy, params, time/fit_seconds), <split>/error or <split>/top5_error
-        (1 - accuracy), or epochs_to_convergence.
+        (1 - accuracy), gap/error (validation less training), depth, epochs_to_convergence, or
+        epochs_to/<split>/<accuracy in percent>.
         """
         split, _, name = metric.rpartition("/")
         if metric == "epochs_to_convergence":
-            return self._count_epochs_to_convergence()
+            return count_epochs_to_convergence(self.history)
+        if level := read_level(metric):
+            return count_epochs_to_level(self.history, *level)
+        if metric == "gap/error":
+            held_out, seen = self.value("val/error"), self.value("train/error")
+            return None if held_out is None or seen is None else held_out - seen
+        if metric == "depth":
+            return self.depth
         if name in ("error", "top5_error") and split:
             accuracy = self.value(f"{split}/{'accuracy' if name == 'error' else 'top5'}")
             return None if accuracy is None else 1 - accuracy
+        if split == "time" and not self.epochs:  # measured, not trained
+            return None
         source = self.content["time"] if split == "time" else self.content["metrics"] if split else self.content
         value = source.get(name if split == "time" else metric) if isinstance(source, Mapping) else None
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
@@ -102,12 +112,6 @@ class Result:
         value = self.content[key]
         assert isinstance(value, int)
         return value
-
-    def _count_epochs_to_convergence(self) -> float | None:
-        """Return the first epoch no more than half a point below the final validation accuracy."""
-        accuracies = [row.get("val/accuracy", math.nan) for row in self.history]
-        reached = (epoch for epoch, value in enumerate(accuracies, 1) if value >= accuracies[-1] - CONVERGED)
-        return next((float(epoch) for epoch in reached), None)
 
 
 def find_run_directories(patterns: Iterable[str]) -> set[Path]:
@@ -228,63 +232,3 @@ def make_tree_legible(content: object) -> object:
     if isinstance(content, Mapping):
         return make_keys_legible(content)
     return [make_tree_legible(value) for value in content] if isinstance(content, list) else content
-
-
-def find_nested(tree: object, name: str) -> object:
-    """Return a leaf of nested mappings by its dotted name; None where it is missing."""
-    for part in name.split("."):
-        tree = tree.get(part) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def select_settings(config: Mapping[str, object], model: str) -> dict[str, object]:
-    """Return the leaves of a stored configuration that make its result and differ from the defaults of its model."""
-    defaults = list_default_settings(find_row_name(config, model))
-    return {
-        name: value
-        for name, value in flatten(config)
-        if name not in SHOWN_ELSEWHERE
-        and not name.startswith("logger.")
-        and not (name in defaults and value == defaults[name])
-    }
-
-
-def find_row_name(config: Mapping[str, object], model: str) -> str:
-    """Return the registered row that holds a configuration's defaults: the model's own, else its family's."""
-    return model if model in rows() else str(find_nested(config, "model.family") or "")
-
-
-@lru_cache
-def list_default_settings(model: str) -> dict[str, object]:
-    """Return the value of each setting where nobody chose one; a setting that makes no result equals anything."""
-
-    def walk(instance: object, prefix: str) -> Iterator[tuple[str, object]]:
-        for f in fields(instance) if is_dataclass(instance) else ():
-            value = getattr(instance, f.name)
-            if f.name in CHOICES and not prefix:  # a choice has some of its group's settings
-                for name, inner in list_group_fields(f.name).items():
-                    yield f"{f.name}.{name}", get_neutral(inner) if inner.metadata["identity"] else Anything()
-            elif is_dataclass(value):
-                yield from walk(rows().get(model, value) if f.name == "model" else value, f"{prefix}{f.name}.")
-            else:
-                yield prefix + f.name, value if f.metadata["identity"] else Anything()
-
-    return {"model.family": Anything(), **dict(walk(TrainConfig(), ""))}
-
-
-class Anything:
-    """A value that is equal to every other."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the leaves of nested mappings with their dotted names."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

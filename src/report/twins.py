@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cli.console import say
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..config.data import Cifar10, Cifar100
 from ..data.build import load_raw
 from ..errors import UserError
@@ -192,10 +192,9 @@ def enlarge(images: "Tensor", zoom: float) -> "Tensor":
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = parse_words(words)
     config = SETS[options["data"]]()
     root = options.get("root", config.root)

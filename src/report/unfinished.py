@@ -5,11 +5,12 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..runs.results import watch_metrics
+from .defaults import find_nested
 from .early import EARLY, MISSED, Curve, choose_metric, identify_recipe, predict_final
 from .entries import Entry, Line, View
 from .groups import Group
 from .published import Column
-from .result import find_nested, read_config
+from .result import read_config
 
 COLUMNS = (
     Column("now", "now", better="none", digits=4),

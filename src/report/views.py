@@ -10,7 +10,7 @@ from dataclasses import replace
 from .constant import find_constant
 from .entries import PUBLISHED, Entry, Line, View, format_number
 from .families import judge_entry, judge_lines
-from .groups import Group, format_settings
+from .groups import Group
 from .lost import LostRun
 from .protocol import Conditions, Difference, Setting, list_differences, list_protocol
 from .published import Column, Published, Row, Table, fits
@@ -20,7 +20,7 @@ from .verdict import Verdict
 MOST_OTHERS = 2  # groups that are not comparable, for each row
 
 
-SIZES = ("params", "macs")  # metrics that no training changes
+SIZES = ("params", "macs", "depth")  # metrics that no training changes
 
 
 GENERAL = (
@@ -71,7 +71,7 @@ def make_line(
     """Make the line of a row for a group of ours, which differs from the protocol in these settings."""
     reasons = [str(each) for each in differences if each.decisive]
     entries = [make_entry(row, column, group, reasons, lost, table.source) for column in table.columns.values()]
-    runs = " ".join([group.model, *format_settings(group.label_settings)]) if group else ""
+    runs = group.label if group else ""
     flags = [*(flag_runs(group) if group else []), *describe_own_differences(differences)]
     return Line([row.label, runs], group, entries, flags, row.notes, reasons)
 

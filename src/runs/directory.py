@@ -28,13 +28,15 @@ FILES = (  # of a run directory; fresh=true deletes these and no others
     "test_predictions.npz",
     "detections.json",
     "data.csv.gz",
+    "trust.json",
+    "trust.html",
 )
 
 
 SCRATCH = re.compile(r"\.({})\.\d+\.tmp".format("|".join(map(re.escape, FILES))))  # left by a killed process
 FOLDERS = {  # of a run directory, with the names of the files that a run writes there
     "checkpoints": r"\.?(last|previous|best|epoch_\d+)\.ckpt(\.\d+\.tmp)?",
-    "pictures": r"\.?epoch_\d+\.png(\.\d+\.tmp)?",
+    "pictures": r"\.?(epoch_\d+|test)\.png(\.\d+\.tmp)?",
     "probes": r"\.?\w+\.(svg|csv)(\.\d+\.tmp)?",
     "tensorboard": r"events\.out\.tfevents\..*|hparams\.yaml",
     "wandb": r"(offline-)?run-\d+_\d+-<id>|latest-run|debug(-\w+)*\.log",
@@ -78,9 +80,15 @@ class Run:
         advice = "delete it, and the same command tests the run again"
         results = read_json(self.path / "results.json", advice)
         self._refuse_other("results.json", results, advice)
-        if results is None or results.get("config_hash") != self.config_hash:
+        earlier = self._has_earlier()
+        if not earlier and (results is None or results.get("config_hash") != self.config_hash):
             return None
-        if results.get("status") not in (ENDED[:1] if self.test else ENDED):
+        if earlier and (results or {}).get("status") not in ENDED:
+            raise UserError(
+                f"{self.path}: was continued with other settings since, and has not finished; continue it by: "
+                f"{self.read_record()['command']}"
+            )
+        if results is None or results.get("status") not in (ENDED[:1] if self.test else ENDED):
             return None
         if damage := find_damage(results):
             raise UserError(f"{self.path / 'results.json'}: damaged ({damage}); {advice}")
@@ -109,11 +117,19 @@ class Run:
             raise UserError(f"{self.path / name}: damaged ({odd} is no text); {advice}")
         if "config_hash" not in record:
             raise UserError(f"{self.path / name}: damaged (config_hash is missing); {advice}")
-        if not self.adopt and record["config_hash"] != self.config_hash:
+        if not self.adopt and record["config_hash"] != self.config_hash and not self._has_earlier():
             raise UserError(
                 f"{self.path}: holds another configuration ({record['config_hash']}, not {self.config_hash}; "
                 "see its config.yaml). Choose another hydra.run.dir."
             )
+
+    def _has_earlier(self) -> bool:
+        """Return whether a `resume=…` has continued the run of this configuration, so that it is another one now."""
+        record = {} if self.adopt else read_json(self.path / "run.json") or {}
+        earlier = record.get("earlier")
+        return (
+            self.config_hash != record.get("config_hash") and isinstance(earlier, list) and self.config_hash in earlier
+        )
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -231,14 +247,19 @@ class Run:
         scratch = [file for file in self.path.glob(".*.tmp") if SCRATCH.fullmatch(file.name)]
         for file in chain(scratch, checkpoints.glob(".*.ckpt.*.tmp")):
             file.unlink()
-        facts = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
+        before = self.read_record()
+        earlier = {str(name) for name in (*before.get("earlier", ()), before.get("config_hash", "")) if name}
+        earlier -= {self.config_hash}
+        facts: Results = {"command": self.choose_command(command), "wandb_id": self.get_wandb_id()}
         facts |= {"config_hash": self.config_hash, "code_hash": self.code_hash}
         facts |= {"data_fingerprint": data_fingerprint}
+        facts |= {"earlier": sorted(earlier)} if earlier else {}  # configurations whose commands find this run
         text = OmegaConf.to_yaml(OmegaConf.create(to_plain(config)))
         self._record = (facts, text.encode())
         self.write_record()
         # the results of a failed attempt or of fewer epochs go last: on a full disk, nothing above may have worked
-        (self.path / "results.json").unlink(missing_ok=True)
+        for name in ("trust.json", "trust.html", "results.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_record(self, *, missing: bool = False) -> None:
         """Write what names the run, run.json and config.yaml; with `missing` only what was deleted meanwhile."""

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import glob
 import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
@@ -76,7 +77,13 @@ def dump_syntax(node: object) -> str:
 
 
 def build_default_path(config: TrainConfig, name: str) -> Path:
-    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``; UserError for names that lead elsewhere."""
-    groups = {"data.name": config.data.name, "model.name": config.model.name, "task.name": config.task.name}
+    """Return ``<output_root>/<data>/<model>/<task>-seed<seed>-<hash>``; UserError for names that lead elsewhere.
+
+    A run on pictures of the user's own is found again where their folder, which the path names, had another name.
+    """
+    groups = {"data.title": config.data.label, "model.name": config.model.name, "task.name": config.task.name}
     data, model, task = (check_folder_name(what, given) for what, given in groups.items())
-    return Path(config.output_root, data, model, f"{task}-seed{config.seed}-{name}")
+    root, leaf = Path(config.output_root), Path(model, f"{task}-seed{config.seed}-{name}")
+    if data != config.data.name and not (root / data / leaf).exists():
+        return next(root.glob(f"*/{glob.escape(str(leaf))}"), root / data / leaf)
+    return root / data / leaf

@@ -1,6 +1,9 @@
 """Read the configuration of a run directory again, and find its checkpoint."""
 
+import glob
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +25,7 @@ def load_stored_config(path: Path) -> "DictConfig":
     """Load the stored configuration of a run directory, type-checked; raise UserError where there is none."""
     file = path / "config.yaml"
     if not file.exists():
-        raise UserError(f"{path}: no run directory (it holds no config.yaml)")
+        raise UserError(f"{path}: no run directory (it holds no config.yaml); python -m src.runs lists those that are")
     return restore_config(read_yaml_text(file), file)
 
 
@@ -104,6 +107,28 @@ def find_checkpoint(path: Path) -> Path:
     return path / "checkpoints" / f"{name}.ckpt"
 
 
+def list_runs(value: str) -> Sequence[Path]:
+    """Return the runs that [A,B], a glob or a path names; raise UserError where a glob matches none."""
+    inner = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else [value]
+    found: list[Path] = []
+    for word in filter(None, (part.strip() for part in inner)):
+        path = os.path.expanduser(word)
+        matches = [path]
+        if glob.has_magic(path) and not os.path.exists(path):
+            matches = [each for each in sorted(glob.glob(path)) if each.endswith(".ckpt") or holds_results(each)]
+        if not matches:
+            raise UserError(f"run={word}: matches no finished run")
+        found += map(Path, matches)
+    if not found:
+        raise UserError(f"run={value}: names no run")
+    return found
+
+
+def holds_results(path: str) -> bool:
+    """Return whether this is the directory of a run that has ended."""
+    return os.path.isfile(os.path.join(path, "results.json"))
+
+
 def describe_same_command(*, fresh: bool) -> str:
     """Describe the command that continues a stopped run; fresh=true would start it over."""
     return "the same command without fresh=true" if fresh else "the same command"
@@ -114,5 +139,8 @@ def read_command_line() -> str:
     import shlex
 
     module = sys.modules["__main__"].__spec__
-    program = f"-m {module.name}" if module else shlex.quote(sys.argv[0])
-    return " ".join(["python", program, *map(shlex.quote, sys.argv[1:])])
+    if module and module.name.startswith("residual."):
+        program = f"residual {module.name.partition('.')[2]}"
+    else:
+        program = f"python -m {module.name}" if module else f"python {shlex.quote(sys.argv[0])}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..cli.console import clear_step
 from ..runs.results import watch_metrics
 from ..tasks.table import find_task_row
 from ..text import format_duration, format_table
@@ -93,6 +94,7 @@ class Board:
 
     def write(self, text: str) -> None:
         """Write text to stderr at once."""
+        clear_step()
         sys.stderr.write(text)
         sys.stderr.flush()
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..config.run import TrainConfig
 from ..errors import UserError
@@ -12,6 +12,7 @@ from ..tasks.build import build_network
 
 if TYPE_CHECKING:
     from ..data.base import DataModule
+    from ..data.photos.manifest import Photo
 
 ELSEWHERE = NODE_GPUS in os.environ  # the jobs will run on other machines than this one
 
@@ -48,14 +49,21 @@ def make_data_key(config: TrainConfig) -> str:
     return repr((replace(config.data, split_seed=0), config.task, trainer))
 
 
-def load_run_data(config: TrainConfig) -> "DataModule":
-    """Load the data as a run would see them."""
+Looked: TypeAlias = "dict[str, list[Photo]]"  # the photos that were looked at, by where they are and how they are read
+
+
+def load_run_data(config: TrainConfig, looked: "Looked | None" = None) -> "DataModule":
+    """Load the data as a run would see them, and look at those of its photos that were not looked at before."""
+    from ..data.build import find_photo_folders
     from ..training.assemble import load_data, read_initial_weights
     from ..training.readiness import record_photos
 
     weights = read_initial_weights(config)
     data = load_data(config, weights.normalization if weights else None)
-    record_photos(config, data, known=[])
+    choices = ("train_json", "val_json", "test_json", "channels")  # COCO's files say how large the photos are
+    key = repr([find_photo_folders(config.data), *(getattr(config.data, name, None) for name in choices)])
+    looked = {} if looked is None else looked
+    looked[key] = record_photos(config, data, looked.get(key, []))
     return data
 
 

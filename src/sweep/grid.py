@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class GridConf(BasicSweeperConf):
     """The settings of the sweeper."""
 
-    _target_: str = "hydra_plugins.jobs.Grid"
+    _target_: str = "hydra_plugins.residual.Grid"
     margin: float = 0.35  # seed=auto: the difference between two networks that still counts as none, in points
+    # settings that a value of the grid brings, as in model=vgg19: {optim.lr: 0.01}; src.cli.compose adds them
+    brings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConf)
@@ -48,14 +51,25 @@ def check_size(words: "Sequence[Override]") -> None:
         raise UserError(f"This sweep has {size:,.0f} jobs; {MOST_JOBS:,} are the most")
 
 
+def require_points(points: Sequence[Sequence[str]], words: "Sequence[Override]") -> None:
+    """Refuse a sweep without jobs, such as over model=glob(resnat*)."""
+    empty = [word for word in words if word.is_sweep_override() and not list(word.sweep_string_iterator())]
+    if not points or empty:
+        named = f"{empty[0].input_line}: matches nothing, so that this" if empty else "This"
+        raise UserError(f"{named} sweep has no jobs")
+
+
 LOOKS = [3, 5, 7]  # seeds, for seed=auto; after seven, a further one narrows an interval by less than a tenth
 
 
 def read_auto(words: "Sequence[Override]") -> list[int]:
     """Return the looks of seed=auto; [] where the seeds are typed. UserError for looks that are none."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
     last = {word.key_or_group: word for word in words}
     seed = last.get("seed")
-    if seed is None or (list(seed.sweep_string_iterator()) if seed.is_sweep_override() else [seed.value()]) != ["auto"]:
+    value = seed.value() if seed else None
+    if (list(seed.sweep_string_iterator()) if seed and isinstance(value, ChoiceSweep) else [value]) != ["auto"]:
         return []
     typed = last["looks"].value() if "looks" in last else LOOKS
     looks = [n for n in typed if type(n) is int and n > 1] if isinstance(typed, list) else []
@@ -67,7 +81,14 @@ def read_auto(words: "Sequence[Override]") -> list[int]:
 class Grid(BasicSweeper):
     """Hydra's grid of points. It composes none of them before the launcher, which reports all mistakes at once."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, *, margin: float) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        *,
+        margin: float,
+        brings: dict[str, dict[str, Any]],
+    ) -> None:
         super().__init__(max_batch_size, params)
         if margin <= 0:
             raise UserError(f"hydra.sweeper.margin={margin}: type points above 0")
@@ -99,7 +120,11 @@ class Grid(BasicSweeper):
         if not searches:
             check_size(words)
         if not isinstance(self.launcher, Jobs):
-            return super().sweep(arguments)
+            require_points(self.split_arguments(words, max_batch_size=None)[0], words)
+            try:
+                return super().sweep(arguments)
+            finally:  # Hydra's own record, which nobody reads: it would keep an empty folder after a wrong input
+                (Path(self.config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
         if searches:
             from .search import search
 
@@ -110,6 +135,8 @@ class Grid(BasicSweeper):
 
             others = [word for word in words if word.key_or_group not in ("seed", "looks")]
             (points,) = self.split_arguments(others, max_batch_size=None)
+            require_points(points, words)
             return run_until_settled(self.launcher, points, looks, self.margin)
         (points,) = self.split_arguments(words, max_batch_size=None)
+        require_points(points, words)
         return [self.launcher.launch(points, initial_job_idx=0)]

@@ -6,33 +6,24 @@ until the last of its processes has ended, so that no two launchers start one jo
 
 import contextlib
 import fcntl
-import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import read_json
 from ..runs.directory import Run
 from ..runs.results import Results
 from ..runs.stored import describe_same_command
 from ..text import take_first_line
+from .processes import JobProcess
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from hydra.core.utils import JobReturn
-
-T = TypeVar("T")
-
 
 LAUNCHED = "TRAIN_LAUNCHED"  # tells a job that its standard input lasts as long as its launcher
 
@@ -58,7 +49,7 @@ class Job:
     state: str = "waiting"
     reason: str = ""
     results: Results = field(default_factory=dict)
-    process: "subprocess.Popen[bytes] | None" = None
+    process: JobProcess | None = None
     places: list[int] = field(default_factory=list)
     tries: int = 0
     started: float = 0.0  # [seconds since 1970]
@@ -134,7 +125,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def kill(process: "subprocess.Popen[bytes] | None") -> None:
+def kill(process: JobProcess | None) -> None:
     """Kill a job and all processes that it has started."""
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -154,7 +145,7 @@ def read_failure(job: Job, since: float) -> str:
 
 def explain_failure(job: Job) -> str:
     """Return why a job has failed: what it recorded or printed last, or how its process ended."""
-    assert job.process is not None
+    assert job.process is not None and job.process.returncode is not None
     code = job.process.returncode
     if code < 0:
         memory = "; the system sends it when memory runs out" if code == -signal.SIGKILL else ""
@@ -189,60 +180,3 @@ def follow_launcher() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-@contextlib.contextmanager
-def interrupt_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGTERM, too, and at Ctrl-C also where a script has started us in the background."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def run_in_subprocess(function: Callable[..., T], *arguments: object) -> T:
-    """Return the result of a function that runs in another process, so that its memory, the GPU's too, is freed."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=send_result, args=(theirs, function, arguments))
-    with interrupt_on_signals():  # from before it starts, so that it never stays behind
-        try:
-            process.start()
-            theirs.close()
-            result = ours.recv()
-        except EOFError:
-            process.join()
-            raise UserError(
-                f"Preflight ended with exit code {process.exitcode}, perhaps for lack of memory: end other programs, "
-                "and type the command again."
-            ) from None
-        finally:
-            if process.pid is not None:
-                process.kill()
-                process.join()
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def send_result(pipe: "Connection", function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    """Send the result of a function, or the sentence about its error, through a pipe; end with the parent process."""
-
-    def follow_parent() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for the result ends this process
-    threading.Thread(target=follow_parent, daemon=True).start()
-    try:
-        pipe.send(function(*arguments))
-    except Exception as error:
-        pipe.send(UserError(explain_error(error)))

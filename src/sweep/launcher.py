@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ..cli.compose import complete_overrides, to_train_config
-from ..cli.console import say
+from ..cli.console import PACKAGE, build_command, say
 from ..cli.messages import explain_error
 from ..errors import UserError
 from ..files import LONGEST_ADDED, is_file_name
@@ -36,13 +35,12 @@ from .jobs import (
     LAUNCHED,
     Job,
     explain_failure,
-    interrupt_on_signals,
     is_locked,
     kill,
     make_job_return,
     read_failure,
-    run_in_subprocess,
 )
+from .processes import Forked, JobProcess, interrupt_on_signals, run_in_subprocess
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -57,7 +55,7 @@ TICK = 0.2  # seconds between two looks at the jobs
 class JobsConf:
     """The settings of the launcher: hydra.launcher.slots=2 …"""
 
-    _target_: str = "hydra_plugins.jobs.Jobs"
+    _target_: str = "hydra_plugins.residual.Jobs"
     slots: int | None = None  # jobs at once; by default one for each GPU, and one where there is none
     retries: int = 0  # how often a failed job is started again
     minutes: float | None = None  # a job's time limit; its work until then is saved
@@ -224,14 +222,9 @@ class Jobs(Launcher):
             threads = max(1, self.threads // (1 if ids else job.devices))
             shown = {"CUDA_VISIBLE_DEVICES": ",".join(ids)} if ids else {}
             job.log_begins = log.tell()
-            job.process = subprocess.Popen(
-                [sys.executable, "-m", "src.train", *job.words, *(["fresh=false"] if job.tries else [])],
-                env=os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown,
-                stdin=self.lifeline,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            words = [*job.words, *(["fresh=false"] if job.tries else [])]
+            environment = os.environ | {LAUNCHED: "1", "OMP_NUM_THREADS": str(threads)} | shown
+            job.process = start_process(words, environment, stdin=self.lifeline, output=log.fileno(), job=job)
         job.state, job.started, job.places, job.stop_requested = "running", time.time(), places, 0.0
         job.tries += 1
         self.free = [place for place in self.free if place not in places]
@@ -289,3 +282,11 @@ class Jobs(Launcher):
         for job in jobs:
             if job.state in ("waiting", "elsewhere"):
                 job.end("stopped", job.resume_hint)
+
+
+def start_process(words: list[str], environment: dict[str, str], *, stdin: int, output: int, job: Job) -> JobProcess:
+    """Start the process of a job: a fork, or from scratch where Lightning then starts its other ranks like it."""
+    if job.config.trainer.strategy != "ddp":
+        return Forked(f"{PACKAGE}.train", words, environment=environment, stdin=stdin, output=output)
+    program = [*build_command("train"), *words]
+    return subprocess.Popen(program, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)

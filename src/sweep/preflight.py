@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..text import format_duration, format_table
-from .costs import ELSEWHERE, Cost, estimate_cost, load_run_data, make_data_key
+from .costs import ELSEWHERE, Cost, Looked, estimate_cost, load_run_data, make_data_key
 from .jobs import Job, is_locked
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Survey:
     threads: int = 1  # of each place
     fatal: str = ""  # why none of them can start
     costs: dict[int, Cost] = field(default_factory=dict)  # by the job's number
+    looked: "Looked" = field(default_factory=dict)
 
 
 def survey(jobs: list[Job], slots: int | None) -> Survey:
@@ -111,7 +112,7 @@ def check_job(
         if data_key not in data:
             data.clear()  # one set at a time lies in memory
             try:
-                data[data_key] = load_run_data(config)
+                data[data_key] = load_run_data(config, found.looked)
             except UserError as error:  # a failed download is not tried again for each job
                 data[data_key] = error
         loaded = data[data_key]

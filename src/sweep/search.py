@@ -13,7 +13,8 @@ from ..config.fields import require
 from ..config.run import TrainConfig
 from ..config.search import HpoConfig
 from ..errors import UserError
-from .jobs import Job, run_in_subprocess
+from .jobs import Job
+from .processes import run_in_subprocess
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cli.console import name_commands
 from ..files import write_atomic, write_rows
 from ..runs.stored import read_command_line
 from ..tasks.table import find_title
@@ -60,9 +61,9 @@ def write_report(
         from .search_plots import draw_plots  # imports Optuna
 
         point = {name: round_value(complete[0].params[name]) for name in names}
-        header = describe_best_point(complete[0], len(trials), metric)
+        header = list(map(name_commands, describe_best_point(complete[0], len(trials), metric)))
         write_atomic(folder / "best.yaml", format_experiment(fixed, point, launcher, header).encode())
-        lines += describe_next_steps(complete, point, metric, fixed, folder)
+        lines += map(name_commands, describe_next_steps(complete, point, metric, fixed, folder))
         lines += map(str, draw_plots(study, names, describe_metric(metric), folder))
     return "\n" + "\n".join(lines)
 

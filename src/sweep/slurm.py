@@ -49,7 +49,7 @@ ENDED = (
 class SlurmConf:
     """The settings of hydra/launcher=slurm: hydra.launcher.partition=long …"""
 
-    _target_: str = "hydra_plugins.jobs.Slurm"
+    _target_: str = "hydra_plugins.residual.Slurm"
     slots: int | None = None  # jobs at once; by default as many as the cluster lets run
     partition: str | None = None  # by default the cluster's own choice
     minutes: int = 60  # a job's time limit; then it saves, and queues again

@@ -5,11 +5,11 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ..cli.console import build_command
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Command:
                 # waited for: a node that was lost keeps its lock until the file server has noticed
                 fcntl.flock(log, fcntl.LOCK_EX)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "src.train", *self.words, *again],
+                [*build_command("train"), *self.words, *again],
                 env=os.environ | {"OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK", "1")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

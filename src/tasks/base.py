@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from torchmetrics import Metric
 
 from ..data.info import DatasetInfo
 from ..models.fold import fold_batchnorm
+from ..optim.averaging import Averaging
 from ..optim.schedule import set_learning_rate
 from .graph import CapturedStep
 from .table import find_task_row
@@ -73,6 +75,8 @@ class TaskSettings(RequiredSettings, total=False):
     learn: Callable[[nn.Module, float], None] | None
     fold: bool
     graph: bool
+    ema: float
+    clip_norm: float
 
 
 class Task(LightningModule):
@@ -85,6 +89,10 @@ class Task(LightningModule):
     the training; the final test never is. With `graph` a step is one CUDA graph (src/tasks/graph.py): the task's
     `compute`, the backward pass and the update. Nothing is logged inside an epoch; `epoch_metrics` holds the numbers
     of the last one, by names such as "val/loss". The validation metric `headline` chooses the best epoch.
+
+    The task brings what its results depend on, whatever Trainer trains it: with `ema` the averaged weights, with
+    `clip_norm` the largest norm of the gradients. `logs` tells whether it logs `epoch_metrics` for the loggers and
+    callbacks of a Trainer; training/ has its own, and unsets it.
     """
 
     name: str  # of its row in the table of tasks
@@ -103,8 +111,11 @@ class Task(LightningModule):
         learn: Callable[[nn.Module, float], None] | None = None,
         fold: bool = False,
         graph: bool = False,
+        ema: float = 0.0,
+        clip_norm: float = 0.0,
     ) -> None:
         super().__init__()
+        self.logs = True
         self.model = model
         self.build_optimizer = optimizer
         self.learning_rate = learning_rate
@@ -115,6 +126,8 @@ class Task(LightningModule):
         self.learn = learn
         self.fold = fold
         self.graph = graph
+        self.ema = ema
+        self.clip_norm = clip_norm
         self.captured: CapturedStep | None = None
         self.evaluation_copy: Callable[[Tensor], Tensor] | None = None  # folded; set during validation
         if learn is not None:
@@ -139,12 +152,31 @@ class Task(LightningModule):
         """Write the files of the final test beside results.json."""
         raise NotImplementedError
 
+    def draw_contact_sheet(self) -> Tensor | None:
+        """Draw what was found in the last validation, uint8 [3, H, W], or return None for nothing to show."""
+        return None
+
+    def draw_test_sheet(self) -> Tensor | None:
+        """Draw what was found in the final test, uint8 [3, H, W], or return None for nothing to show."""
+        return None
+
     def adopt(self, checkpoint: Mapping[str, object]) -> None:
         """Take from a checkpoint the values that belong to its weights, such as a threshold."""
 
     def get_confusion(self) -> Tensor | None:
         """Return the final test's confusion matrix, int64 [C, C], or None where the task has none."""
         return None
+
+    def publish(self, *names: str) -> None:
+        """Log those numbers of the epoch whose names begin with one of these, such as "val", for a Trainer to use."""
+        if self.logs and self._trainer is not None:  # it may be called by hand
+            chosen = {name: value for name, value in self.epoch_metrics.items() if name.partition("/")[0] in names}
+            self.log_dict(chosen, sync_dist=True)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callback that averages the weights, unless the Trainer has it already."""
+        present = any(isinstance(callback, Averaging) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [Averaging(self.ema)] if self.ema and not present else []
 
     def on_train_start(self) -> None:
         self.total_steps = self.trainer.estimated_stepping_batches
@@ -175,10 +207,11 @@ class Task(LightningModule):
             torch.cuda.manual_seed(seed)
 
     def on_train_epoch_end(self) -> None:
-        """Step the plateau schedule and record the learning rate; a subclass calls this last."""
+        """Step the plateau schedule, record the learning rate and log the numbers; a subclass calls this last."""
         if self.plateau is not None:
             self.plateau.step(self.epoch_metrics["val/loss"])
         self.epoch_metrics["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        self.publish("train", "lr")
 
     def on_validation_epoch_start(self) -> None:
         """Prepare to evaluate the weights that are saved: averaged ones (a callback has swapped them in), and the
@@ -217,14 +250,15 @@ class Task(LightningModule):
     ) -> None:
         """Clip the gradients here, because Lightning refuses to for a fused optimizer under mixed precision.
 
-        Its reason is the scaling of gradients, which bf16 does not need.
+        Its reason is the scaling of gradients, which bf16 does not need. A Trainer's own value goes before.
         """
-        if not gradient_clip_val:
+        largest = gradient_clip_val or self.clip_norm
+        if not largest:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         by_value = gradient_clip_algorithm == "value"
         clip = torch.nn.utils.clip_grad_value_ if by_value else torch.nn.utils.clip_grad_norm_
-        clip(parameters, gradient_clip_val)
+        clip(parameters, largest)
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.build_optimizer(self.model)

@@ -67,8 +67,13 @@ def load_initial_weights(
     return sentence
 
 
-def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> "Task":
-    """Build the LightningModule that trains this network on this data as the configuration says."""
+def build_task(
+    config: TrainConfig, model: "nn.Module", info: "DatasetInfo", class_counts: Sequence[int] = ()
+) -> "Task":
+    """Build the LightningModule that trains this network on this data as the configuration says.
+
+    ``class_counts`` are the training images of each class, for data.balance=loss.
+    """
     task, common = config.task, collect_common_settings(config, model)
     if isinstance(task, FindsObjects):
         from .detection import DetectionTask
@@ -80,8 +85,15 @@ def build_task(config: TrainConfig, model: "nn.Module", info: "DatasetInfo") -> 
         case Multiclass():
             from .classification import ClassificationTask
 
-            smoothing, flip = task.label_smoothing, task.test_flip
-            return ClassificationTask(num_classes=info.num_classes, label_smoothing=smoothing, test_flip=flip, **common)
+            return ClassificationTask(
+                num_classes=info.num_classes,
+                label_smoothing=task.label_smoothing,
+                test_flip=task.test_flip,
+                loss=task.loss,
+                headline=task.headline,
+                class_counts=class_counts if getattr(config.data, "balance", "none") == "loss" else (),
+                **common,
+            )
         case Multilabel():
             from .multilabel import MultilabelTask, build_loss
 
@@ -114,5 +126,7 @@ def collect_common_settings(config: TrainConfig, model: "nn.Module") -> "TaskSet
         "plateau": partial(build_plateau, optim) if follows_validation else None,
         "monitored": (("val",) if config.data.val_fraction > 0 else ()) + (("test",) if config.monitor_test else ()),
         "seed": config.seed,
+        "ema": optim.ema,
+        "clip_norm": optim.clip_norm,
         "learn": learn if finetune.name != "full" or finetune.freeze_batchnorm else None,
     }

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from ..data.info import DatasetInfo
 from ..files import write_atomic, write_rows
 from ..metrics.confusion import ClassificationMetrics, compute_class_metrics, count_top_k, find_cells
 from .base import Task, TaskSettings, gather_columns, use_full_precision
+from .losses import squared_error
+from .sheets import ROW, Guess, draw_guess_sheet
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -57,18 +59,40 @@ def write_test_files(path: Path, *, confusion: "Tensor", classes: Sequence[str],
     write_atomic(path / "test_predictions.npz", packed.getbuffer())
 
 
-def step(model: nn.Module, images: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy [] of a batch and the cells int64 [B] of its images in the confusion matrix.
+Loss = Callable[..., Tensor]  # of logits [B, C] and labels; takes label_smoothing and weight
+
+
+def find_loss(name: str) -> Loss:
+    """Return the loss of this name, "cross_entropy" or "mse"."""
+    return squared_error if name == "mse" else F.cross_entropy
+
+
+def step(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+    loss: Loss = F.cross_entropy,
+) -> tuple[Tensor, Tensor]:
+    """Return the mean loss [] of a batch and the cells int64 [B] of its images in the confusion matrix.
 
     images: [B, C, H, W]; labels: int64 [B], or fractions of the classes, float [B, C], as of mixed images, of which
-    the largest counts in the matrix.
+    the largest counts in the matrix. ``weight`` float [C] is that of each class in the mean.
     """
     logits = model(images)
     if logits.dtype.itemsize < 4:
         logits = logits.float()
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    value = loss(logits, labels, weight=weight, label_smoothing=label_smoothing)
     hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return loss, find_cells(logits, hard)
+    return value, find_cells(logits, hard)
+
+
+def balance_classes(counts: Sequence[int]) -> Tensor:
+    """Return the weight of each class in the loss, float32 [C], the inverse of its images; their mean weight is 1."""
+    images = torch.tensor(counts, dtype=torch.float32)
+    return images.sum() / (images.clamp(min=1) * max(1, int((images > 0).sum())))
 
 
 def compute_scores(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -95,13 +119,22 @@ class ClassificationTask(Task):
         num_classes: int,
         label_smoothing: float = 0.0,
         test_flip: bool = False,
+        loss: str = "cross_entropy",
+        headline: str = "",
+        class_counts: Sequence[int] = (),
         **common: "Unpack[TaskSettings]",
     ) -> None:
         """Set up the metrics; `common` are the arguments of Task.
 
-        With `test_flip` the test also evaluates the mean over each image and its mirror image.
+        With `test_flip` the test also evaluates the mean over each image and its mirror image. The `loss` is also what
+        validation and test report, there without smoothing. `headline` is another metric to choose the best epoch by.
+        With `class_counts`, the training images of each class, each class weighs the same in the loss.
         """
         super().__init__(**common)
+        self.loss = find_loss(loss)
+        self.chosen_headline = headline
+        weight = balance_classes(class_counts) if class_counts else None
+        self.register_buffer("class_weight", weight, persistent=False)
         self.label_smoothing = label_smoothing
         top5 = num_classes > 5
         self.train_metrics = ClassificationMetrics(num_classes)
@@ -112,6 +145,10 @@ class ClassificationTask(Task):
         self.flip_metrics = ClassificationMetrics(num_classes) if test_flip else None
         self.predictions: list[Tensor] = []
 
+    @property
+    def headline(self) -> str:
+        return self.chosen_headline or super().headline
+
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
@@ -121,7 +158,8 @@ class ClassificationTask(Task):
         return loss
 
     def compute(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        return step(self.model, *batch, label_smoothing=self.label_smoothing)
+        weight = cast("Tensor | None", self.class_weight)
+        return step(self.model, *batch, label_smoothing=self.label_smoothing, weight=weight, loss=self.loss)
 
     def read_running_figures(self) -> dict[str, Tensor]:
         metrics = self.train_metrics
@@ -142,6 +180,7 @@ class ClassificationTask(Task):
         super().on_validation_epoch_end()
         for split in self.monitored:
             self._collect(split, self._get_val_metrics(split))
+        self.publish(*self.monitored)
 
     def on_test_epoch_start(self) -> None:
         self.predictions = []
@@ -163,11 +202,42 @@ class ClassificationTask(Task):
         if self.flip_metrics is not None:
             self.epoch_metrics["test/accuracy_flip"] = float(self.flip_metrics.compute()["accuracy"])
             self.flip_metrics.reset()
+        self.publish("test")
         self.tested = gather_columns(self.predictions, 4)
         self.seen = self.tested.shape[1]
 
     def write_test_files(self, path: Path, info: DatasetInfo) -> None:
         write_test_files(path, confusion=self.test_confusion, classes=info.classes, predictions=self.tested)
+
+    def draw_test_sheet(self) -> Tensor | None:
+        """Draw test pictures: wrong ones, the most certain first, and right ones of least and of most confidence."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or not self.seen:
+            return None
+        index, label, predicted, confidence = self.tested[:, self.tested[3].argsort(descending=True, stable=True)]
+        wrong, right = (torch.nonzero(mask).flatten().tolist() for mask in (label != predicted, label == predicted))
+        names = data.info.classes
+
+        def collect(places: list[int]) -> list[Guess]:
+            return [
+                Guess(
+                    data.get_picture("test", int(index[k])),
+                    names[int(label[k])],
+                    names[int(predicted[k])],
+                    float(confidence[k]),
+                )
+                for k in places
+            ]
+
+        return draw_guess_sheet(
+            {
+                f"{len(wrong):,} of {self.seen:,} test pictures are wrong; the most certain:": collect(
+                    wrong[: 2 * ROW]
+                ),
+                f"{len(right):,} are right; the least certain:": collect(right[-ROW:][::-1]),
+                "… and the most certain:": collect(right[:ROW]),
+            }
+        )
 
     def get_confusion(self) -> Tensor | None:
         return self.test_confusion
@@ -179,14 +249,14 @@ class ClassificationTask(Task):
         """Count a batch, and return its logits [B, C]."""
         logits = compute_scores(self.evaluation_copy or self.model, images)
         top5 = count_top_k(logits, labels, 5) if metrics.counts_top5 else None
-        metrics.update(find_cells(logits, labels), F.cross_entropy(logits, labels), top5)
+        metrics.update(find_cells(logits, labels), self.loss(logits, labels), top5)
         return logits
 
     def _evaluate_flipped(self, metrics: ClassificationMetrics, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         """Count a batch by the mean probabilities of its images, whose logits are [B, C], and their mirror images."""
         mirrored = compute_scores(self.model, images.flip(-1))
         mean = torch.logaddexp(logits.log_softmax(dim=1), mirrored.log_softmax(dim=1)) - math.log(2)
-        metrics.update(find_cells(mean, labels), F.nll_loss(mean, labels))
+        metrics.update(find_cells(mean, labels), self.loss(mean, labels))
 
     def _collect(self, split: str, metrics: ClassificationMetrics) -> Tensor:
         """Move a split's metrics into `epoch_metrics`, and return the confusion matrix of all processes."""

@@ -132,6 +132,7 @@ class DetectionTask(Task):
     def on_validation_epoch_end(self) -> None:
         for k, split in enumerate(self.monitored):
             self._evaluate(split, self._get_val_index(k))
+        self.publish(*self.monitored)
 
     def on_test_epoch_start(self) -> None:
         self.collected = {"test": []}
@@ -143,6 +144,7 @@ class DetectionTask(Task):
 
     def on_test_epoch_end(self) -> None:
         self.seen = self._evaluate("test", self._get_test_index())
+        self.publish("test")
 
     def draw_contact_sheet(self) -> Tensor | None:
         """Draw photos of the last validation with their true and their found objects, uint8 [3, H, W]."""

@@ -1,7 +1,26 @@
-"""Losses of multi-label classification as pure functions; cross-entropy is torch's."""
+"""Losses of classification as pure functions; cross-entropy is torch's."""
 
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, one_hot
+
+
+def squared_error(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weight: Tensor | None = None
+) -> Tensor:
+    """Return the mean over images of the squared distance [] between probabilities and target (Brier 1950).
+
+    logits: [B, C]; labels: int64 [B], or fractions of the classes, float [B, C]. It is 0 for certainty in the right
+    class and 2 for certainty in a wrong one. Smoothing spreads a fraction of the target over all classes, as torch's.
+    ``weight`` [C] is that of each class in the mean.
+    """
+    classes = logits.shape[1]
+    fractions = (labels if labels.is_floating_point() else one_hot(labels, classes)).to(logits.dtype)
+    target = fractions * (1 - label_smoothing) + label_smoothing / classes
+    distance = (logits.softmax(dim=1) - target).square().sum(dim=1)
+    if weight is None:
+        return distance.mean()
+    of_images = fractions @ weight.to(logits.dtype)
+    return (of_images * distance).sum() / of_images.sum()
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

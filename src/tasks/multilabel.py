@@ -116,6 +116,7 @@ class MultilabelTask(Task):
                 self.threshold = find_best_threshold(logits.sigmoid(), present)
                 self.validated = indices, logits.sigmoid(), present
             self._measure(split, logits, present)
+        self.publish(*self.monitored)
 
     def on_test_epoch_start(self) -> None:
         self.collected = {"test": []}
@@ -131,9 +132,10 @@ class MultilabelTask(Task):
         self.tested = indices, logits, present = self._gather("test")
         self.seen = len(indices)
         self._measure("test", logits, present)
+        self.publish("test")
 
     def draw_contact_sheet(self) -> Tensor | None:
-        """Draw photos of the last validation above their true and their found labels, uint8 [3, H, W]."""
+        """Draw photos of the last validation above their right, missed and false labels, uint8 [3, H, W]."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if "val" not in self.monitored or not (rows := choose_images(self.validated[2])):
             return None
@@ -142,7 +144,7 @@ class MultilabelTask(Task):
         names, found = data.info.classes, []
         for row in scores:
             likely = [k for k in row.argsort(descending=True).tolist() if row[k] >= (self.threshold or 0.0)]
-            found.append([f"{names[k]} {row[k]:.2f}" for k in likely])
+            found.append({names[k]: float(row[k]) for k in likely})
         true = [[names[k] for k in torch.nonzero(row).flatten().tolist()] for row in present]
         return draw_label_sheet(paths, true, found)
 

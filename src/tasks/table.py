@@ -1,7 +1,7 @@
 """The table of tasks: a row each, with all that the other rooms must know of a task. Imports no torch.
 
-A row names the validation metric that chooses the best epoch and heads a report, the titles of the metrics, the part of
-the network whose multiply-adds and memory are counted, and whether the task draws contact sheets.
+A row names the validation metric that chooses the best epoch and heads a report, the titles of the metrics, and the
+part of the network whose multiply-adds and memory are counted.
 """
 
 from dataclasses import dataclass, field
@@ -49,7 +49,6 @@ class TaskRow:
     single: bool = False  # an image has one class, so that 1 - accuracy is an error rate
     counted: str = ""  # the submodule whose multiply-adds and memory are counted; "": the network
     counted_in_words: str = ""  # what a message adds to the number
-    draws: bool = False  # a contact sheet after each validation
     alike: bool = True  # the images of a batch have one size, so that a step may become a CUDA graph
     lower_is_better: frozenset[str] = field(default_factory=lambda: frozenset({"loss"}))
 
@@ -67,7 +66,6 @@ def register_row(row: TaskRow) -> None:
 DETECTOR: dict[str, Any] = {
     "counted": "backbone",
     "counted_in_words": " (of a detector, the backbone and its pyramid alone)",
-    "draws": True,
     "alike": False,
     "lower_is_better": frozenset(DETECTOR_LOSSES),
 }
@@ -96,7 +94,6 @@ register_row(
             "threshold": "threshold",
             "loss": "loss",
         },
-        draws=True,
     )
 )
 register_row(TaskRow("detection", "map", COCO | DETECTOR_LOSSES, **DETECTOR))
@@ -135,5 +132,6 @@ def find_objective(results: Results) -> float | None:
     """Return the value that a search maximises: the headline metric of the validation, or None without one."""
     if "metrics" not in results:  # the run failed, or nothing was trained
         return None
-    value: float | None = results["metrics"].get(f"val/{find_task_row(results['task']).headline}")
+    headline = results.get("headline") or find_task_row(results["task"]).headline
+    value: float | None = results["metrics"].get(f"val/{headline}")
     return value

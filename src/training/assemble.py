@@ -7,6 +7,7 @@ import torch
 from lightning import seed_everything
 from torch import nn
 
+from ..cli.console import clear_step, show_step
 from ..config.run import TrainConfig
 from ..data.base import DataModule
 from ..data.build import build_data
@@ -21,10 +22,13 @@ from ..runs.results import Results
 from ..tasks.base import Task
 from ..tasks.build import build_network, build_task, load_initial_weights
 from ..tasks.table import find_task_row
+from ..zoo.registry import rows
 from .checkpoints import Checkpoint
 from .settle import Settled
 
 THREADS = torch.get_num_threads()  # torch's own choice, which a job of a sweep gets back where it asks for nothing
+
+SMALL = 64  # pixels of a side, at most
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,29 @@ def assemble(settled: Settled, *, checkpoint: Checkpoint | None = None, data: Da
     seed_everything(config.seed, verbose=False)
     pretrained = None if checkpoint else read_initial_weights(config)
     normalization = checkpoint["normalization"] if checkpoint else getattr(pretrained, "normalization", None)
+    show_step(f"reading {config.data.name}")
     data = data or load_data(config, normalization)
+    show_step(f"building {config.model.name}")
     network = build_network(config, data.info, data.normalization)
-    notes = [] if checkpoint else initialize(network, config, pretrained, data)
+    notes = [] if checkpoint else [*name_small_twin(config, data), *initialize(network, config, pretrained, data)]
     macs = count_network_macs(config, network, data)
-    task = build_task(config, network, data.info)
+    if config.trainer.channels_last:
+        network.to(memory_format=torch.channels_last)
+    task = build_task(config, network, data.info, data.label_counts.get("train", ()))
     data.monitored = task.monitored
+    clear_step()
     sizes = {f"n_{split}": count for split, count in count_images(config, data).items()}
+    notes = [*settled.notes, *notes]
     facts = {"params": count_parameters(network), "macs": macs, **sizes}
     return Assembly(settled, data, network, task, facts, notes)
+
+
+def name_small_twin(config: TrainConfig, data: DataModule) -> list[str]:
+    """Return a note where a network for photos gets small images, and there is the same one for those; else []."""
+    name, twin = config.model.name, f"{config.model.name}_cifar"
+    if twin not in rows() or max(data.sides) > SMALL or config.model.weights:
+        return []
+    return [f"{name} halves images five times, to a pixel or two of {max(data.sides)}; model={twin} is made for such."]
 
 
 def count_images(config: TrainConfig, data: DataModule) -> dict[str, int]:
@@ -124,9 +142,7 @@ def initialize(network: nn.Module, config: TrainConfig, pretrained: Pretrained |
 
 
 def prepare_network(config: TrainConfig, model: nn.Module) -> None:
-    """Set the memory format and compile the network as configured, in place, so that the weights keep their names."""
-    if config.trainer.channels_last:
-        model.to(memory_format=torch.channels_last)
+    """Compile the network as configured, in place, so that the weights keep their names."""
     if config.trainer.graph == "reduce-overhead":
         model.compile(mode="reduce-overhead")
     elif config.trainer.compile:
@@ -142,7 +158,8 @@ def count_network_macs(config: TrainConfig, model: nn.Module, data: DataModule) 
         name, native = config.model.name, config.model.native_size
         raise UserError(
             f"model={name}: images of {min(sizes)} pixels are too small for it; set data.image_size={native}, "
-            "or take a network for small images (python -m src.models '*_cifar')"
+            + (f"or model={name}_cifar" if f"{name}_cifar" in rows() else "or take a network for small images")
+            + " (python -m src.models '*_cifar')"
         ) from None
 
 

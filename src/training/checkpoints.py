@@ -92,6 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(explain_os_error(error, path)) from None
     except Exception as error:  # a damaged zip raises anything from EOFError to RuntimeError
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = "it is no file of torch.save, or holds code" if "weights_only" in reason else reason
         raise DamagedError(f"{path}: damaged, or not written by us ({reason})") from None
 
 

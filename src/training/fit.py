@@ -17,7 +17,7 @@ from ..cli.console import say
 from ..cli.messages import explain_error
 from ..data.photos.manifest import MANIFEST, read_manifest, write_manifest
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_atomic, write_json
 from ..machine import ranks
 from ..machine.hardware import describe_environment, explain_out_of_memory, measure_peak_memory
 from ..runs.archive import DamagedError
@@ -25,7 +25,6 @@ from ..runs.directory import Run
 from ..runs.identity import compute_config_hash, to_plain
 from ..runs.results import Results
 from ..runs.stored import read_command_line
-from ..tasks.table import find_task_row
 from .assemble import Assembly, describe_memory, prepare_network
 from .checkpoints import load_checkpoint, load_network
 from .companions import Companions
@@ -33,9 +32,10 @@ from .finite import Finite
 from .history import History
 from .loggers.base import Identity, RunLogger
 from .loggers.build import build_loggers, list_tags, make_readable_name
-from .messages import describe_start, describe_stop, summarize_run
+from .messages import describe_data, describe_start, describe_stop, summarize_run
+from .patience import Patience
 from .pictures import Pictures
-from .progress import Progress, Snapshots
+from .progress import Progress, Snapshots, Work
 from .readiness import check_batch_statistics, record_photos
 from .saving import Saving
 from .settle import open_run
@@ -138,9 +138,11 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
     session = begin_session(assembly, run, loggers)
     if session.trainer.is_global_zero:
         run.start(config, read_command_line(), assembly.settled.content)
+        for path in assembly.settled.files:
+            write_atomic(run.path / path.name, path.read_bytes())
         if photos:
             write_manifest(run.path / MANIFEST, photos)
-        notes = [*assembly.notes, memory]
+        notes = [*describe_data(assembly.data, session.facts), *assembly.notes, memory]
         say(describe_start(config, run, session.facts, network, notes, resumed=resume is not None))
     ranks.announce("train")
     return session
@@ -149,14 +151,13 @@ def prepare(assembly: Assembly, run: Run, resume: Path | None) -> Session:
 def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = ()) -> Session:
     """Start the loggers, and build the Trainer with its callbacks."""
     config, data = assembly.config, assembly.data
+    assembly.task.logs = False  # History tells the loggers of an epoch
     facts = collect_facts(assembly, run)
     for logger in loggers:
         logger.start(identify(assembly, run, facts))
     history = History(run, batch_size=config.data.batch_size, loggers=loggers)
     companions, snapshots, stopping = Companions(), Snapshots(), Stopping()
-    progress = Progress(
-        snapshots=snapshots, history=history, batch_size=config.data.batch_size, draw=config.trainer.progress
-    )
+    progress = Progress(snapshots=snapshots, history=history, work=count_work(assembly), draw=config.trainer.progress)
     carried = {
         "config": to_plain(config),
         "data_fingerprint": assembly.settled.content,
@@ -169,10 +170,18 @@ def begin_session(assembly: Assembly, run: Run, loggers: Sequence[RunLogger] = (
     saving = Saving(run, minutes=minutes, carried=carried, history=history, stopping=stopping, kept=kept)
     # in this order, for each reads what those before it have found
     callbacks = [companions, snapshots, Finite(run, snapshots), history, progress, saving, stopping]
-    pictures = [Pictures(run.path / "pictures", loggers)] if find_task_row(config.task.name).draws else []
+    if config.trainer.patience is not None:
+        callbacks.insert(-1, Patience(history, config.trainer.patience))
     lightning = [logger.lightning for logger in loggers if logger.lightning is not None]
-    trainer = build_trainer(config, callbacks=[*callbacks, *pictures], loggers=lightning)
+    trainer = build_trainer(config, callbacks=[*callbacks, Pictures(run.path / "pictures", loggers)], loggers=lightning)
     return Session(trainer, companions, history, list(loggers), facts)
+
+
+def count_work(assembly: Assembly) -> Work:
+    """Count the images of an epoch and of the final test, for the bar."""
+    facts, test = assembly.facts, assembly.config.test
+    watched = sum(facts[f"n_{split}"] for split in assembly.task.monitored)
+    return Work(train=facts["n_train"], val=watched, test=facts["n_test"] if test else 0)
 
 
 def collect_facts(assembly: Assembly, run: Run) -> Results:
@@ -185,12 +194,14 @@ def collect_facts(assembly: Assembly, run: Run) -> Results:
         "code_hash": run.code_hash,
         "model": config.model.name,
         "data": config.data.name,
+        **({"data_title": config.data.label} if config.data.label != config.data.name else {}),
         "data_fingerprint": assembly.settled.content,
         "task": config.task.name,
         "seed": config.seed,
         **assembly.facts,
         "ema": config.optim.ema,
         "protocol": config.protocol,
+        **({"headline": chosen} if (chosen := getattr(config.task, "headline", "accuracy")) != "accuracy" else {}),
         "monitor_test": config.monitor_test,
         "environment": describe_environment(config.trainer.accelerator, config.trainer.precision),
     }

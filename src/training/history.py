@@ -34,6 +34,12 @@ class History(Checkpoint):
     def row(self) -> dict[str, float]:
         return self.rows[-1]
 
+    @property
+    def throughput(self) -> float:
+        """The images that the running epoch has trained on, a second."""
+        seconds = time.monotonic() - self.epoch_began
+        return self.epoch_batches * self.part / seconds if seconds > 0 else 0.0
+
     def state_dict(self) -> dict[str, object]:
         now = time.monotonic()
         return {
@@ -50,6 +56,7 @@ class History(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()
+        self.part = self.batch_size / trainer.accumulate_grad_batches
         self.on_train_epoch_start(trainer, pl_module)  # Lightning skips it when it resumes inside an epoch
         self.restore_rows(trainer)
 
@@ -71,7 +78,7 @@ class History(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         end = self.trained if trainer.val_dataloaders else time.monotonic()
         seconds = end - self.epoch_began
-        images = self.epoch_batches * self.batch_size / trainer.accumulate_grad_batches
+        images = self.epoch_batches * self.part
         metrics: dict[str, float] = pl_module.epoch_metrics  # type: ignore[assignment]
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row |= {name: float(value) for name, value in metrics.items()}

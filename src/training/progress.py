@@ -1,7 +1,8 @@
-"""A progress bar over the whole training on a terminal, and a line for each epoch everywhere."""
+"""A progress bar over training, validation and test on a terminal, and a line for each epoch everywhere."""
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from .history import History
 
+TRAINED = 3  # times the work of an image that only goes forward, for a backward pass is about two of them
 SHORT = {"accuracy": "acc", "map": "mAP", "mask_map": "mask mAP"}  # on the bar
 
 
@@ -55,46 +57,131 @@ class Snapshots(Checkpoint):
             self.under_way = Snapshot(pl_module.read_running_figures())  # type: ignore[operator]
 
 
-class Progress(Checkpoint):
-    """Draw the bar and print a line for each epoch. A Checkpoint, so that it follows ``History``."""
+@dataclass(frozen=True)
+class Work:
+    """The work of a training, in images that go forward through the network; a trained one also goes back.
 
-    def __init__(self, *, snapshots: Snapshots, history: History, batch_size: int, draw: bool) -> None:
-        self.snapshots, self.history, self.batch_size, self.draw = snapshots, history, batch_size, draw
+    `train` and `val` are the images of an epoch, `test` those of the final test.
+    """
+
+    train: int
+    val: int
+    test: int
+
+    def total(self, epochs: int) -> float:
+        return epochs * self.epoch + self.test
+
+    @property
+    def epoch(self) -> float:
+        return TRAINED * self.train + self.val
+
+
+class Progress(Checkpoint):
+    """Draw the bar and print a line for each epoch. A Checkpoint, so that it follows ``History``.
+
+    The bar is over training, validation and the final test, each by its work, so that the time left is that of all.
+    """
+
+    def __init__(self, *, snapshots: Snapshots, history: History, work: Work, draw: bool) -> None:
+        self.snapshots, self.history, self.work, self.draw = snapshots, history, work, draw
         self.bar: tqdm[NoReturn] | None = None
+        self.epochs = 1
+        self.evaluating = 0.0  # seconds so far
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epochs = trainer.max_epochs or 1
-        self.part = self.batch_size // trainer.accumulate_grad_batches
+        self.begun = time.monotonic()
         drawn = self.draw and trainer.is_global_zero and sys.stderr.isatty()
         self.bar = tqdm(
-            total=self.epochs * int(trainer.num_training_batches),
-            initial=trainer.fit_loop.epoch_loop.batch_progress.total.completed,
+            total=self.work.total(self.epochs),
+            initial=self.locate(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.completed),
             disable=not drawn,
             dynamic_ncols=True,
             mininterval=0.5,
+            miniters=0,  # the parts of the work differ in size, so that only the time tells when to draw
             bar_format="{percentage:3.0f}%|{bar}| {desc}  {elapsed} < {remaining}",
         )
+
+    def locate(self, trainer: Trainer, batches: int, validated: float = 0.0) -> float:
+        """Return the work that is done after these batches of the epoch, and this fraction of its validation."""
+        trained = TRAINED * self.work.train * batches / max(1, int(trainer.num_training_batches))
+        return trainer.current_epoch * self.work.epoch + trained + self.work.val * validated
+
+    def move(self, done: float, text: str, *, at_once: bool = False) -> None:
+        """Move the bar to this work; `text` stands in it, `at_once` or with its next drawing."""
+        if self.bar is not None and not self.bar.disable:
+            if text:
+                self.bar.set_description_str(text, refresh=False)
+            self.bar.update(max(0.0, done - self.bar.n))
+            if at_once:
+                self.bar.refresh()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.move(0, self.name_epoch(trainer))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        assert self.bar is not None
-        self.bar.update(1)
-        shown = self.snapshots.arrived
-        if shown is not None and not self.bar.disable:
-            batches = self.bar.format_dict["rate"] or 0.0
+        shown, text = self.snapshots.arrived, ""
+        if shown is not None:
             figures = [f"{SHORT.get(name, name)} {value:.3f}" for name, value in shown.items()]
-            figures += [format_throughput(batches * self.part)] * bool(batches)
-            head = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
-            self.bar.set_description_str(f"{head} {' '.join(figures)}", refresh=False)
+            text = f"{self.name_epoch(trainer)} {' '.join(figures)} {format_throughput(self.history.throughput)}"
+        self.move(self.locate(trainer, batch_idx + 1), text)
+
+    def name_epoch(self, trainer: Trainer) -> str:
+        return f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validation_began = time.monotonic()
+        share = self.evaluating / max(self.validation_began - self.begun, 1e-9)
+        told = f" ({share:.0%} of the time)" if self.evaluating else ""
+        self.move(0, f"{self.name_epoch(trainer)} validating{told}", at_once=True)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        batches = trainer.num_val_batches
+        done = sum(batches[:dataloader_idx]) + batch_idx + 1
+        self.move(self.locate(trainer, int(trainer.num_training_batches), done / sum(batches)), "")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluating += time.monotonic() - self.validation_began
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.move(0, "testing", at_once=True)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        done = (batch_idx + 1) / max(1, sum(trainer.num_test_batches))
+        self.move(self.epochs * self.work.epoch + self.work.test * done, "")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             line = format_epoch(self.history.row, epochs=self.epochs, headline=str(pl_module.headline))
             tqdm.write(line, file=sys.stderr)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.close()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and self.bar is not None:
+        if stage == "test" or not self.work.test:
+            self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
             self.bar.close()
 
 

@@ -10,6 +10,7 @@ from ..cli.compose import apply_overrides, to_train_config
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..runs.archive import DamagedError
+from ..runs.find import OUTPUTS, resolve_run
 from ..runs.stored import find_checkpoint, restore_config
 from .assemble import Assembly, assemble
 from .checkpoints import Checkpoint, StoredInfo, load_checkpoint, load_network
@@ -39,11 +40,17 @@ class Reopened:
 
 
 def reopen(path: Path, overrides: list[str] | None = None) -> Reopened:
-    """Open the checkpoint of a run directory, or a checkpoint file, with its own settings and a person's overrides.
+    """Open the checkpoint of a run, or a checkpoint file, with its own settings and a person's overrides.
 
+    A run is its directory, or a short name: last, best:<metric>, the first digits of its hash (src/runs/find.py).
     Raises UserError where there is none, where it is damaged, or for a wrong override.
     """
-    checkpoint_path = find_checkpoint(path)
+    for word in overrides or []:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in ("model", "task") or (key.startswith("model.") and key != "model.checkpoint_activations"):
+            raise UserError(f"{word}: a trained run keeps its network and its task; leave this out")
+    roots = [word.split("=", 1)[1] for word in overrides or [] if word.startswith("output_root=")]
+    checkpoint_path = find_checkpoint(resolve_run(str(path), roots[-1] if roots else OUTPUTS))
     checkpoint = load_own_checkpoint(checkpoint_path)
     stored = restore_config(checkpoint["config"], checkpoint_path)
     composed = cast(DictConfig, OmegaConf.merge(stored, HERE))

@@ -4,13 +4,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ..cli.console import say, set_variable
+from ..cli.console import say, set_variable, show_step
 from ..config.run import TrainConfig
 from ..errors import UserError
 from ..machine import ranks
 from ..machine.ranks import RANK_ZERO_DECIDED
 from ..runs.directory import Run
 from ..runs.results import Results
+from .lr_find import find_learning_rate
 from .messages import describe_finished_run
 from .settle import Settled, find_run
 
@@ -24,13 +25,18 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
     if rank and rank.number > 0:
         rank.wait_for_decision()
         os.environ[RANK_ZERO_DECIDED] = "told"
+    show_step("importing torch")
     with ranks.announce_end():
+        files: list[Path] = []
+        if config.optim.find_lr and not config.resume:
+            config, files = find_learning_rate(config)
         settled, run = find_run(config, exact, overrides or [])
+        settled = replace(settled, files=tuple(files))
         if RANK_ZERO_DECIDED in os.environ:  # one of several processes: rank 0 has decided what to do
-            return train_held_run(Settled(replace(settled.config, fresh=False), settled.content), run)
+            return train_held_run(replace(settled, config=replace(settled.config, fresh=False)), run)
         fresh = settled.config.fresh
         if not fresh and (results := run.find_results()):
-            say(describe_finished_run(run.path, results, run.code_hash))
+            say(describe_finished_run(settled.config, run, results))
             return results
         with run.hold():
             if not fresh and (results := run.find_results()):  # another process finished it meanwhile
@@ -41,6 +47,7 @@ def train(config: TrainConfig, exact: Path | None = None, overrides: list[str] |
 
 def train_held_run(settled: Settled, run: Run) -> Results:
     """Train a run whose directory is held, from its last checkpoint where it has one."""
+    show_step("importing lightning")
     from .assemble import assemble  # late, because Lightning takes seconds to import
     from .checkpoints import count_epochs, load_network, load_newest
     from .fit import fit

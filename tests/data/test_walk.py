@@ -34,7 +34,7 @@ def test_any_suffix_of_a_picture_is_read(root: Path) -> None:
         Image.new("RGB", (8, 8)).save(folder / f"more{suffix}", form)
     listing = scan(str(root))
     assert len(listing.splits["train"]["cat"]) == 7 and listing.left_out == ""
-    assert load_folder(str(root), 8, 3, False).train.images.shape[0] == 9
+    assert load_folder(Folder(root=str(root), image_size=8, channels=3)).train.images.shape[0] == 9
     # what Pillow only writes, cannot decode by itself, or decodes by starting another program
     assert not {".pdf", ".h5", ".mpg", ".eps", ".ps", ".wmf", ".txt", ""} & list_suffixes()
 
@@ -72,7 +72,7 @@ def test_what_is_left_out_is_named_and_counted(root: Path, tmp_path: Path, caplo
     ):
         assert words in listing.left_out
     with caplog.at_level(logging.WARNING):
-        raw = load_folder(str(root), 8, 3, False)
+        raw = load_folder(Folder(root=str(root), image_size=8, channels=3))
         find_splits(ImageNet(root=str(root)))
         pack.pack(pack.Settings("folder", str(root), str(tmp_path / "out"), workers=1))
     assert len(raw.train.labels) == 6 and raw.info.classes == ("cat", "dog")

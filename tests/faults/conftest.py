@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.harness import Left, Server, train
+from faults.harness import Fault, Left, Server, train
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Left:
-    """A run that nothing has disturbed."""
+    """A run that nothing has disturbed, with its file operations."""
     path = tmp_path_factory.mktemp("whole") / "run"
-    assert train(server, path).code == 0
-    return Left(path)
+    done = train(server, path, fault=Fault(path))
+    assert done.code == 0, done.told
+    return Left(path, done.operations)

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ ERRORS = {  # and the kinds of operations that fail with them; a full disk stays
     errno.EACCES: CREATE | NAME | READ,
 }
 
+TIMED = ("metrics.csv", "run.json", "best.ckpt", "previous.ckpt")  # the checkpoints hold rows with seconds
 VARYING = ("time", "run", "command", "peak_memory_bytes", "environment", "wandb_id")  # of results.json
 
 
@@ -114,9 +115,16 @@ def train(server: Server, path: Path, *words: str, fault: Fault | None = None) -
 
 @dataclass(frozen=True)
 class Left:
-    """What a finished run leaves, without its times."""
+    """What a finished run leaves, without its times, and the file operations that have made it where counted."""
 
     path: Path
+    operations: list[Operation] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Operation]:
+        """The operations that change files, numbered as where only these are counted."""
+        found = [operation for operation in self.operations if operation.kind & CHANGES]
+        return [replace(operation, number=number) for number, operation in enumerate(found, 1)]
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -172,7 +180,7 @@ def read_files(folder: Path, ignored: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for file in folder.rglob("*"):
         name = file.relative_to(folder).as_posix()
-        if not file.is_file() or re.search(ignored, name) or file.name in ("metrics.csv", "run.json", "best.ckpt"):
+        if not file.is_file() or re.search(ignored, name) or file.name in TIMED:
             continue
         if file.name in ("results.json", "last.ckpt"):
             content = Left(file.parent if file.name == "results.json" else file.parents[1]).content

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults.harness import CHANGES, KILL, Done, Fault, Left, Server, train
+from helpers import choose_evenly
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("cc|gcc|clang")]
 
@@ -25,26 +26,23 @@ def damage(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def stopped(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(server: Server, whole: Left, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed after its first epoch."""
     path = tmp_path_factory.mktemp("stopped") / "run"
-    counted = train(server, path, fault=Fault(path, kinds=CHANGES)).operations
-    shutil.rmtree(path)
-    second = [o.number for o in counted if o.name == "rename" and o.path.endswith("last.ckpt")][1]
+    second = [o.number for o in whole.changes if o.name == "rename" and o.path.endswith("last.ckpt")][1]
     assert train(server, path, fault=Fault(path, KILL, second, kinds=CHANGES)).code == 137
     return path
 
 
-def try_damage(whole: Path, names: tuple[str, ...], tmp_path: Path) -> Iterator[tuple[str, str, bool, Path]]:
+def try_damage(whole: Path, names: tuple[str, ...], tmp_path: Path, most: int) -> Iterator[tuple[str, str, bool, Path]]:
     """Yield copies of a run with one damaged file each: its name, the damage, whether it can be seen, and the copy."""
-    for name in names:
-        content = (whole / name).read_bytes()
-        for number, (what, damaged) in enumerate(damage(content)):
-            path = tmp_path / f"{Path(name).name}-{number}"
-            shutil.copytree(whole, path)
-            (path / name).write_bytes(damaged)
-            yield name, what, not (name.endswith(TEXT) and what.startswith("bit 0x") and "0x80" not in what), path
-            shutil.rmtree(path)
+    cases = [(name, what, damaged) for name in names for what, damaged in damage((whole / name).read_bytes())]
+    for number, (name, what, damaged) in enumerate(choose_evenly(cases, most, lambda case: case[0])):
+        path = tmp_path / f"{Path(name).name}-{number}"
+        shutil.copytree(whole, path)
+        (path / name).write_bytes(damaged)
+        yield name, what, not (name.endswith(TEXT) and what.startswith("bit 0x") and "0x80" not in what), path
+        shutil.rmtree(path)
 
 
 def describe(name: str, what: str, done: Done, problem: str) -> str:
@@ -58,7 +56,7 @@ def test_training_again_with_a_damaged_file(server: Server, whole: Left, stopped
         (whole.path, ("results.json", "run.json")),
         (stopped, ("run.json", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt")),
     ):
-        for name, what, visible, path in try_damage(run, names, tmp_path):
+        for name, what, visible, path in try_damage(run, names, tmp_path, 3 * len(names)):
             done = train(server, path)
             if unclear := done.find_fault(names=Path(name).name) if done.code else "":
                 problems.append(describe(name, what, done, unclear))
@@ -70,7 +68,7 @@ def test_training_again_with_a_damaged_file(server: Server, whole: Left, stopped
 def test_evaluating_a_run_with_a_damaged_file(server: Server, whole: Left, tmp_path: Path) -> None:
     expected = server.run("src.evaluate", f"run={whole.path}").out
     problems = []
-    for name, what, visible, path in try_damage(whole.path, ("config.yaml", "checkpoints/last.ckpt"), tmp_path):
+    for name, what, visible, path in try_damage(whole.path, ("config.yaml", "checkpoints/last.ckpt"), tmp_path, 8):
         done = server.run("src.evaluate", f"run={path}")
         if unclear := done.find_fault(names=Path(name).name) if done.code else "":
             problems.append(describe(name, what, done, unclear))
@@ -84,7 +82,7 @@ def test_reporting_a_run_with_a_damaged_file(server: Server, whole: Left, tmp_pa
     names = ("results.json", "config.yaml", "metrics.csv", "per_class.csv", "confusion_matrix.csv")
     problems = []
     expected = server.run("src.report", f"runs={whole.path}", f"out={tmp_path / 'whole'}").out.splitlines()[:6]
-    for name, what, visible, path in try_damage(whole.path, names, tmp_path):
+    for name, what, visible, path in try_damage(whole.path, names, tmp_path, 15):
         done = server.run("src.report", f"runs={path}", f"out={path}-report")
         said = done.told + done.out
         if "Traceback" in said or "(debug=true" in said or done.code not in (0, 1):

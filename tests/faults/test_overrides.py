@@ -87,7 +87,7 @@ def judge(words: tuple[str, ...]) -> str:
         said = explain_error(error, words)
     else:
         said = "fine"
-    if (taken := time.process_time() - began) > 5:
+    if (taken := time.process_time() - began) > 20:
         return f"took {taken:.1f} s"
     return said if "debug=true shows" in said or not said.strip() or len(said.splitlines()) > 12 else ""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import choose_evenly
 from torch import Tensor
 
 from src.data.info import DatasetInfo
@@ -143,7 +144,7 @@ def test_damaged_state_dicts_are_refused_in_a_sentence(tmp_path: Path) -> None:
     torch.manual_seed(0)
     whole = build_model(NETWORK, INFO).state_dict()
     problems, ends = [], []
-    for seed in range(500):
+    for seed in choose_evenly(range(500), 150):
         chance = random.Random(seed)
         state: Content = dict(whole)
         for _ in range(chance.choice([0, 1, 1, 1, 2, 5])):
@@ -153,13 +154,13 @@ def test_damaged_state_dicts_are_refused_in_a_sentence(tmp_path: Path) -> None:
             content = damage_content(content, chance)
         path = tmp_path / f"{seed}.pt"
         torch.save(content, path)
-        began = time.monotonic()
+        began = time.process_time()
         try:
             ends.append(try_weights(path))
         except Exception as error:
             problems.append(f"{seed}: {type(error).__name__}: {str(error)[:150]}")
-        if time.monotonic() - began > 2:
-            problems.append(f"{seed}: took {time.monotonic() - began:.0f} s")
+        if (taken := time.process_time() - began) > 5:
+            problems.append(f"{seed}: took {taken:.0f} s")
         path.unlink()
     assert not problems, f"{len(problems)}\n" + "\n".join(problems)
     assert {"refused", "loaded"} == set(ends)

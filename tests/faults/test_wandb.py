@@ -18,7 +18,7 @@ from src.training.loggers.wandb import ENDS, STARTS
 pytestmark = pytest.mark.slow
 TIMEOUT = 600  # seconds; for a machine with much else to do
 TABLE = 20  # seconds after which W&B itself gives up to send the confusion matrix
-OVERHEAD = 30  # seconds that a busy machine takes for the rest
+OVERHEAD = 90  # seconds that a busy machine takes for the rest
 SMALL = ("data.limit_train=128", "logger=wandb")
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from src.models.blocks import BlockStyle, BottleneckBranch
 from src.models.layers import init_weights
 from src.models.shortcuts import ZeroPadShortcut, make_shortcut
 
@@ -32,6 +33,21 @@ def test_option_a_keeps_pixels_and_adds_zeros(stride: int, size: int) -> None:
     y = ZeroPadShortcut(stride=stride, new_channels=5)(x)
     assert torch.equal(y[:, :3], x[:, :, ::stride, ::stride])
     assert y.shape[1] == 8 and not y[:, 3:].any()
+
+
+@pytest.mark.parametrize("new", [4, 5])
+def test_option_a_can_pad_on_both_sides(new: int) -> None:
+    x = torch.randn(2, 4, 8, 8)
+    y = ZeroPadShortcut(stride=2, new_channels=new, padding="both")(x)
+    assert torch.equal(y[:, 2:6], x[:, :, ::2, ::2])
+    assert y.shape[1] == 4 + new and not y[:, :2].any() and not y[:, 6:].any()
+
+
+def test_a_bottleneck_strides_where_its_style_says() -> None:
+    for place, strides in (("3x3", [1, 2, 1]), ("1x1", [2, 1, 1])):
+        layers = BottleneckBranch().make_layers(16, 8, 2, BlockStyle(stride_in=place))
+        assert [m.stride[0] for m in layers.modules() if isinstance(m, nn.Conv2d)] == strides
+        assert layers(torch.randn(2, 16, 8, 8)).shape == (2, 32, 4, 4)
 
 
 def test_option_a_keeps_memory_format_and_exports() -> None:

@@ -90,13 +90,76 @@ def test_a_refutation_is_shared_among_the_comparisons(tmp_path: Path) -> None:
     assert combine_steps([step], 15).word == "undecided"
 
 
+def test_a_printed_number_is_one_run(tmp_path: Path) -> None:
+    """Our mean against the number of a row, by the prediction of one more run; each row that prints one."""
+
+    def judge_against(folder: str, *errors: float, above: bool = False) -> ClaimVerdict:
+        for seed, error in enumerate(errors):
+            write_run(tmp_path / folder / str(seed), make_results(error, seed))
+        columns = {
+            "test/error": Column("test/error", "error %", scale=100, better="lower"),
+            "published/baseline": Column("published/baseline", "baseline"),
+        }
+        row = Row("ResNet-20", {"model": "resnet20"}, values={"published/baseline": 9.0})
+        quoted = Row("another", values={"published/baseline": 1.0})
+        part = Part(["test/error"], **{"above" if above else "below": "published/baseline"})
+        table = Table("Table", columns, [row, quoted], PROTOCOL)
+        study = Published("he2016_table6", "a title", "a source", [table], PROTOCOL, [Claim("a claim", [part])])
+        (found,) = judge_claims(study, collect_runs([str(tmp_path / folder)]).groups)
+        return found
+
+    below = judge_against("below", 8.0, 8.1, 7.9)
+    assert below.verdict.word == "holds"
+    assert "error %: baseline 9.00, printed against resnet20 8.00 ± 0.10 (n = 3)" in str(below)
+    assert judge_against("near", 9.3, 9.4, 9.2).verdict.word == "undecided", "one run may lie so"
+    assert judge_against("far", 12.0, 12.1, 11.9).verdict.word == "reversed"
+    assert judge_against("up", 12.0, 12.1, 11.9, above=True).verdict.word == "holds"
+    assert judge_against("single", 8.0).verdict.word == "undecided", "one run shows no spread"
+
+
+def test_a_mean_over_data_sets_needs_each_of_them_and_goes_by_seeds(tmp_path: Path) -> None:
+    across = [{"data": "cifar10"}, {"data": "cifar100"}]
+    part = Part(["test/accuracy"], across=across, higher=[{"model": "resnet56"}], lower=[{"model": "resnet20"}])
+    table = Table("Table", {"test/accuracy": Column("test/accuracy", "accuracy %", scale=100)}, [], PROTOCOL)
+    study = Published("he2016_table6", "a title", "a source", [table], PROTOCOL, [Claim("best", [part])])
+    assert [cell["data"] for cell in study.claims[0].cells] == ["cifar10", "cifar100"] * 2
+    for model, errors in {"resnet20": {"cifar10": 8.0, "cifar100": 30.0}, "resnet56": {"cifar10": 8.5}}.items():
+        for data, error in errors.items():
+            for seed in range(3):
+                path = tmp_path / f"{model}{data}{seed}"
+                write_run(path, make_results(error + seed / 10, seed, model=model, data=data))
+    (found,) = judge_claims(study, collect_runs([str(tmp_path)]).groups)
+    assert found.verdict.word == "no run yet", "ResNet-56 has no run on CIFAR-100"
+    for seed in range(2):
+        write_run(tmp_path / str(seed), make_results(25 + seed / 10, seed, model="resnet56", data="cifar100"))
+    (found,) = judge_claims(study, collect_runs([str(tmp_path)]).groups)
+    assert found.verdict.word == "holds", "3 points ahead in the mean, though behind on CIFAR-10"
+    (step,) = found.steps
+    assert [len(side.values) for side in step.sides] == [2, 3], "seeds that both sets have"
+    assert "resnet56, mean of 2, 83.20 ± 0.07 (n = 2) against resnet20, mean of 2, 80.90" in str(found)
+
+
+def test_epochs_to_a_level_and_gaps_are_numbers_of_a_run(tmp_path: Path) -> None:
+    content = make_results(8.0, epochs=4, metrics={"val/accuracy": 0.91, "train/accuracy": 0.97})
+    path = write_run(tmp_path / "a", content)
+    curves = "epoch,val/accuracy,train/accuracy\n1,0.5,0.4\n2,0.8,0.85\n3,0.9,0.9\n4,0.91,0.97\n"
+    (path / "metrics.csv").write_text(curves)
+    (group,) = collect_runs([str(path)]).groups
+    (run,) = group.runs
+    assert [run.value(f"epochs_to/train/{level}") for level in (30, 80, 97, 99)] == [1, 2, 4, 5], "never: one more"
+    assert run.value("epochs_to/val/90") == 3 and run.value("epochs_to_convergence") == 4
+    assert run.value("gap/error") == pytest.approx(0.06) and run.value("depth") == 20
+    (path / "metrics.csv").unlink()
+    assert collect_runs([str(path)]).groups[0].runs[0].value("epochs_to/val/90") is None
+
+
 def test_what_the_study_itself_contradicts_is_said(tmp_path: Path) -> None:
     claims = read_published("rafi2024_cifar10").claims
     groups = collect_runs([str(write_run(tmp_path / "a", make_results()))]).groups
     found = judge_claims(read_published("rafi2024_cifar10"), groups)
     said = [claim for claim in found if any("contradict" in flag for flag in claim.flags)]
     assert len(said) == 2 and "all six printed errors are above it" in str(said[1])
-    assert said[1].verdict.word == "not judged" and len(claims) == 5
+    assert str(said[1].verdict) == "undecided: runs for 1 of 6 comparisons" and len(claims) == 5
 
 
 def test_every_claim_of_depth_or_data_is_of_all_cells() -> None:
@@ -136,20 +199,24 @@ def test_times_and_shares_are_printed_as_in_the_tables(tmp_path: Path) -> None:
 def test_the_grid_of_a_study_can_judge_all_of_its_claims(tmp_path: Path, study: str) -> None:
     """No claim lacks a cell that the study's experiment, or a sibling of it, trains; and no run lacks its row."""
     siblings = [path.stem for path in (CONF / "experiment").glob(f"{study}*.yaml")]
-    for experiment in (name for name in siblings if name == study or study in ("waghmode2023", "kilari2025_imagenet")):
-        swept = load_experiment(experiment).hydra.sweeper.params
+    published = read_published(study)
+    images = {table.protocol.images for table in published.tables} - {None}
+    for experiment in (name for name in siblings if name == study or name not in list_published()):
+        swept = load_experiment(experiment, []).hydra.sweeper.params
         keys = [key for key in swept if key != "seed"]
         for values in itertools.product(*(str(swept[key]).split(",") for key in keys)):
             words = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
             config = make_config(f"experiment={experiment}", *words)
             known = {"model": config["model"]["name"], "data": config["data"]["name"], "task": config["task"]["name"]}
-            known["n_train"], known["n_val"] = IMAGES[known["data"]], 0
+            known["n_train"], known["n_val"] = next(iter(images), IMAGES[known["data"]]), 0
             for seed in range(2):
-                metrics = {f"test/{name}": 0.8 for name in ("top5", "precision", "recall", "f1")}
-                results = make_results(9, seed, **known, epochs=config["trainer"]["max_epochs"], metrics=metrics)
+                metrics = {f"test/{name}": 0.8 for name in ("top5", "precision", "recall", "f1", "map", "mask_map")}
+                epochs = config["trainer"]["max_epochs"]
+                results = make_results(9, seed, **known, epochs=epochs, metrics=metrics)
                 path = write_run(tmp_path / f"{experiment}{'-'.join(values)}-{seed}", results, config | {"seed": seed})
-                (path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.9\n")
-    groups, published = collect_runs([str(tmp_path)]).groups, read_published(study)
+                rows = [f"{epoch},0.9,0.9\n" for epoch in range(1, epochs + 1)]
+                (path / "metrics.csv").write_text("".join(["epoch,val/accuracy,train/accuracy\n", *rows]))
+    groups = collect_runs([str(tmp_path)]).groups
     for found in judge_claims(published, groups):
         missing = "runs for" in found.verdict.reason or found.verdict.word == "no run yet"
         assert not missing and not any(flag.startswith(("not as", "the sides")) for flag in found.flags), str(found)

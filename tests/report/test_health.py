@@ -13,7 +13,14 @@ from src.data.raw import Raw, Split
 from src.errors import UserError
 from src.report import twins as twins_module
 from src.report.groups import Group, build_arenas, collect_runs
-from src.report.health import bin_confidences, build_health_view, compute_ece, measure_health, read_labels
+from src.report.health import (
+    bin_confidences,
+    build_health_view,
+    collect_tested,
+    compute_ece,
+    measure_health,
+    read_labels,
+)
 from src.report.predictions import Predictions, read_predictions
 from src.report.render.formats import format_markdown
 from src.report.render.reliability import draw_reliability
@@ -105,7 +112,7 @@ def test_existing_runs_gain_the_columns_and_the_figure(tmp_path: Path) -> None:
     )
     labels = read_labels(tmp_path / "labels.csv")
     fixed = sum(i not in {twin.test for twin in twins} for i in labels)
-    view = build_health_view(found, labels)
+    view = build_health_view(collect_tested(found)[0], labels)
     assert view is not None
     values = {entry.column.metric: entry.values for entry in view.lines[0].entries}
     assert values["error"] == pytest.approx([5.0, 5.0])
@@ -120,12 +127,16 @@ def test_existing_runs_gain_the_columns_and_the_figure(tmp_path: Path) -> None:
 
     (tmp_path / "runs" / "0" / "test_predictions.npz").write_bytes(b"torn")
     write_predictions(tmp_path / "runs" / "1", np.zeros(10000, dtype=int), np.zeros(10000, dtype=bool))
-    view = build_health_view(list(collect_runs([str(tmp_path / "runs")]).groups))
+    tested, unread = collect_tested(collect_runs([str(tmp_path / "runs")]).groups)
+    (sentence,) = unread
+    assert sentence.endswith(f"{tmp_path / 'runs' / '0' / 'test_predictions.npz'}: damaged")
+    view = build_health_view(tested)
     assert view is not None, "the other run has predictions"
     kept = [entry.column.metric for entry in view.lines[0].entries]
     assert kept == ["error", "confidence", "ece"], "these labels are not CIFAR-10's, so its twins are not either"
     (tmp_path / "runs" / "1" / "test_predictions.npz").unlink()
-    assert build_health_view(list(collect_runs([str(tmp_path / "runs")]).groups)) is None
+    tested, unread = collect_tested(collect_runs([str(tmp_path / "runs")]).groups)
+    assert build_health_view(tested) is None and len(unread) == 1
 
 
 def test_a_list_beside_cifar100_is_made_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,12 +150,12 @@ def test_a_list_beside_cifar100_is_made_and_found(tmp_path: Path, monkeypatch: p
     )
     monkeypatch.setattr(twins_module, "load_raw", lambda config: raw)
     found = write_cifar_runs(tmp_path / "runs", "cifar100", str(tmp_path))
-    view = build_health_view(found)
+    view = build_health_view(collect_tested(found)[0])
     assert view is not None and "src.report.twins data=cifar100 finds them" in format_markdown(view)
     assert make_list("cifar100", "elsewhere", tmp_path / "cifar100_twins.csv") == 1
     (twin,) = read_twins("cifar100", str(tmp_path))
     assert (twin.test, twin.train, twin.label) == (5, 8, 5)
-    view = build_health_view(found)
+    view = build_health_view(collect_tested(found)[0])
     assert view is not None and "1 of 10,000 test images of cifar100" in format_markdown(view)
     assert read_twins("digits", str(tmp_path)) == [] == read_twins("cifar100", None)
     (tmp_path / "cifar100_twins.csv").write_text("test,train\n1,x\n")
@@ -169,20 +180,25 @@ def test_wrong_labels_are_said_in_a_sentence(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=part):
-            build_health_view(found, read_labels(file))
+            build_health_view(collect_tested(found)[0], read_labels(file))
     write_cifar_runs(tmp_path / "b", "cifar100")
     with pytest.raises(UserError, match="these runs are of cifar10, cifar100; narrow runs= to one data set"):
-        build_health_view(list(collect_runs([str(tmp_path)]).groups), {1: 2})
+        build_health_view(collect_tested(collect_runs([str(tmp_path)]).groups)[0], {1: 2})
 
 
 def test_damaged_predictions_cost_only_their_columns(tmp_path: Path) -> None:
     label = np.arange(50) % 10
     write_predictions(tmp_path, label, np.zeros(50, dtype=bool))
     file = tmp_path / "test_predictions.npz"
-    content = file.read_bytes()
+    content, told = file.read_bytes(), list[str]()
     for bit in np.random.default_rng(0).integers(8 * len(content), size=200).tolist():
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         file.write_bytes(changed)
-        found = read_predictions(file)
-        assert found is None or np.array_equal(found.label, label)
+        try:
+            found = read_predictions(file)
+        except UserError as error:
+            told.append(str(error))
+        else:
+            assert found is not None and np.array_equal(found.label, label)
+    assert told and all(str(file) in sentence for sentence in told)

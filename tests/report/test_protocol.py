@@ -119,7 +119,7 @@ def test_coco_2017_at_224_pixels_is_not_coco_2014_at_448(tmp_path: Path) -> None
     words = "data=coco task=multilabel model=resnet101 model.weights=IMAGENET1K_V1 data.image_size=224"
     facts = {"n_train": 112373, "n_val": 5914, "metrics": {"test/map": 0.773}}
     write(tmp_path, "a", words, **facts)
-    found = line(view(tmp_path, "zoo_coco", "Multi-label, COCO 2014"), "ResNet-101 at 448 px, average pool")
+    found = line(view(tmp_path, "zoo_coco_multilabel", "Multi-label, COCO 2014"), "ResNet-101 at 448 px, average pool")
     assert found.reasons == ["data.image_size=224 (stated: 448)", "118,287 training images, of 82,783"]
 
 
@@ -240,7 +240,7 @@ def test_figures_show_the_number_of_their_own_row_in_percent(tmp_path: Path) -> 
     assert points("he2016_imagenet") == {"resnet18_a": "27.88", "resnet34_a": "25.03", "resnet34_c": "24.19"}
 
 
-def test_protocols_without_an_experiment_are_those_of_the_data_set(tmp_path: Path) -> None:
+def test_a_table_has_settings_of_its_own_over_the_experiment(tmp_path: Path) -> None:
     words = "data=cifar10 model=wrn16_8"
     recipe = {"trainer.max_epochs": 200, "data.val_fraction": 0, "optim.nesterov": True, "optim.weight_decay": 5e-4}
     recipe |= {"optim.milestones": [0.3, 0.6, 0.8], "optim.gamma": 0.2}

@@ -16,6 +16,9 @@ from made_runs import CLASSES, make_results, write_run
 from src.errors import UserError
 from src.report.__main__ import make_report
 from src.report.compare import compare
+from src.report.groups import collect_runs
+from src.report.overview import build_general_view
+from src.report.render.formats import format_text
 
 VOID = {"meta", "br", "link", "img", "input"}
 
@@ -124,6 +127,27 @@ def test_many_classes_are_shown_by_their_worst_confusions(tmp_path: Path) -> Non
     make_report([str(tmp_path / "runs")], None, tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
     assert "class 28 → class 29<" in page and "20 most frequent confusions of 30 classes" in page
+
+
+def test_six_figures_are_open_and_what_is_alike_stands_once(tmp_path: Path) -> None:
+    grid(tmp_path / "runs")
+    make_report([str(tmp_path / "runs")], None, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    opened, summary, folded = page.partition("more figure")
+    assert summary and opened.count("<svg") == 6 and folded.count("<svg") >= 1
+    assert "The same in every row: data cifar10, epochs 182, training images 45,000, protocol last." in page
+
+
+def test_a_wide_table_is_parted_for_a_terminal(tmp_path: Path) -> None:
+    for model in ("resnet20", "resnet56"):
+        for lr in (0.1, 0.2):
+            settings = {"model": {"name": model, "family": "cifar_resnet", "depth": 20}, "optim": {"lr": lr}}
+            write_run(tmp_path / f"{model}-{lr}", make_results(8 + lr, 0, model=model), settings)
+    view = build_general_view(collect_runs([str(tmp_path)]).groups)
+    whole, parted = format_text(view), format_text(view, 60)
+    assert max(map(len, whole.splitlines())) > 60 >= max(map(len, parted.splitlines()))
+    cells = {cell for line in whole.splitlines()[:-1] for cell in line.split("  ") if cell.strip("- ")}
+    assert all(cell.strip() in parted for cell in cells) and "lr=0.2" in parted and "optim.lr" not in parted
 
 
 def test_five_hundred_runs_take_seconds(tmp_path: Path) -> None:

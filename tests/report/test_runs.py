@@ -7,7 +7,7 @@ import pytest
 from made_runs import make_results, write_run
 
 from src.errors import UserError
-from src.report.groups import build_arenas, collect_runs
+from src.report.groups import build_arenas, collect_runs, shorten_names
 
 Config = dict[str, Any]
 
@@ -26,7 +26,7 @@ def test_seeds_are_pooled_and_settings_keep_groups_apart(tmp_path: Path) -> None
     assert [group.n for group in groups] == [1, 3, 1]
     assert [run.seed for run in groups[1].runs] == [0, 1, 2]
     assert groups[1].values("test/error") == pytest.approx([0.08, 0.09, 0.10])
-    words = ["epochs=10 optim.lr=0.1", "epochs=182 optim.lr=0.1", "epochs=182 optim.lr=0.2"]
+    words = ["epochs=10 lr=0.1", "epochs=182 lr=0.1", "epochs=182 lr=0.2"]
     assert [group.label for group in groups] == [f"resnet20 {word}" for word in words]
     assert [sorted(group.differing_settings) for group in groups] == [["optim.lr"]] * 3
 
@@ -62,13 +62,16 @@ def test_what_is_no_result_is_named_and_left_out(tmp_path: Path) -> None:
     (write_run(tmp_path / "config", make_results()) / "config.yaml").write_text("a: [")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")
+    (tmp_path / "begun" / "metrics.csv").write_bytes(b"epoch\n\xff\n")
+    (write_run(tmp_path / "lost", make_results(status="failed", reason="nan")) / "config.yaml").write_text("a: [")
     collected = collect_runs([str(tmp_path)])
     assert len(collected.runs) == 1
     reasons = {path.name: reason for path, reason in collected.left_out}
-    assert reasons.keys() == {"failed", "cut", "empty", "odd", "list", "config", "begun"}
+    assert reasons.keys() == {"failed", "cut", "empty", "odd", "list", "config", "begun", "lost"}
     assert reasons["failed"] == "failed: loss is nan"
     assert "seed is wrong" in reasons["odd"] and "metrics" in reasons["list"] and "config.yaml" in reasons["config"]
-    assert "not finished" in reasons["begun"]
+    assert "not finished" in reasons["begun"] and "metrics.csv: damaged" in reasons["begun"]
+    assert "failed: nan" in reasons["lost"] and "config.yaml: damaged" in reasons["lost"]
 
 
 @pytest.mark.parametrize("pattern", ["", "/nothing-*", "/good/results.json"])
@@ -95,3 +98,8 @@ def test_numbers_by_name(tmp_path: Path) -> None:
     assert run.value("test/error") == pytest.approx(0.1) and run.value("test/top5_error") == pytest.approx(0.01)
     assert run.value("params") == 269722 and run.value("time/epoch_seconds") == 20
     assert run.value("val/loss") is None and run.value("test/f1") is None and run.value("test/map") is None
+
+
+def test_names_of_settings_are_short_where_that_says_enough() -> None:
+    chosen = {"optim.lr": 0.1, "optim.name": "adam", "model.depth": 8, "data.depth": 16, "n_train": 5}
+    assert list(shorten_names(chosen)) == ["lr", "optim.name", "model.depth", "data.depth", "n_train"]

@@ -247,7 +247,26 @@ def test_networks_are_compared_across_data_sets_by_their_mean(tmp_path: Path) ->
     found = groups(tmp_path, *(make_results(e, model=model, data=data) for (model, data), e in errors.items()))
     view = build_across_view(found)
     assert view is not None and [line.keys[0] for line in view.lines] == ["resnet32", "resnet20", "resnet44"]
-    assert [column.title for column in view.columns] == ["mean error %", "cifar10 error %", "fashion_mnist error %"]
-    assert [entry.ours for entry in view.lines[0].entries] == ["6.75", "7.00", "6.50"]
-    assert [entry.ours for entry in view.lines[2].entries] == ["", "5.00", ""], "a set is missing: no mean"
+    assert [column.title for column in view.columns] == [
+        "mean error %",
+        "best on sets",
+        "cifar10 error %",
+        "fashion_mnist error %",
+    ]
+    assert [entry.ours for entry in view.lines[0].entries] == ["6.75", "0", "7.00", "6.50"]
+    assert [entry.ours for entry in view.lines[2].entries] == ["", "1", "5.00", ""], "a set is missing: no mean"
+    printed = {group.runs[0].path: 0.1 if group.data == "cifar10" else 0.05 for group in found}
+    view = build_across_view(found, printed)
+    assert view is not None and view.columns[2].title == "published mean error %"
+    assert [line.entries[2].ours for line in view.lines] == ["7.50", "7.50", ""]
     assert build_across_view([group for group in found if group.data == "cifar10"]) is None
+
+
+@pytest.mark.parametrize("other", [{"protocol": "best_val"}, {"epochs": 7}, {"n_train": 40_000}])
+def test_no_mean_is_over_networks_that_were_trained_otherwise(other: dict[str, object], tmp_path: Path) -> None:
+    alike = [make_results(8.0, model=m, data=d) for m in ("resnet20", "resnet32") for d in ("cifar10", "fashion_mnist")]
+    sets = ("cifar10", "fashion_mnist")
+    unlike = [make_results(1.0, model="resnet44", data=data) | other for data in sets]
+    view = build_across_view(groups(tmp_path, *alike, *unlike))
+    assert view is not None and [line.keys[0] for line in view.lines] == ["resnet20", "resnet32"]
+    assert view.notes[-1].startswith("2 of 6 configurations are left out")

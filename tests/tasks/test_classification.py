@@ -7,7 +7,8 @@ from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
 
 from src.metrics.confusion import find_cells
-from src.tasks.classification import ClassificationTask, compute_scores, step
+from src.tasks.classification import ClassificationTask, compute_scores, find_loss, step
+from src.tasks.losses import squared_error
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -26,6 +27,25 @@ def test_shares_of_one_class_are_its_label(model: nn.Module, smoothing: float) -
     torch.testing.assert_close(soft, loss)
     assert torch.equal(soft_cells, cells)
     assert torch.equal(cells, find_cells(model(IMAGES), LABELS))
+
+
+def test_the_squared_error_trains_and_is_what_validation_reports(model: nn.Module) -> None:
+    loss, cells = step(model, IMAGES, LABELS, loss=find_loss("mse"))
+    torch.testing.assert_close(loss, squared_error(model(IMAGES), LABELS))
+    assert torch.equal(cells, find_cells(model(IMAGES), LABELS))
+    task = ClassificationTask(
+        num_classes=5,
+        model=model,
+        optimizer=lambda net: SGD(net.parameters(), 0.1),
+        learning_rate=None,
+        loss="mse",
+        label_smoothing=0.1,
+    )
+    torch.testing.assert_close(
+        task.compute(IMAGES, LABELS)[0], squared_error(model(IMAGES), LABELS, label_smoothing=0.1)
+    )
+    task.validation_step((IMAGES, LABELS, torch.arange(6)), 0)
+    assert float(task.val_metrics["val"].compute()["loss"]) == pytest.approx(loss.item())  # type: ignore[operator]
 
 
 def test_of_mixed_labels_the_larger_share_is_counted(model: nn.Module) -> None:

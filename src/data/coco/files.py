@@ -2,7 +2,8 @@
 
 COCO's own layout is ``data.root``/annotations/instances_{train,val}2017.json beside {train,val}2017/*.jpg. Any other
 files are named one by one: data.train_json with data.train_images, likewise val and, if there is one, test. Without a
-test file, as in COCO, val is the test set and validation is held out from train.
+test file, as in COCO, val is the test set and validation is held out from train. A data.root in another format is
+converted (src/data/coco/convert.py).
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from ...config.data import Coco
 from ...errors import UserError
 from ...files import Json
+from ..unpack import unpack_once
 
 LISTS = ("images", "annotations", "categories")
 HINT = " (set data.root=… for COCO's own layout, else data.train_json=… data.train_images=… data.val_json=…)"
@@ -33,7 +35,7 @@ def locate_files(config: Coco) -> dict[str, Files]:
     """
     named = {split: _find_named(config, split) for split in ("train", "val", "test")}
     if not any(named.values()):
-        found = _find_published(config)
+        found = _find_below_root(config)
     else:
         found = {split: files for split, files in named.items() if files is not None}
         if "train" not in found:
@@ -63,8 +65,21 @@ def _find_named(config: Coco, split: str) -> Files | None:
     return Files(path, Path(images).expanduser() if images is not None else path.parent)
 
 
-def _find_published(config: Coco) -> dict[str, Files]:
-    root = Path(config.root).expanduser()
+def _find_below_root(config: Coco) -> dict[str, Files]:
+    """Return COCO's own layout below ``data.root``, or what is there in another format, converted."""
+    published = _find_published(Path(config.root).expanduser())
+    if published["train"].json.is_file() or published["val"].json.is_file():
+        return published
+    from .convert import find_converted, find_top
+
+    converted = find_converted(config)
+    if converted is None:
+        inside = find_top(unpack_once(config.root, config.cache))
+        return _find_published(inside) if (inside / "annotations").is_dir() else published
+    return {split: Files(*places) for split, places in converted.items()}
+
+
+def _find_published(root: Path) -> dict[str, Files]:
     if not (root / "annotations").is_dir() and (root / "coco" / "annotations").is_dir():
         root = root / "coco"
     return {

@@ -96,8 +96,11 @@ class TrainStream(Resumable):
         workers: int = 0,
         device: torch.device | str = "cpu",
         trained: Callable[[], int] | None = None,
+        weights: Tensor | None = None,
     ) -> None:
+        """``weights`` [N] say how often each photo is drawn, with replacement; None draws each once."""
         super().__init__(epoch, trained)
+        self.weights = weights
         self.read = Decoder(root, split, TrainTransform(preset, size), channels=channels, seed=seed, epoch=epoch)
         self.n, self.num_classes, self.normalization = len(split), num_classes, normalization
         self.mixup, self.cutmix, self.erases, self.size, self.seed = mixup, cutmix, preset.erase > 0, size, seed
@@ -109,7 +112,7 @@ class TrainStream(Resumable):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         numbers = self.remaining()
-        order = draw_order(self.seed, self.epoch, self.n)
+        order = draw_order(self.seed, self.epoch, self.n, self.weights)
         batches = [order[self._find_positions(k)] for k in numbers]
         scale, shift = compute_affine(self.normalization, self.size, self.device)
         decoded = read_batches(self.read, batches, workers=self.workers, device=self.device)

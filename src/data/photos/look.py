@@ -12,6 +12,7 @@ from ...errors import UserError
 from ..raw import PhotoFiles
 from .manifest import Photo, digest_file, name_file
 from .reader import check_mode, check_shape, list_formats
+from .seal import check_sealed_file
 
 TAIL = 64  # bytes at the end of a file that hold its end marker
 THIN = 50  # a photo so many times as long as wide may be too thin to crop
@@ -39,9 +40,13 @@ def look_at_photos(
             now = os.stat(path)
             if photo is not None and photo[2:4] == (now.st_size, now.st_mtime_ns) and photo.digest:
                 return photo._replace(split=split)
+            if path.endswith(".ppm"):
+                check_sealed_file(Path(path))
             if files.read is not None and is_doubtful(path, files.sizes[k] if files.sizes is not None else None):
                 files.read(k)
             return Photo(split, name, now.st_size, now.st_mtime_ns, digest_file(path))
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
         except UserError as error:
             problems.append(str(error))
         except OSError as error:

@@ -2,17 +2,26 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from ..base import CommonSettings, DataModule, Loader, check_parts
-from ..info import DatasetInfo
-from ..raw import PhotoFiles, Split
+from ...config.data import DataConfig
+from ..adapt import select_classes
+from ..base import CommonSettings, DataModule, Loader, check_batch_size, check_parts
+from ..cut import make_splits
+from ..info import DatasetInfo, Normalization
+from ..normalization import IMAGENET_MEAN, IMAGENET_STD
+from ..order import weigh_samples
+from ..raw import PhotoFiles, Raw, Split
 from ..transforms import Photos
+from ..workers import count_workers
+from .listing import Listing
 from .loader import EvalStream, TrainStream
-from .reader import read_photo
+from .reader import find_readable, read_photo
 from .sizes import compute_side
 
 if TYPE_CHECKING:
@@ -41,10 +50,12 @@ class StreamedImages(DataModule):
         resize: int | None,
         ten_crop: bool = False,
         workers: int = 0,
+        balanced: bool = False,
         **common: "Unpack[CommonSettings]",
     ) -> None:
         super().__init__(info, splits, **common)
         self.splits, self.root, self.workers = splits, root, workers
+        self.weights = weigh_samples(splits["train"].labels) if balanced else None
         self.preset, self.mixup, self.cutmix = preset, mixup, cutmix
         self.train_sizes, self.ramp, self.resize, self.ten_crop = train_sizes, ramp, resize, ten_crop
 
@@ -54,6 +65,9 @@ class StreamedImages(DataModule):
             return PhotoFiles(paths, lambda k: read_photo(Path(paths[k]), self.info.channels))
 
         return {split: find(split) for split in self.splits}
+
+    def get_picture(self, split: str, i: int) -> torch.Tensor:
+        return read_photo(self.root / os.fsdecode(self.splits[split].images[i]), self.info.channels)
 
     @property
     def sides(self) -> list[int]:
@@ -89,6 +103,7 @@ class StreamedImages(DataModule):
             workers=self.workers,
             device=device,
             trained=trained,
+            weights=self.weights,
         )
 
     def eval_loader(
@@ -121,3 +136,75 @@ class StreamedImages(DataModule):
 
     def _load_epoch(self, epoch: int, epochs: int, trained: Callable[[], int]) -> TrainStream:
         return self.train_loader(**self._place, epoch=epoch, epochs=epochs, trained=trained)
+
+
+def list_photos(found: Listing, channels: int, *, name: str, skip_unreadable: bool) -> Raw:
+    """Return the paths of photos by split, without those that cannot be read where ``skip_unreadable`` says so."""
+    found.warn_of_left_out()
+
+    def split(split_name: str) -> Split:
+        files = found.files(split_name)
+        paths = np.array([os.fsencode(path) for path, _ in files])
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        groups = np.array([found.groups[path] for path, _ in files]) if found.groups else None
+        whole = Split(paths, labels, groups=groups)
+        if not skip_unreadable:
+            return whole
+        return whole.take(np.flatnonzero(find_readable(found.root, [path for path, _ in files])))
+
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else (_average(IMAGENET_MEAN), _average(IMAGENET_STD))
+    info = DatasetInfo(name, found.classes, channels, 224, mean, std)
+    return Raw(info, split("train"), split("test"), split("val") if "val" in found.splits else None)
+
+
+def _average(values: tuple[float, ...]) -> tuple[float, ...]:
+    return (sum(values) / len(values),)
+
+
+def build_streamed(
+    config: DataConfig,
+    raw: Raw,
+    *,
+    root: Path,
+    preset: Photos,
+    normalization: Normalization,
+    train_sizes: Sequence[int],
+    test_size: int,
+    ramp: Sequence[float] = (),
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    ten_crop: bool = False,
+    workers: int | None = None,
+    seed: int,
+    accumulate: int,
+    devices: int,
+    balanced: bool = False,
+) -> StreamedImages:
+    """Build the data module of listed photos: choose classes and split; nothing is decoded yet.
+
+    Raises UserError for everything that is wrong with these settings.
+    """
+    check_parts(config.batch_size, devices, accumulate)
+    if config.classes:
+        raw = select_classes(raw, config.classes)
+    splits = make_splits(raw, config)
+    check_batch_size(config.batch_size, len(splits["train"]))
+    return StreamedImages(
+        replace(raw.info, image_size=test_size),
+        splits,
+        root=root,
+        normalization=normalization,
+        preset=preset,
+        mixup=preset.mixup if mixup is None else mixup,
+        cutmix=preset.cutmix if cutmix is None else cutmix,
+        train_sizes=train_sizes,
+        ramp=ramp,
+        resize=None if preset.square else round(test_size * preset.resize),
+        ten_crop=ten_crop,
+        workers=count_workers(workers, devices),
+        balanced=balanced,
+        seed=seed,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        accumulate=accumulate,
+    )

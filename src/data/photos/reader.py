@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from .formats import list_formats, list_jpeg_suffixes
+from .seal import check_seal, check_sealed_file
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -74,6 +75,7 @@ def open_image(path: Path, mode: str, *, upright: bool = True) -> Image.Image:
 
     Raises whatever Pillow's decoders raise for a damaged file, which is a dozen types; see ``describe_error``.
     """
+    check_sealed_file(path)
     with Image.open(path, formats=list_formats()) as file:
         check_shape(*file.size)
         check_mode(file.mode)
@@ -158,6 +160,7 @@ def _decode_jpeg(path: Path, mode: str, upright: bool) -> Tensor | None:
     if decode_jpeg is None or (shape := find_jpeg_shape(content.data)) is None or shape[2] not in (1, 3):
         return None
     check_shape(*shape[:2])
+    check_seal(content.data)
     kind = ImageReadMode.RGB if mode == "RGB" else ImageReadMode.GRAY
     try:
         return decode_jpeg(torch.from_numpy(content), kind, apply_exif_orientation=upright)
@@ -200,8 +203,10 @@ def find_readable(root: Path, paths: list[str]) -> NDArray[np.bool_]:
 
     def problem(path: str) -> str | None:
         try:
+            if path.endswith(".ppm"):
+                check_sealed_file(root / path)
             read_photo(root / path)
-        except UserError as error:
+        except (UserError, ValueError) as error:
             return f"{path}: {describe_error(error.__cause__ or error, root / path)}"
         return None
 

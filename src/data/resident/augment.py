@@ -38,14 +38,18 @@ def draw_epoch(
     rotate: float = 0.0,
     scale: float = 0.0,
     places: int = 1,
+    weights: Tensor | None = None,
 ) -> Draws:
     """Draw all random choices of an epoch over n samples; the order does not depend on the augmentation.
 
     With ``alternate`` a sample's flip is random in the first epoch only, and then every second epoch flips it. Angles
     are uniform in ±rotate [degrees], zooms in 1 ± scale; a hole's corner has ``places`` positions along each axis.
+    ``weights`` [n] say how often each sample is drawn, with replacement; without them each is drawn once.
     """
     generator = make_generator(np.random.SeedSequence([seed, epoch]))
     order = torch.randperm(n, generator=generator)
+    if weights is not None:
+        order = torch.multinomial(weights, n, replacement=True, generator=generator)
     rows, columns = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flips = torch.randint(2, (n,), generator=generator).bool() & flip
     if flip and alternate:

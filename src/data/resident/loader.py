@@ -14,6 +14,7 @@ from ..info import Normalization
 from ..normalization import apply_affine, compute_affine
 from ..order import Resumable, slice_batches
 from .augment import Draws, crop_flip, cut_out, draw_epoch, pad_images, warp
+from .views import Views, change_light, draw_views, resize_crops
 
 
 class TrainLoader(Resumable):
@@ -38,6 +39,9 @@ class TrainLoader(Resumable):
         rotate: float = 0.0,
         scale: float = 0.0,
         hole: int = 0,
+        least: float = 0.0,
+        light: float = 0.0,
+        weights: Tensor | None = None,
         seed: int,
         epoch: int,
         batch_size: int,
@@ -50,7 +54,7 @@ class TrainLoader(Resumable):
         self.images, self.labels, self.normalization = images, labels, normalization
         self.reflect, self.alternate = reflect, alternate
         self.padding, self.flip, self.rotate, self.scale = padding, flip, rotate, scale
-        self.hole, self.seed = hole, seed
+        self.hole, self.least, self.light, self.weights, self.seed = hole, least, light, weights, seed
         self.batch_size, self.accumulate, self.rank, self.world = batch_size, accumulate, rank, world
         self.size = images.shape[1] - 2 * padding
 
@@ -69,25 +73,39 @@ class TrainLoader(Resumable):
             rotate=self.rotate,
             scale=self.scale,
             places=self.size - self.hole + 1,
+            weights=self.weights,
         ).to(self.images.device)  # once an epoch
+        views = self._draw_views()
         scale, shift = compute_affine(self.normalization, self.size, self.images.device)
         mean_image = self._pad_mean_image()
         part = self.batch_size // (self.accumulate * self.world)
         for k in numbers:
-            drawn = draws.part((k * self.world + self.rank) * part, part)
-            images = self._augment(self.images, drawn)
+            first = (k * self.world + self.rank) * part
+            drawn, view = draws.part(first, part), views and views.part(first, part)
+            images = self._augment(self.images, drawn, view)
             if mean_image is not None:
                 same = drawn._replace(order=torch.zeros_like(drawn.order))
-                shift = -self._augment(mean_image, same).flatten(1)
+                shift = -self._augment(mean_image, same, view).flatten(1)
             self._yielded = k + 1
             images = apply_affine(images, scale, shift)
+            if view and self.light:
+                images = change_light(images, view)
             if self.hole:
                 cut_out(images, drawn.tops, drawn.lefts, self.hole)
             yield images, self.labels[drawn.order]
 
-    def _augment(self, images: Tensor, draws: Draws) -> Tensor:
-        """Return the drawn images [B, H, W, C], in their own type, or float32 where they are warped."""
+    def _draw_views(self) -> Views | None:
+        """Draw the epoch's resized crops and light; None for a preset that has neither."""
+        if not self.least and not self.light:
+            return None
+        views = draw_views(self.seed, self.epoch, len(self.labels), least=self.least or 1.0, light=self.light)
+        return views.to(self.images.device)
+
+    def _augment(self, images: Tensor, draws: Draws, view: Views | None) -> Tensor:
+        """Return the drawn images [B, H, W, C], in their own type, or float32 where they are warped or resized."""
         images = crop_flip(images, draws, self.size)
+        if view and self.least:
+            images = resize_crops(images, view.boxes)
         return warp(images, draws.angles, draws.zooms) if self.rotate or self.scale else images
 
     def _pad_mean_image(self) -> Tensor | None:

@@ -15,6 +15,7 @@ from ..base import CommonSettings, DataModule, check_batch_size, check_parts
 from ..cut import make_splits
 from ..info import DatasetInfo, Normalization
 from ..normalization import check_fits, make_normalization, measure_statistics
+from ..order import weigh_samples
 from ..raw import PhotoFiles, Raw, Split
 from ..transforms import Preset, find_preset
 from .augment import pad_images
@@ -67,6 +68,7 @@ def build_resident_data(
         splits,
         normalization=normalization,
         augment=augment,
+        balanced=getattr(config, "balance", "none") == "sampler",
         seed=seed,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
@@ -97,6 +99,7 @@ class ImageData(DataModule):
         splits: dict[str, Split],
         *,
         augment: Preset,
+        balanced: bool = False,
         **common: "Unpack[CommonSettings]",
     ) -> None:
         super().__init__(info, splits, **common)
@@ -107,6 +110,7 @@ class ImageData(DataModule):
             for name, split in splits.items()
         }
         images, labels = self._splits["train"]
+        self.weights = weigh_samples(splits["train"].labels) if balanced else None
         self.padding = p = augment.padding(info.image_size)
         # padded once; zeros come before the normalisation, as torchvision's RandomCrop pads raw pixels
         self._splits["train"] = (pad_images(images, p, reflect=augment.reflect), labels)
@@ -114,6 +118,10 @@ class ImageData(DataModule):
 
     def list_photos(self) -> dict[str, PhotoFiles]:
         return {split: PhotoFiles([os.fsdecode(path) for path in paths]) for split, paths in self._paths.items()}
+
+    def get_picture(self, split: str, i: int) -> Tensor:
+        image, p = self._splits[split][0][i], self.padding if split == "train" else 0
+        return image[p : len(image) - p, p : len(image) - p].permute(2, 0, 1)
 
     def resident(self, split: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Return images uint8 [N, H, W, C] (train: padded) and labels int64 [N] on the device; move them there once."""
@@ -145,6 +153,9 @@ class ImageData(DataModule):
             rotate=self.augment.rotate,
             scale=self.augment.scale,
             hole=self.augment.hole(self.info.image_size),
+            least=self.augment.least,
+            light=self.augment.light,
+            weights=self.weights,
             seed=self.seed,
             epoch=epoch,
             batch_size=self.batch_size,

@@ -22,6 +22,11 @@ OURS = re.compile(r"backbone\.(body\.)?(stem|stages|features|norm)\.")  # a dete
 Rules = tuple[tuple[str, Callable[..., str]], ...]
 
 
+def name_layer_in_row(stage: int, block: int, place: int) -> str:
+    """Return our name of a layer whose place in its block counts convolutions, BatchNorms and activations."""
+    return f"backbone.stages.{stage - 2}.{block}.residual.{2 * (place // 3)}.{place % 3}"
+
+
 TORCHVISION: Rules = (
     # detectors: the pyramid and the heads are torchvision's own; an index more than in files of its first versions
     (r"backbone\.body\.(.+)", lambda layer: rename(layer, TORCHVISION).replace("backbone.", "backbone.body.", 1)),
@@ -35,8 +40,12 @@ TORCHVISION: Rules = (
     (r"bn1", lambda: "backbone.stem.0.1"),
     (r"layer(\d)\.(\d+)\.conv(\d)", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.residual.{2 * k - 2}.0"),
     (r"layer(\d)\.(\d+)\.bn(\d)", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.residual.{2 * k - 2}.1"),
-    (r"layer(\d)\.(\d+)\.downsample\.([01])", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.shortcut.{k}"),
+    (r"layer(\d)\.(\d+)\.(?:downsample|shortcut)\.([01])", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.shortcut.{k}"),
     (r"layer(\d)\.(\d+)\.se\.fc([12])", lambda i, j, k: f"backbone.stages.{i - 1}.{j}.squeeze.fc{k}"),
+    # networks for CIFAR with the layers of a block in a row
+    (r"conv1\.([01])", lambda k: f"backbone.stem.0.{k}"),
+    (r"conv(\d)_x\.(\d+)\.residual_function\.(\d)", name_layer_in_row),
+    (r"conv(\d)_x\.(\d+)\.shortcut\.([01])", lambda i, j, k: f"backbone.stages.{i - 2}.{j}.shortcut.{k}"),
     (r"(features\.denseblock.+\.(?:norm|conv))\.?([12])", lambda layer, k: f"backbone.{layer}{k}"),  # once norm.1
     (r"(features\.(?:\d+|conv0|norm[05]|transition\d\.(?:norm|conv)))", lambda layer: f"backbone.{layer}"),
     (r"fc|linear|classifier", lambda: "head.linear"),

@@ -1,5 +1,6 @@
 """Read pretrained weights in whichever naming their file has, without running code of theirs."""
 
+import json
 import re
 import warnings
 from argparse import Namespace
@@ -84,10 +85,7 @@ def load_content(path: Path) -> object:
         if path.suffix in KERAS:
             return read_keras_variables(path)
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            tensors: object = load_file(path)
-            return tensors
+            return read_safetensors(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on what it cannot read
             return read_archive(path, safe=[Namespace])  # timm stores its arguments
@@ -105,6 +103,23 @@ def load_content(path: Path) -> object:
             ) from None
         kind = KINDS.get(path.suffix, "state dict written by torch.save")
         raise refuse_weights(path, f"damaged, truncated, or no {kind}") from None
+
+
+def read_safetensors(path: Path) -> dict[str, object]:
+    """Return the tensors of a safetensors file; of one that src.export has written, as a checkpoint of ours.
+
+    Raises what safetensors and json raise for a damaged file.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        stored = json.loads((file.metadata() or {}).get("run", "null"))
+    if not isinstance(stored, dict):
+        return tensors
+    if isinstance(normalization := stored.get("normalization"), dict) and normalization.get("mean_image") is not None:
+        normalization["mean_image"] = torch.tensor(normalization["mean_image"])
+    return {**stored, "state_dict": {f"model.{name}": value for name, value in tensors.items()}}
 
 
 def is_usable(value: Tensor) -> bool:

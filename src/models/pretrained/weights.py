@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...config.fields import get_default
 from ...config.model import ModelConfig
 from ...text import natural_sort_key
 from .files import refuse_weights
@@ -49,9 +50,10 @@ def load_weights(model: nn.Module, pretrained: Pretrained, *, path: Path, classe
 def check_network(pretrained: Pretrained, network: ModelConfig, path: Path) -> None:
     """Raise UserError where our checkpoint stores another network than this one, though its tensors fit."""
     stored = pretrained.network or {}
+    later = ("zero_padding", "stride_in") if stored else ()  # dials that checkpoints of before do not store
     for f in fields(network):
-        theirs, ours = stored.get(f.name), getattr(network, f.name)
-        if f.metadata.get("dial") and f.name != "head" and f.name in stored and theirs != ours:
+        theirs, ours = stored.get(f.name, get_default(f)), getattr(network, f.name)
+        if f.metadata.get("dial") and f.name != "head" and f.name in (*stored, *later) and theirs != ours:
             raise refuse_weights(path, f"its network was trained with model.{f.name}={theirs}, and this one has {ours}")
     if stored.get("family", network.family) != network.family:
         raise refuse_weights(path, f"its network is of the family {stored['family']}, and this one of {network.family}")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, PanelTypes
     from wandb_workspaces.workspaces import Workspace
 
+DERIVED = ("epochs_to_convergence", "gap/error", "depth")  # by the report, from what is at W&B
+
+
 MOST_RUNS = 200  # in a panel; W&B's own default shows ten
 
 
@@ -90,7 +93,7 @@ def list_wandb_groups(published: Published | None) -> list[str]:
 def list_logged_metrics(columns: Iterable[Column]) -> list[str]:
     """Return the metrics of the columns that a run's summary at W&B has."""
     metrics = dict.fromkeys(column.metric for column in columns if column.has_counterpart)
-    return [metric for metric in metrics if metric != "epochs_to_convergence"]
+    return [metric for metric in metrics if metric not in DERIVED and not metric.startswith("epochs_to/")]
 
 
 def make_table_panels(table: Table) -> "list[PanelTypes]":
@@ -139,7 +142,7 @@ def make_figure_panels(published: Published | None) -> "Iterator[PanelTypes]":
     import wandb_workspaces.reports.v2 as wr
 
     from .figures import KINDS
-    from .trends import ErrorPlot
+    from .trends import ErrorPlot, SharePlot
 
     for name in published.figures if published else KINDS:
         kind = KINDS[name]
@@ -148,6 +151,9 @@ def make_figure_panels(published: Published | None) -> "Iterator[PanelTypes]":
                 metric = "accuracy" if score == "test/error" else score.removeprefix("test/")
                 for split in ("val", "train") if metric == "accuracy" else ("val",):
                     yield make_curve(f"{split}/{metric}")
+        elif name == "loss_curves":
+            for split in ("val", "train"):
+                yield make_curve(f"{split}/loss")
         elif isinstance(kind, ErrorPlot):
             x = wr.Config("model.depth") if kind.metric == "depth" else wr.SummaryMetric(kind.metric)
             for score in list_headlines(published):
@@ -155,9 +161,10 @@ def make_figure_panels(published: Published | None) -> "Iterator[PanelTypes]":
                 yield wr.ScatterPlot(title=title, x=x, y=wr.SummaryMetric(score), log_x=bool(kind.front))
         elif name == "training_time_bars" and published:  # without a study it is among the columns
             yield make_bar("Training time, s", "time/fit_seconds")
-        elif name == "accuracy_against_share":
-            y = wr.SummaryMetric("test/accuracy")
-            yield wr.ScatterPlot(title="Accuracy against training images", x=wr.Config("n_train"), y=y, log_x=True)
+        elif isinstance(kind, SharePlot):
+            for column in kind.columns:
+                y, title = wr.SummaryMetric(column.metric), f"{column.metric} against training images"
+                yield wr.ScatterPlot(title=title, x=wr.Config("n_train"), y=y, log_x=True)
 
 
 def list_headlines(published: Published | None) -> Sequence[str]:

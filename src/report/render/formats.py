@@ -1,7 +1,8 @@
 """Lay a view out as a grid of cells, and format it as plain text, Markdown or LaTeX; for CSV, as rows of numbers."""
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...text import format_table
 from ..entries import Entry, Line, View, format_number
@@ -9,6 +10,7 @@ from ..groups import Group
 from ..protocol import ELSEWHERE, OURS, STATED
 from .plot import shorten
 
+REPEATED = 3  # keys that begin each block of a table that is parted: the network, the data and the settings
 WHO = (STATED, ELSEWHERE, OURS)
 
 
@@ -63,7 +65,8 @@ def build_cells(line: Line, wide: str | None) -> list[Cell]:
         else:
             cells.append(pack_entry(entry, line.group))
     if wide is None:
-        cells[-len(line.entries) - 1] = Cell(line.keys[-1], under=line.reasons)
+        first = line.flags if len(line.keys) == 1 else ()
+        cells[-len(line.entries) - 1] = Cell(line.keys[-1], under=[*first, *line.reasons])
         count = line.group.n if line.group else 0
         text = f"{count} of {line.group.started}" if line.group and line.group.lost else str(count or "")
         cells.insert(len(line.keys), Cell(text, value=count, group=line.group))
@@ -135,10 +138,54 @@ def flatten_grid(view: View, longest: int = 1000) -> tuple[list[str], list[list[
     return heads, texts
 
 
-def format_text(view: View) -> str:
-    """Format the view for a terminal."""
-    heads, rows = flatten_grid(view, longest=32)
-    return format_table([heads, *rows], left=len(view.keys))
+def format_text(view: View, width: int | None = None) -> str:
+    """Format the view for a terminal; one wider than `width` is parted into blocks of columns, one below the other."""
+    view, same = fold_constant_keys(view)
+    heads, rows = flatten_grid(view, longest=32 if width is None else max(width // 2, 32))
+    blocks = part_columns([heads, *rows], len(view.keys), width)
+    return "\n\n".join(blocks) + (f"\n{textwrap.fill(same, width) if width else same}" if same else "")
+
+
+def fold_constant_keys(view: View) -> tuple[View, str]:
+    """Return the view without the keys that are alike in all of its lines, and a sentence with those.
+
+    A study's table keeps them all, and so does one of a single line.
+    """
+    values = [{line.keys[i] for line in view.lines} for i in range(len(view.keys))]
+    alike = [i for i, found in enumerate(values) if i and len(found) == 1 and len(view.lines) > 1 and not view.compared]
+    if not alike:
+        return view, ""
+
+    def keep(keys: Sequence[str]) -> list[str]:
+        return [key for i, key in enumerate(keys) if i not in alike]
+
+    shared = ", ".join(f"{view.keys[i]} {view.lines[0].keys[i]}" for i in alike if view.lines[0].keys[i])
+    lines = [replace(line, keys=keep(line.keys)) for line in view.lines]
+    return replace(view, keys=keep(view.keys), lines=lines), f"The same in every row: {shared}" if shared else ""
+
+
+def part_columns(table: Sequence[Sequence[str]], left: int, width: int | None) -> list[str]:
+    """Format a table as blocks of columns that fit the width; the first keys, of `left`, begin each of them."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    if width is None or sum(widths) + 2 * (len(widths) - 1) <= width:
+        return [format_table(table, left=left)]
+    kept = min(left, REPEATED)
+    whole = sum(widths[:kept]) + 2 * kept <= 0.6 * width
+    longest = max(widths) if whole else max(8, int(0.6 * width) // kept - 2)
+    names = [[shorten(cell, longest) for cell in row[:kept]] for row in table]
+    taken = sum(max(len(row[i]) for row in names) + 2 for i in range(kept))
+    blocks: list[list[int]] = [[]]
+    for i in range(kept, len(widths)):
+        if blocks[-1] and taken + sum(widths[k] + 2 for k in [*blocks[-1], i]) - 2 > width:
+            blocks.append([])
+        blocks[-1].append(i)
+    return [
+        format_table(
+            [[*own, *(row[i] for i in block)] for own, row in zip(names, table, strict=True)],
+            left=kept + sum(i < left for i in block),
+        )
+        for block in blocks
+    ]
 
 
 def format_markdown(view: View) -> str:

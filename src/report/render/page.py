@@ -5,7 +5,7 @@ This module lays out what the page shows; page.html.j2 holds the markup, and jin
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from ..families import MARGIN
 from ..groups import Collected, Group, format_settings
 from ..result import Result, make_legible
 from ..verdict import MEANINGS
-from .formats import Cell, build_grid, describe_protocol, list_notes
+from .formats import Cell, build_grid, describe_protocol, fold_constant_keys, list_notes
 from .plot import Figure, write_theme
 
 TONES = {  # class and sign of each word: good or bad is never shown by colour alone
@@ -48,6 +48,7 @@ number. A run is stale where models, data, tasks or optimizers have changed sinc
 than half a point below the final validation accuracy."""
 
 
+OPEN = 6  # figures that are open; the others are folded
 Anchors = Mapping[Path, str]  # by run: the id of its group's place on the page
 
 
@@ -184,7 +185,8 @@ def render_page(
             compared=[lay_out_table(view, anchors) for view in views if view.compared],
             general=[lay_out_table(view, anchors) for view in views if not view.compared],
             claims=[lay_out_claim(claim, anchors) for claim in claims],
-            figures=figures,
+            figures=figures[:OPEN],
+            folded=figures[OPEN:],
             groups=[lay_out_group(group, anchors, out) for group in collected.groups],
             runs=len(collected.runs),
             left_out=[(str(path), reason) for path, reason in collected.left_out],
@@ -216,11 +218,13 @@ def clean_value(value: object) -> object:
 
 def count(number: int, noun: str) -> str:
     """Write "1 run" or "3 runs"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def lay_out_table(view: View, anchors: Anchors) -> PageTable:
-    """Lay a view out as a sortable table, without the columns that are empty in every row."""
+    """Lay a view out as a sortable table, without the columns that are empty, or the same key, in every row."""
+    view, same = fold_constant_keys(view)
+    view = replace(view, notes=[*view.notes, *([f"{same}."] if same else [])])
     heads, rows = build_grid(view)
     kept = [i for i in range(len(heads)) if i == 0 or any(row[i].text or row[i].under for row in rows)]
     kinds = ["text" if i < len(view.keys) or head == "verdict" else "" for i, head in enumerate(heads)]
@@ -255,13 +259,16 @@ def lay_out_claim(claim: ClaimVerdict, anchors: Anchors) -> PageClaim:
 
 def lay_out_step(step: StepVerdict, anchors: Anchors) -> PageStep:
     """Lay a comparison out with links to the runs on all sides."""
-    sides = [Link(step.describe_side(group), anchors[group.runs[0].path]) for group in step.sides]
+    sides = [
+        Link(step.describe_side(side), anchors[side.groups[0].runs[0].path] if side.groups else "")
+        for side in step.sides
+    ]
     return PageStep(step.verdict.word, step.column.title, sides, step.between, step.bounds)
 
 
 def lay_out_group(group: Group, anchors: Anchors, out: Path) -> PageGroup:
     """Lay a group out with its settings and its runs."""
-    words = [group.data, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
+    words = [group.title, group.label, f"{group.epochs:,} epochs", f"{group.n_train:,} images", f"n = {group.n}"]
     settings = " ".join(format_settings(group.settings)) or "every setting as the names imply"
     runs = [lay_out_run(run, group.headline, out) for run in group.runs]
     return PageGroup(anchors[group.runs[0].path], " · ".join(words), settings, runs)

@@ -20,7 +20,7 @@ def draw_reliability(arena: Arena) -> Iterator[Figure]:
     """Draw accuracy against confidence for the groups of an arena that have predictions, pooled over seeds."""
     import numpy as np
 
-    tested = collect_tested(arena.groups)[:TOGETHER]
+    tested = collect_tested(arena.groups)[0][:TOGETHER]
     curves = []
     for each in tested:
         confidence = np.concatenate([found.confidence for found in each.predictions]).astype(np.float64)

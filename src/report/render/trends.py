@@ -1,23 +1,20 @@
-"""Draw figures of one number against another: training curves, error against size and time, accuracy against data."""
+"""Draw figures of one number against another: error against size and time, scores against the amount of data."""
 
-import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..groups import Arena, Group, describe_seeds
-from ..result import Result
+from ..groups import Arena, Group, describe_seeds, make_slug
+from ..published import Column
 from ..verdict import compute_std
+from .curves import TOGETHER, Rows
 from .plot import INK, PAPER, SOFT, Figure, draw_figure, get_colour, get_marker, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-TOGETHER = 8  # lines in one picture, as many as there are colours
-
 
 MOST_BARS = 24
 
@@ -26,77 +23,6 @@ MOST_NAMES = 12  # that find room beside their points
 
 
 BARS = "bars: ± 1 standard deviation over seeds; "
-
-
-LOOKS = {"val": ("solid", "-", "validation"), "train": ("dashed", "--", "training"), "test": ("dotted", ":", "test")}
-
-
-Rows = list[list[object]]
-
-
-class EpochMean(NamedTuple):
-    """A metric after an epoch, over the runs of a group."""
-
-    epoch: int
-    mean: float
-    std: float | None
-    n: int
-
-
-def draw_curves(arena: Arena) -> Iterator[Figure]:
-    """Draw error (or average precision, or loss) against epochs: the mean over seeds, in a band of its deviation."""
-    groups = [group for group in arena.groups if any(len(run.history) > 1 for run in group.runs)]
-    for part, start in enumerate(range(0, len(groups), TOGETHER)):
-        yield draw_curves_of(arena, groups[start : start + TOGETHER], part)
-
-
-def draw_curves_of(arena: Arena, groups: Sequence[Group], part: int) -> Figure:
-    """Draw the training curves of a few groups; validation is solid, or training where there is no validation."""
-    keys = {key for group in groups for run in group.runs for row in run.history[:1] for key in row}
-    metric = next((m for m in ("accuracy", "map") if f"val/{m}" in keys or f"train/{m}" in keys), "loss")
-    title = {"accuracy": "error %", "map": "mAP", "loss": "loss"}[metric]
-    splits = [split for split in LOOKS if f"{split}/{metric}" in keys]
-    lines = {(i, s): average_history(g.runs, f"{s}/{metric}") for i, g in enumerate(groups) for s in splits}
-    lines = {key: points for key, points in lines.items() if points}
-    top = min(100, max(4, *(3 * points[-1].mean for points in lines.values())))  # or the end would be one flat line
-    rows: Rows = [["runs", "split", "epoch", f"{title} mean", "std", "n"]]
-    rows += [[groups[i].label, split, *point] for (i, split), points in lines.items() for point in points]
-
-    def paint(axes: "Axes") -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        for (i, split), points in lines.items():
-            main, tint = split == splits[0], get_colour(i)
-            epochs, means = [point.epoch for point in points], [point.mean for point in points]
-            label = groups[i].label if main else None
-            axes.plot(epochs, means, LOOKS[split][1], color=tint, label=label, linewidth=1.6 if main else 1.0)
-            if main:
-                low, high = ([p.mean + sign * (p.std or 0) for p in points] for sign in (-1, 1))
-                axes.fill_between(epochs, low, high, color=tint, alpha=0.2, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(*((0, top) if metric == "accuracy" else (None, None)))
-        axes.margins(x=0.01)
-
-    legend = ", ".join(f"{LOOKS[split][0]}: {LOOKS[split][2]}" for split in splits)
-    legend += " (watched, never used to choose)" if "test" in splits else ""
-    legend += "; band: ± 1 standard deviation over seeds" if any(group.n > 1 for group in groups) else ""
-    higher = metric == "accuracy" and any(point.mean > top for points in lines.values() for point in points)
-    above = " The start of training lies above the picture." if higher else ""
-    caption = f"{arena.title}; {legend}; {describe_seeds(groups)}.{above}"
-    name = f"curves-{arena.name}-{part}"
-    return draw_figure(name, "Course of training", caption, rows, paint, labels=len(groups))
-
-
-def average_history(runs: Sequence[Result], key: str) -> list[EpochMean]:
-    """Average a column of metrics.csv over runs, for each epoch; an accuracy becomes an error in percent."""
-    found: dict[int, list[float]] = {}
-    for run in runs:
-        for i, row in enumerate(run.history, 1):
-            value = 100 * (1 - row.get(key, math.nan)) if key.endswith("accuracy") else row.get(key, math.nan)
-            if math.isfinite(value):
-                found.setdefault(int(row.get("epoch", i)), []).append(value)
-    return [EpochMean(epoch, statistics.fmean(v), compute_std(v), len(v)) for epoch, v in sorted(found.items())]
 
 
 @dataclass(frozen=True)
@@ -201,9 +127,11 @@ def paint_family(axes: "Axes", i: int, name: str, points: Sequence[Point], *, jo
 def write_names(axes: "Axes", points: Sequence[Point]) -> None:
     """Write the networks' names beside their points, to the left of the last one."""
     right = max(point.x for point in points)
+    models = [point.group.model for point in points]
     for point in points:
+        alone = models.count(point.group.model) == 1
         offset, side = ((-6, 5), "right") if point.x == right else ((6, 5), "left")
-        text, place = shorten(point.group.model, 18), (point.x, point.mean)
+        text, place = shorten(point.group.model if alone else point.group.label, 24), (point.x, point.mean)
         axes.annotate(text, place, offset, textcoords="offset points", ha=side, color=SOFT, fontsize=7)
 
 
@@ -259,31 +187,45 @@ def draw_training_time(arena: Arena) -> Iterator[Figure]:
     yield draw_figure(name, "Training time", caption, rows, paint, height=height)
 
 
-def draw_accuracy_by_size(arena: Arena) -> Iterator[Figure]:
-    """Draw test accuracy against the number of training images, one line for each network."""
-    lines: dict[str, list[tuple[int, list[float], Group]]] = {}
-    for group in sorted(arena.groups, key=lambda group: group.n_train):
-        if values := [100 * value for value in group.values("test/accuracy")]:
-            lines.setdefault(group.model, []).append((group.n_train, values, group))
-    several = [(name, points) for name, points in lines.items() if len({n for n, _, _ in points}) > 1][:TOGETHER]
-    if not several:
-        return
-    sizes = [n for _, points in several for n, _, _ in points]
-    rows: Rows = [["runs", "training images", "share of the largest", "test accuracy % mean", "std", "n"]]
-    for _, points in several:
-        rows += [[g.label, n, n / max(sizes), statistics.fmean(y), compute_std(y), len(y)] for n, y, g in points]
+@dataclass(frozen=True)
+class SharePlot:
+    """Figures of some numbers against the number of training images, one line for each network."""
 
-    def paint(axes: "Axes") -> None:
-        for i, (name, points) in enumerate(several):
-            n, means = [p[0] for p in points], [statistics.fmean(p[1]) for p in points]
-            bars = [compute_std(p[1]) or 0 for p in points]
-            look = f"{get_marker(i)}-" if len(set(n)) == len(n) else get_marker(i)
-            axes.errorbar(n, means, bars, fmt=look, color=get_colour(i), capsize=2, elinewidth=1, label=name)
-        axes.set(xlabel="training images", ylabel="test accuracy %")
-        set_log_axis(axes, sizes)
+    columns: Sequence[Column]  # a figure each
 
-    used = [group for _, points in several for _, _, group in points]
-    bars = BARS if any(group.n > 1 for group in used) else ""
-    caption = f"{arena.title}; {bars}{describe_seeds(used)}."
-    name, title = f"accuracy-against-share-{arena.name}", "Accuracy against the amount of data"
-    yield draw_figure(name, title, caption, rows, paint, labels=len(several))
+    def __call__(self, arena: Arena) -> Iterator[Figure]:
+        """Draw each number that networks trained on several amounts of data have."""
+        for column in self.columns:
+            lines: dict[str, list[tuple[int, list[float], Group]]] = {}
+            for group in sorted((each for each in arena.groups if each.n_train), key=lambda group: group.n_train):
+                if values := [column.scale * value for value in group.values(column.metric)]:
+                    lines.setdefault(group.model, []).append((group.n_train, values, group))
+            several = [(name, points) for name, points in lines.items() if len({n for n, _, _ in points}) > 1]
+            if several:
+                yield self.draw(arena, column, several[:TOGETHER])
+
+    def draw(
+        self, arena: Arena, column: Column, several: Sequence[tuple[str, list[tuple[int, list[float], Group]]]]
+    ) -> Figure:
+        """Draw one number of these networks."""
+        sizes = [n for _, points in several for n, _, _ in points]
+        rows: Rows = [["runs", "training images", "share of the largest", f"{column.title} mean", "std", "n"]]
+        for _, points in several:
+            rows += [[g.label, n, n / max(sizes), statistics.fmean(y), compute_std(y), len(y)] for n, y, g in points]
+
+        def paint(axes: "Axes") -> None:
+            for i, (name, points) in enumerate(several):
+                n, means = [p[0] for p in points], [statistics.fmean(p[1]) for p in points]
+                bars = [compute_std(p[1]) or 0 for p in points]
+                look = f"{get_marker(i)}-" if len(set(n)) == len(n) else get_marker(i)
+                axes.errorbar(n, means, bars, fmt=look, color=get_colour(i), capsize=2, elinewidth=1, label=name)
+            axes.set(xlabel="training images", ylabel=column.title)
+            set_log_axis(axes, sizes)
+
+        used = [group for _, points in several for _, _, group in points]
+        bars = BARS if any(group.n > 1 for group in used) else ""
+        caption = f"{arena.title}; {bars}{describe_seeds(used)}."
+        what = column.title.removeprefix("test ").removesuffix(" %")
+        title = f"{what[0].upper()}{what[1:]} against the amount of data"
+        name = f"{make_slug(what)}-against-share-{arena.name}"
+        return draw_figure(name, title, caption, rows, paint, labels=len(several))

@@ -43,10 +43,10 @@ def make_readable_name(config: TrainConfig, *, seed: bool = True) -> str:
     """Return a readable name of a run: network, data set, the part of it where that is limited, and seed."""
     limit = config.data.limit_train
     part = [f"train{limit:g}"] if limit is not None else []
-    return "-".join([config.model.name, config.data.name, *part, *([f"seed{config.seed}"] if seed else [])])
+    return "-".join([config.model.name, config.data.label, *part, *([f"seed{config.seed}"] if seed else [])])
 
 
 def list_tags(config: TrainConfig) -> list[str]:
     """Return the tags of a run: experiment, network, data set and task."""
-    named = (config.experiment_name, config.model.name, config.data.name, config.task.name)
+    named = (config.experiment_name, config.model.name, config.data.label, config.task.name)
     return list(dict.fromkeys(filter(None, named)))

@@ -1,8 +1,11 @@
 """TensorBoard: event files in the run directory."""
 
 import threading
+from pathlib import Path
 
+import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import Tensor
 
 from ...runs.results import Results
@@ -16,14 +19,19 @@ class TensorBoardRun(RunLogger):
 
     def start(self, run: Identity) -> None:
         threading.excepthook = ignore_writer
-        self.lightning = TensorBoardLogger(save_dir=run.path, name="", version="tensorboard")
+        self.lightning = TensorBoardLogger(save_dir=run.path, name="", version="tensorboard", default_hp_metric=False)
+        self.settings = run.facts
 
     def epoch(self, row: dict[str, float]) -> None:
         self.lightning.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
+    def media(self, name: str, picture: Path, step: int) -> None:
+        with Image.open(picture) as image:
+            self.lightning.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+
     def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         test = {key: value for key, value in results["metrics"].items() if key.startswith("test/")}
-        self.lightning.log_metrics(test, step=results["steps"])
+        self.lightning.log_hyperparams(self.settings, metrics=test, step=results["steps"])
 
     def finish(self, *, failed: bool) -> None:
         if not failed:

@@ -6,6 +6,7 @@ waits for W&B's server longer than STARTS seconds at its start and ENDS seconds 
 
 import functools
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
@@ -54,6 +55,8 @@ class WandbRun(RunLogger):
         """`mode` is online or offline."""
         self.project, self.entity, self.group, self.job_type = project, entity, group, job_type
         self.tags, self.mode = tags, mode
+        self.offline = mode == "offline"
+        self.folder = Path("wandb")  # of the run, as W&B names it
         self.pictures: dict[str, Path] = {}
 
     def start(self, run: Identity) -> None:
@@ -76,6 +79,7 @@ class WandbRun(RunLogger):
 
         wandb.teardown()  # W&B's process still tries to begin it online, and would refuse to begin it twice
         self.run = self.begin(run, "offline")
+        self.offline = True
 
     def begin(self, run: Identity, mode: str) -> "Run":
         """Begin or continue the run at W&B; raise its error where that is refused, or takes too long."""
@@ -97,6 +101,7 @@ class WandbRun(RunLogger):
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(init_timeout=STARTS, finish_timeout=ENDS, finish_timeout_raises=True),
         )
+        self.folder = Path(begun.dir).parent
         begun.define_metric("trainer/global_step")
         begun.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return begun
@@ -137,6 +142,11 @@ class WandbRun(RunLogger):
     @spare_training
     def summary(self, results: Results, *, confusion: Tensor | None, classes: tuple[str, ...]) -> None:
         assert self.run is not None
+        if self.pictures:  # those of the final test, which no epoch's row takes along
+            import wandb
+
+            self.run.log({name: wandb.Image(str(path)) for name, path in self.pictures.items()})
+            self.pictures = {}
         self.run.summary.update(
             results["metrics"]
             | (compute_error_rates(results) if find_task_row(results["task"]).single else {})
@@ -155,10 +165,13 @@ class WandbRun(RunLogger):
         run, self.run = self.run, None
         if run is None:
             return
+        folder = shlex.quote(str(self.folder))
         try:
             run.finish(exit_code=int(failed))
+            if self.offline:
+                say(f"W&B: offline in {self.folder}; this sends it: wandb sync {folder}")
         except TimeoutError:
-            send = f"wandb sync --no-skip-online {Path(run.dir).parent}"
+            send = f"wandb sync --no-skip-online {folder}"
             say(f"W&B: has not taken everything in {ENDS} s; this sends it: {send}")
         except Exception as error:
             if not self.failed:
