@@ -23,7 +23,7 @@ from src.cli.compose import CONF, check_grids, complete_overrides, list_group_ch
 from src.cli.help import format_help
 from src.cli.words import quote_values
 from src.config.run import TrainConfig
-from src.new import parse_words
+from src.new.__main__ import parse_words
 from src.zoo.registry import rows
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")

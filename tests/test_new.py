@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT, command, compose, results
 
 from src.errors import UserError
-from src.new import KINDS, check_name, parse_words, write_files
+from src.new.__main__ import KINDS, check_name, parse_words, write_files
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "trainer.threads=1", "data.limit_train=64", "trainer.progress=false")
 

@@ -84,7 +84,8 @@ def test_modules_and_functions_are_short() -> None:
 
 
 def test_few_entries_lie_directly_in_src() -> None:
-    commands = {"train.py", "evaluate.py", "predict.py", "export.py", "pack.py", "new.py", "analyze.py"}
-    commands |= {"audit.py", "mistakes.py", "trust.py"}
+    """Commands, files or rooms, are not counted, nor is the Python interface."""
+    commands = {"train.py", "evaluate.py", "predict.py", "export.py", "pack.py", "analyze.py", "audit.py"}
+    commands |= {"mistakes.py", "trust.py", "api.py", "__main__.py", "new", "lesson", "watch"}
     entries = {entry.name for entry in (ROOT / "src").iterdir()} - commands - {"__pycache__"}
-    assert len(entries) <= 24, sorted(entries)
+    assert len(entries) <= 20, sorted(entries)

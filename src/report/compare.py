@@ -16,7 +16,8 @@ from ..cli.console import say
 from ..errors import UserError
 from ..files import write_json
 from .claims import find_differences
-from .groups import Group, collect_runs, format_value
+from .defaults import format_value
+from .groups import Group, collect_runs
 from .predictions import read_arrays
 from .result import Result, make_legible
 from .statistics import compute_difference, compute_mcnemar_p, compute_paired_difference, summarize_values

@@ -97,3 +97,27 @@ def flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def shorten_names(chosen: Mapping[str, object]) -> dict[str, object]:
+    """Return settings by the last part of their names, as far as it says enough and no two share it."""
+    leaves = [name.rpartition(".")[2] for name in chosen]
+    short = {
+        name: leaf for name, leaf in zip(chosen, leaves, strict=True) if leaves.count(leaf) == 1 and leaf != "name"
+    }
+    return {short.get(name, name): value for name, value in chosen.items()}
+
+
+def format_settings(chosen: Mapping[str, object]) -> list[str]:
+    """Write settings as they are typed, shortening long values."""
+    texts = {name: format_value(value) for name, value in chosen.items()}
+    return [f"{name}={text if len(text) <= 24 else text[:10] + '…' + text[-6:]}" for name, text in texts.items()]
+
+
+def format_value(value: object) -> str:
+    """Write a setting's value as it is typed."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(format_value, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value) or "none"

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..runs.identity import compute_code_hash
 from ..tasks.table import find_headline
 from ..text import natural_sort_key
-from .defaults import find_nested, find_row_name, list_default_settings
+from .defaults import find_nested, find_row_name, format_settings, format_value, list_default_settings, shorten_names
 from .lost import LostRun, describe_left_out, read_lost
 from .result import Result, find_run_directories, read_result
 
@@ -275,27 +275,3 @@ def describe_seeds(groups: Sequence[Group]) -> str:
 def make_slug(text: str) -> str:
     """Turn a text into a part of a file's name."""
     return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in text.lower())[:60].strip("-")
-
-
-def shorten_names(chosen: Mapping[str, object]) -> dict[str, object]:
-    """Return settings by the last part of their names, as far as it says enough and no two share it."""
-    leaves = [name.rpartition(".")[2] for name in chosen]
-    short = {
-        name: leaf for name, leaf in zip(chosen, leaves, strict=True) if leaves.count(leaf) == 1 and leaf != "name"
-    }
-    return {short.get(name, name): value for name, value in chosen.items()}
-
-
-def format_settings(chosen: Mapping[str, object]) -> list[str]:
-    """Write settings as they are typed, shortening long values."""
-    texts = {name: format_value(value) for name, value in chosen.items()}
-    return [f"{name}={text if len(text) <= 24 else text[:10] + '…' + text[-6:]}" for name, text in texts.items()]
-
-
-def format_value(value: object) -> str:
-    """Write a setting's value as it is typed."""
-    if isinstance(value, list):
-        return "[" + ",".join(map(format_value, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value) or "none"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ..cli.console import name_commands
 from ..errors import UserError
 from ..tasks.table import has_single_class
-from .defaults import find_nested
+from .defaults import find_nested, format_settings, shorten_names
 from .entries import Entry, Line, View
-from .groups import Group, format_settings, shorten_names
+from .groups import Group
 from .predictions import Predictions, read_predictions
 from .published import Column
 from .result import read_csv

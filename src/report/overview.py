@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..tasks.table import has_single_class
+from .defaults import format_settings, shorten_names
 from .entries import Entry, Line, View
-from .groups import Group, format_settings, shorten_names
+from .groups import Group
 from .published import Column
 from .result import LIMITS
 from .views import GENERAL, flag_lost, flag_stale

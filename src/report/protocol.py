@@ -15,8 +15,7 @@ from ..cli.compose import CONF, compose_run
 from ..config.model import ModelConfig
 from ..runs.identity import to_plain
 from ..zoo.registry import row, rows
-from .defaults import Anything, find_nested, find_row_name, flatten, list_default_settings
-from .groups import format_value
+from .defaults import Anything, find_nested, find_row_name, flatten, format_value, list_default_settings
 from .result import LIMITS, Result
 from .schema import Value
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from ..errors import UserError
 from ..files import read_json
 from ..runs.results import is_number
+from .defaults import format_settings
 from .entries import Entry, Line, View
-from .groups import Group, format_settings
+from .groups import Group
 from .published import Column
 from .result import find_nested
 

@@ -7,7 +7,8 @@ import pytest
 from made_runs import make_results, write_run
 
 from src.errors import UserError
-from src.report.groups import build_arenas, collect_runs, shorten_names
+from src.report.defaults import shorten_names
+from src.report.groups import build_arenas, collect_runs
 
 Config = dict[str, Any]
 

@@ -13,9 +13,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..claims import ClaimVerdict, StepVerdict
+from ..defaults import format_settings
 from ..entries import View
 from ..families import MARGIN
-from ..groups import Collected, Group, format_settings
+from ..groups import Collected, Group
 from ..result import Result, make_legible
 from ..verdict import MEANINGS
 from .formats import Cell, build_grid, describe_protocol, fold_constant_keys, list_notes

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .cli.compose import list_group_choices
-from .cli.console import say
-from .cli.main import main, print_help
-from .errors import UserError
-from .files import write_atomic
-from .text import describe_unknown
+from ..cli.compose import list_group_choices
+from ..cli.console import say
+from ..cli.main import main, print_help
+from ..errors import UserError
+from ..files import write_atomic
+from ..text import describe_unknown
 
 KINDS = {  # the file of each kind, and how it is trained
     "model": ("{name}.py", "plugins=[{file}] model={name} data=digits"),
@@ -93,7 +93,7 @@ def write_files(kind: str, name: str, folder: Path) -> list[Path]:
     for path in paths:
         if path.exists() or path.is_symlink():
             raise UserError(f"{path}: is there already; choose another name, or move it away")
-    loader = FileSystemLoader(Path(__file__).with_name("templates"))
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)  # of code, no HTML
     for path, template in zip(paths, templates.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
