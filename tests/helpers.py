@@ -144,6 +144,8 @@ def forget_hydra() -> None:
     ENTRIES.clear()
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
+    for name in [name for name in sys.modules if name.startswith("hydra_plugins")]:  # Hydra loads them anew
+        del sys.modules[name]
 
 
 def train(path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

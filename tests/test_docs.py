@@ -368,7 +368,7 @@ def test_every_name_of_a_group_is_documented() -> None:
             assert re.search(rf"\b{name}\b", text), f"{group}={name} is in no page"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "wrong-inputs.md"], ids=lambda page: page.name)
 def test_every_setting_exists(page: Path) -> None:
     known = format_help()
     text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)

@@ -67,7 +67,7 @@ def points(experiment: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for values in itertools.product(*swept.values()):
         point = dict(zip(swept, values, strict=True))
         model = point.get("model", stored["model"]["name"])
-        brought = dict(word.split("=", 1) for word in list_brought_words(experiment, point))
+        brought = dict(word.split("=", 1) for word in list_brought_words(experiment, [], point))
         config = {group: dict(leaves) if isinstance(leaves, dict) else leaves for group, leaves in stored.items()}
         for name, value in (point | brought).items():
             group, dot, leaf = name.partition(".")

@@ -103,7 +103,7 @@ def test_plateau_falls_after_its_patience() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"lr": 0.0},
+        {"lr": -0.1},
         {"momentum": 1.0},
         {"nesterov": True, "momentum": 0.0},
         {"milestones": [0.75, 0.5]},

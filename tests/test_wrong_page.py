@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, run_here
 
+from src.config.choices import CHOICES
+
 PAGE = ROOT / "docs" / "wrong-inputs.md"
 EVERY = 6  # of so many inputs one is typed by default; the others are slow
 
@@ -42,6 +44,7 @@ def test_the_page_has_many() -> None:
 def test_a_wrong_input_gets_its_sentence(
     typed: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(CHOICES["logger"], "lines", raising=False)  # of the plug-in of another test
     for folder in ("photos/train/cats", "photos/train/dogs", "empty"):
         (tmp_path / folder).mkdir(parents=True)
     for file in ("notes.txt", "photos/train/cats/a.jpg"):

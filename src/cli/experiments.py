@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from ..errors import UserError
 from ..files import check_yaml
 from .words import list_search_path
 
@@ -45,4 +46,7 @@ def load_experiment(name: str, words: list[str]) -> "DictConfig":
 
     files = [Path(folder, "experiment", f"{name}.yaml") for folder in (str(CONF), *list_search_path(words))]
     file = next((file for file in files if file.is_file()), None)
-    return cast(DictConfig, OmegaConf.load(check_yaml(file)) if file else OmegaConf.create())
+    content = OmegaConf.load(check_yaml(file)) if file else OmegaConf.create()
+    if not isinstance(content, DictConfig):
+        raise UserError(f"experiment={name}: {file} holds no settings by name")
+    return content

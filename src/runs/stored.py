@@ -82,6 +82,8 @@ def keep_own_settings(kind: type[Choice], stored: dict[str, object]) -> dict[str
     """
     own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     others = list_group_fields(kind.config_group)
+    if kind.choice == "multiclass" and stored.get("loss") == "bce":  # version 0.1 had one for several labels only
+        own.remove("loss")
     for name in stored.keys() - own:
         other = others.get(name)
         if other is None or (other.metadata["identity"] and stored[name] != get_neutral(other)):

@@ -402,7 +402,7 @@ def test_a_run_directory_is_its_checkpoint(tmp_path: Path) -> None:
 
     from src.runs.identity import to_plain
 
-    with pytest.raises(UserError, match=f"^model.weights={tmp_path}: no run directory .it holds no config.yaml.$"):
+    with pytest.raises(UserError, match=f"^model.weights={tmp_path}: no run directory .it holds no config.yaml.; "):
         find_weights(str(tmp_path), "resnet20")
     OmegaConf.save(OmegaConf.create(to_plain(compose(*TINY, "protocol=best_val"))), tmp_path / "config.yaml")
     with pytest.raises(UserError, match=f"^model.weights={tmp_path}: this run has not saved its best.ckpt yet$"):
