@@ -63,7 +63,9 @@ def explain_error(error: BaseException, words: Sequence[str] | None = None) -> s
             "Out of memory: the network or its images do not fit; lower model.width, data.image_size or data.batch_size"
         )
     if isinstance(error, OverflowError):
-        return f"A number is too large to count with ({error}); type a smaller one (debug=true shows where it is used)."
+        key = getattr(error, "full_key", None) or find_key(str(error))
+        where = f"{key}: " if key else "A setting: "
+        return f"{where}the number is too large to count with; type a smaller one"
     if is_from_hydra(error):
         return clip_lines(str(error))
     if type(error).__module__.startswith("wandb"):
@@ -222,3 +224,9 @@ def explain_interpolation(typed_word: str, cause: Any) -> str:
         inner = next((str(e) for e in list_causes(cause)[1:] if str(e)), reason).strip("'\"")
         return f"{where}: ${{…}} cannot be resolved ({take_first_line(inner)})"
     return f"{where}: {reason}"
+
+
+def find_key(text: str) -> str:
+    """Return the setting that a library's error names in a line of its own, or ""."""
+    found = re.search(r"^\s*full_key: (\S+)", text, re.MULTILINE)
+    return found[1] if found else ""
