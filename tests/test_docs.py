@@ -209,13 +209,16 @@ def test_a_run_is_exported(words: list[str], made: Made, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", words_of("src.report", "runs", "labels", "compare", "wandb", left_out=("out",)), ids=" ".join
+    "words", words_of("src.report", "runs", "labels", "compare", "wandb", "bundle", left_out=("out",)), ids=" ".join
 )
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
     two = f"[{made.run},{made.other}]"
     (labels := tmp_path / "labels.csv").write_text("index,label\n0,1\n")
     values = {"runs": made.run, "labels": labels, "compare": two, "wandb": "entity/project"}
+    values |= {"bundle": tmp_path / "bundle.html"}
+    if words == ["bundle="]:
+        run_in_small("src.report", [f"runs={made.run}", f"bundle={values['bundle']}", f"out={out}"])
     run_in_small("src.report", [*fill(words, **values), f"out={out}"])
 
 

@@ -102,7 +102,7 @@ def pack_runs(everything: Collected, shown: Collected) -> list[PackedRun]:
     Those that are shown have their curves and predictions; the others say only what they are, for groups are named by
     what tells them apart.
     """
-    wanted = {path: LEFT_OUT for path, _ in everything.left_out}
+    wanted: dict[Path, Sequence[str]] = {path: LEFT_OUT for path, _ in everything.left_out}
     wanted |= {run.path: NAMED for run in everything.runs} | {run.path: SHOWN for run in shown.runs}
     places = sorted(wanted, key=lambda path: natural_sort_key(str(path)))
     return [PackedRun(name_place(path), list(pack_files(path, wanted[path]))) for path in places]
