@@ -24,6 +24,7 @@ from src.cli.help import format_help
 from src.cli.words import quote_values
 from src.config.run import TrainConfig
 from src.new import parse_words
+from src.watch.__main__ import WORDS, read_words
 from src.zoo.registry import rows
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -267,6 +268,16 @@ def test_a_network_is_looked_into(words: list[str], made: Made, tmp_path: Path) 
 @pytest.mark.parametrize("words", words_of("src.lesson", "runs", left_out=("out",)), ids=" ".join)
 def test_a_lesson_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.lesson", [*fill(words, runs=made.run), f"out={tmp_path / 'lesson.html'}"])
+
+
+@pytest.mark.parametrize("words", words_of("src.watch", "runs"), ids=" ".join)
+def test_runs_can_be_watched(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are understood, but for a run, of which there is none here; tests/test_watch.py serves a page."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    given = [word for word in fill(words, runs=tmp_path) if not word.startswith("predict=")]
+    assert read_words(given)[0].is_dir()
+    assert {word.partition("=")[0] for word in words} <= set(WORDS)
 
 
 def test_the_words_that_list_networks_exist() -> None:

@@ -40,7 +40,7 @@ function sendNext() {
 async function send({file, box}) {
   let record;
   if (file.size > drop.limits.most_bytes)
-    record = {error: `has ${Math.round(file.size / 1e6)} MB, more than ${Math.round(drop.limits.most_bytes / 1e6)}; shrink it`};
+    record = {error: `has ${(file.size / 1e6).toFixed(1)} MB, more than ${Math.round(drop.limits.most_bytes / 1e6)}; shrink it`};
   else try {
     const answer = await fetch("/predict", {method: "POST", body: file, headers: {"Content-Type": "application/octet-stream"}});
     record = await answer.json();

@@ -1,7 +1,7 @@
 """Predict images that a page sends, however many, large or wrong they are, in a bounded memory.
 
 A body goes to a file in small pieces, at most UPLOADS at once; the size of a picture is read from its head before any
-pixel is decoded, and one is decoded at a time.
+pixel is decoded, and one is decoded at a time, by one thread, so that its memory is used again for the next.
 """
 
 import contextlib
@@ -9,19 +9,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from http import HTTPStatus
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ..errors import UserError
 from ..files import Json
 
 if TYPE_CHECKING:
     from ..inference.network import Predictor
 
-MOST_BYTES = 1 << 25  # of an image file
+MOST_BYTES = 32_000_000  # of an image file
 MOST_PIXELS = 50_000_000  # of an image: 150 MB as RGB
 MOST_FILES = 100  # of one drop
 UPLOADS = 4  # files that are received at once
@@ -47,7 +47,7 @@ class Uploads:
     def __init__(self, predictor: "Predictor") -> None:
         self.predictor = predictor
         self._turns = threading.Semaphore(UPLOADS)
-        self._decoding = threading.Lock()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._waiting, self._count = 0, threading.Lock()
 
     def describe(self) -> Json:
@@ -66,8 +66,7 @@ class Uploads:
         with self._take_turn(), tempfile.NamedTemporaryFile(prefix="dropped-") as file:
             receive(body, length, file.file)
             file.flush()
-            with self._decoding:
-                return self._predict_file(Path(file.name))
+            return self._worker.submit(self._predict_file, Path(file.name)).result()
 
     def _predict_file(self, path: Path) -> Json:
         from ..data.photos.reader import describe_error
@@ -110,7 +109,7 @@ def read_length(headers: Message) -> int:
     if headers.get("Transfer-Encoding") or not (text.isascii() and text.isdecimal()):
         raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "the size of the file must be stated first (Content-Length)")
     if len(text) > 15 or int(text) > MOST_BYTES:
-        size = f"{int(text[:15]) / 1e6:,.0f} MB" if len(text) <= 15 else "far too many bytes"
+        size = f"{int(text) / 1e6:,.1f} MB" if len(text) <= 15 else "far too many bytes"
         raise RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"has {size}, more than {MOST_BYTES / 1e6:.0f}; shrink it"
         )
@@ -135,19 +134,22 @@ def receive(body: BufferedIOBase, length: int, file: IO[bytes]) -> None:
 
 def check_picture(path: Path) -> None:
     """Raise RefusedError for a file that is no picture, or one of too many pixels, which its head alone says."""
-    from ..data.photos.reader import describe_error, read_header
+    from PIL import Image, UnidentifiedImageError
+
+    from ..data.photos.formats import list_formats
+    from ..data.photos.reader import describe_error
 
     try:
-        header = read_header(path)
-    except UserError as error:
-        reason = describe_error(get_cause(error), path)
-        if "more than" in reason and "pixels; shrink" in reason:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"cannot be read: {reason}") from None
-        sentence = "is no picture" if "cannot identify" in reason else f"cannot be read: {reason}"
-        raise RefusedError(HTTPStatus.BAD_REQUEST, sentence) from None
-    if header.width * header.height > MOST_PIXELS:
-        sentence = f"{header.width}x{header.height} are more than {MOST_PIXELS:,} pixels; shrink it"
-        raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, sentence)
+        with Image.open(path, formats=list_formats()) as file:
+            width, height = file.size
+    except UnidentifiedImageError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "is no picture") from None
+    except Image.DecompressionBombError:
+        width = height = MOST_PIXELS
+    except Exception as error:  # Pillow's decoders raise a dozen types
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"cannot be read: {describe_error(error, path)}") from None
+    if width * height > MOST_PIXELS:
+        raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"has more than {MOST_PIXELS:,} pixels; shrink it")
 
 
 def get_cause(error: BaseException) -> BaseException:

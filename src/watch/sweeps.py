@@ -5,8 +5,10 @@ Reading configurations takes longer than all else, so it is done a little at eac
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ..errors import UserError
 from ..files import Json
@@ -18,6 +20,7 @@ from .folder import FILES, Folder, Seen
 
 BUDGET = 0.3  # seconds of a look for configurations
 MOST_ROWS = 300  # of the table
+Kin: TypeAlias = tuple[str, str]  # a data set and a network
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,38 @@ class Sweeps:
             for known in (self.told, self.bands):
                 for number in [number for number in known if number not in everything]:
                     del known[number]
+            varying = self._find_varying(everything)
             for number, seen in everything.items():
                 if number in self.told:
-                    self.folder.update(number, self._describe(number, seen, everything))
+                    self.folder.update(number, self._describe(number, seen, everything, varying))
         return complete
 
-    def _describe(self, number: str, seen: Seen, everything: Mapping[str, Seen]) -> Json:
-        told = self.told[number][1]
-        settings = " ".join(format_settings(shorten_names(told.settings or {})))
+    def _find_varying(self, everything: Mapping[str, Seen]) -> dict[Kin, set[str]]:
+        """Return the names of the settings in which the runs of a network on a data set differ."""
+        values: dict[Kin, dict[str, list[str]]] = {}
+        counts: Counter[Kin] = Counter()
+        for number, seen in everything.items():
+            if (settings := self._get_settings(number)) is not None:
+                kin = find_kin(seen)
+                counts[kin] += 1
+                for name, value in settings.items():
+                    values.setdefault(kin, {}).setdefault(name, []).append(repr(value))
+        return {
+            kin: {name for name, found in own.items() if len(set(found)) > 1 or len(found) < counts[kin]}
+            for kin, own in values.items()
+        }
+
+    def _get_settings(self, number: str) -> Mapping[str, object] | None:
+        return self.told[number][1].settings if number in self.told else None
+
+    def _describe(
+        self, number: str, seen: Seen, everything: Mapping[str, Seen], varying: Mapping[Kin, set[str]]
+    ) -> Json:
+        settings = self._get_settings(number) or {}
+        differing = {name: settings[name] for name in settings if name in varying.get(find_kin(seen), ())}
         band = self._find_band(number, seen, everything) if seen.run.state in ("running", "stopped") else None
         early = {"low": band.low, "high": band.high, "n": band.n} if band else None
-        return {"settings": make_legible(settings)[:400], "early": early}
+        return {"settings": write_settings(settings), "differing": write_settings(differing), "early": early}
 
     def _find_band(self, number: str, seen: Seen, everything: Mapping[str, Seen]) -> Band | None:
         """Return where a run is foretold to end; made anew only where other runs of its recipe have finished."""
@@ -86,18 +110,25 @@ class Sweeps:
     def tabulate(self) -> list[Json]:
         """Return the rows of the table: runs that differ in their seeds only, by data set."""
         with self.folder.lock:
-            groups: dict[tuple[str, str, str], list[Seen]] = {}
-            settings: dict[tuple[str, str, str], Mapping[str, object]] = {}
+            groups: dict[tuple[Kin, str, int], list[Seen]] = {}
             for number, seen in self.folder.seen.items():
-                told = self.told.get(number, (None, Told()))[1]
-                if told.settings is not None:
-                    key = (seen.entry["data"], seen.entry["model"], repr(sorted(map(str, told.settings.items()))))
-                    key = (*key[:2], f"{key[2]} {told.epochs}")
+                if (settings := self._get_settings(number)) is not None:
+                    told = self.told[number][1]
+                    key = (find_kin(seen), repr(sorted(map(str, settings.items()))), told.epochs)
                     groups.setdefault(key, []).append(seen)
-                    settings[key] = dict(told.settings) | {"epochs": told.epochs}
-        rows = [make_row(members, find_differing(key, settings)) for key, members in groups.items()]
+        rows = [make_row(members, epochs) for (_, _, epochs), members in groups.items()]
         rows.sort(key=lambda row: (row["data"], row["metric"], -(row["val"] or 0)))
         return rows[:MOST_ROWS]
+
+
+def find_kin(seen: Seen) -> Kin:
+    """Return the data set and the network of a run."""
+    return seen.run.data, seen.run.model
+
+
+def write_settings(settings: Mapping[str, object]) -> str:
+    """Write settings as they are typed, by short names."""
+    return make_legible(" ".join(format_settings(shorten_names(settings))))[:400]
 
 
 def get_config_stamp(seen: Seen) -> object:
@@ -120,22 +151,13 @@ def read_told(seen: Seen) -> Told:
         return Told()
 
 
-def find_differing(
-    key: tuple[str, str, str], settings: Mapping[tuple[str, str, str], Mapping[str, object]]
-) -> dict[str, object]:
-    """Return those of a group's settings that not all groups of its data and model have."""
-    alike = [own for other, own in settings.items() if other[:2] == key[:2]]
-    own = settings[key]
-    return {name: own[name] for name in own if any(name not in each or each[name] != own[name] for each in alike)}
-
-
-def make_row(members: Sequence[Seen], differing: Mapping[str, object]) -> Json:
+def make_row(members: Sequence[Seen], epochs: int) -> Json:
     """Make a row of the table from the runs of a group."""
     ended = [seen for seen in members if seen.run.state in ("finished", "untested")]
     states = [seen.run.state for seen in members]
     first = next((seen for seen in members if seen.entry["metric"]), members[0]).entry
     row: Json = {name: first[name] for name in ("data", "model", "metric")}
-    row |= {"settings": make_legible(" ".join(format_settings(shorten_names(differing))))[:400]}
+    row |= {"settings": members[0].extra.get("differing", ""), "epochs": epochs}
     row |= {"ended": len(ended), "runs": len(members), "running": states.count("running")}
     row |= {"lost": states.count("failed") + states.count("stopped")}
     for name, source in {"val": "now", "test": "test"}.items():

@@ -20,7 +20,7 @@ function drawRow(id, run) {
   const button = make("button", run.place, "open", {type: "button"});
   button.addEventListener("click", () => { location.hash = `run=${id}`; });
   inner.append(button);
-  if (run.settings) inner.append(make("span", run.settings, "under"));
+  if (run.differing) inner.append(make("span", run.differing, "under"));
   if (run.early) inner.append(make("span", `will end at ${number(run.early.low)} to ${number(run.early.high)} (${run.early.n} finished ones)`, "under"));
   if (run.reason) inner.append(make("span", run.reason, "under flag"));
   name.append(inner);
@@ -76,7 +76,7 @@ function drawOverview() {
   }
   const charts = [...groups].slice(0, MOST_CHARTS).map(([title, runs]) => {
     const live = runs.filter(run => run.state === "running"), few = (live.length ? live : runs).slice(0, MOST_CURVES);
-    const name = run => `${run.model}${run.seed === null ? "" : ` seed ${run.seed}`}${run.settings ? ` ${run.settings.slice(0, 40)}` : ""}`;
+    const name = run => `${run.model}${run.seed === null ? "" : ` seed ${run.seed}`}${run.differing ? ` ${run.differing.slice(0, 40)}` : ""}`;
     return drawChart(`${title}: ${live.length ? "running" : "the newest"}`, few.map(run => ({name: name(run), points: run.curve})));
   });
   get("charts").replaceChildren(...charts);
@@ -84,14 +84,14 @@ function drawOverview() {
 }
 
 function drawSweeps(sweeps) {
-  const heads = ["network", "data", "ended", "running", "lost", "val", "test"];
+  const heads = ["network", "data", "epochs", "ended", "running", "lost", "val", "test"];
   get("sweep-heads").replaceChildren(...heads.map((head, i) => make("th", head, i < 2 ? "text" : "", {scope: "col"})));
   const spread = (mean, sd) => mean === null ? "" : number(mean) + (sd === null ? "" : ` ± ${number(sd)}`);
   get("sweep-rows").replaceChildren(...sweeps.map(each => {
     const row = make("tr"), name = make("td", "", "text", {"data-label": "network"}), inner = make("span", each.model);
     if (each.settings) inner.append(make("span", each.settings, "under"));
     name.append(inner);
-    row.append(name, cell("data", `${each.data}${each.metric ? `, ${each.metric}` : ""}`, "text"), cell("ended", `${each.ended} of ${each.runs}`), cell("running", each.running ? String(each.running) : ""),
+    row.append(name, cell("data", `${each.data}${each.metric ? `, ${each.metric}` : ""}`, "text"), cell("epochs", String(each.epochs)), cell("ended", `${each.ended} of ${each.runs}`), cell("running", each.running ? String(each.running) : ""),
       cell("lost", each.lost ? String(each.lost) : ""), cell("val", spread(each.val, each.val_sd)), cell("test", spread(each.test, each.test_sd)));
     for (const one of row.cells) if (one.classList.contains("filled")) one.className = "empty";
     return row;
