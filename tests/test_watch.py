@@ -251,6 +251,20 @@ def test_nobody_else_is_answered(tmp_path: Path, serve: Callable[..., Server]) -
     connection.close()
 
 
+def test_what_fails_on_the_way_is_a_sentence(
+    tmp_path: Path, serve: Callable[..., Server], uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(tmp_path, uploads)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("src.watch.folder.find_directories", fail)
+    assert ask(server, "state") == (500, {"error": "cannot be answered (MemoryError)"})
+    monkeypatch.setattr(receive, "check_picture", fail)
+    assert ask(server, "predict", b"x") == (500, {"error": "cannot be predicted (MemoryError)"})
+
+
 def test_no_text_of_a_run_becomes_markup() -> None:
     folder = Path(watch_sweeps.__file__).parent
     for script in folder.glob("*.js"):

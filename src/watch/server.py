@@ -9,6 +9,7 @@ import json
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,23 +98,30 @@ class Handler(BaseHTTPRequestHandler):
         """Send a file of the page, the state, or the details of a run."""
         if not self.check_host():
             return
-        address = urlsplit(self.path)
-        words = {name: values[-1] for name, values in parse_qs(address.query[:200]).items()}
-        if address.path in self.server.pages:
-            kind, content = self.server.pages[address.path]
-            self.answer(HTTPStatus.OK, content, kind)
-        elif address.path == "/state":
+        try:
+            address = urlsplit(self.path)
+            words = {name: values[-1] for name, values in parse_qs(address.query[:200]).items()}
+            content = self.find_answer(address.path, words)
+        except Exception as error:  # nothing that lies in a folder of runs ends the page
+            self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"cannot be answered ({type(error).__name__})")
+            return
+        if content is None:
+            self.refuse(HTTPStatus.NOT_FOUND, "there is no such page, or no such run any more")
+        elif isinstance(content, dict):
+            self.answer_json(HTTPStatus.OK, content)
+        else:
+            self.answer(HTTPStatus.OK, content[1], content[0])
+
+    def find_answer(self, path: str, words: Mapping[str, str]) -> Json | tuple[str, bytes] | None:
+        """Return JSON, or the kind and content of a file of the page; None where there is nothing."""
+        if path == "/state":
             since = read_number(words.get("since")) if words.get("word") == self.server.word else -1
-            self.answer_json(HTTPStatus.OK, self.server.make_state(since))
-        elif address.path == "/run":
+            return self.server.make_state(since)
+        if path == "/run":
             with self.server.folder.lock:
                 seen = self.server.folder.seen.get(words.get("id", ""))
-            if seen is None:
-                self.refuse(HTTPStatus.NOT_FOUND, "there is no such run any more")
-            else:
-                self.answer_json(HTTPStatus.OK, make_details(seen, read_number(words.get("have"))))
-        else:
-            self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+            return make_details(seen, read_number(words.get("have"))) if seen else None
+        return self.server.pages.get(path)
 
     def do_POST(self) -> None:
         """Predict the image that is the body of the request."""
@@ -132,6 +140,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(HTTPStatus(refused.status), str(refused))
         except UserError as error:
             self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except Exception as error:  # such as a device that has no memory left
+            self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"cannot be predicted ({type(error).__name__})")
         else:
             self.answer_json(HTTPStatus.OK, record)
 
@@ -216,8 +226,8 @@ def open_server(folder: Folder, port: int | None, uploads: Uploads | None = None
 def serve(server: Server) -> None:
     """Serve until Ctrl-C."""
     with server:
-        say(f"Watching {server.folder.root} at {server.address} (this machine alone); Ctrl-C ends it, and no run.")
         try:
+            say(f"Watching {server.folder.root} at {server.address} (this machine alone); Ctrl-C ends it, and no run.")
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped watching; the runs go on.") from None
