@@ -8,5 +8,8 @@ from setuptools import find_packages, setup
 setup(
     packages=["residual", *(f"residual.{name}" for name in find_packages("src")), "residual.conf", "hydra_plugins"],
     package_dir={"residual": "src", "residual.conf": "conf"},
-    package_data={"": ["*.csv", "*.css", "*.j2", "*.js", "*.sh", "*.svg", "*.json"], "residual.conf": ["**/*.yaml"]},
+    package_data={
+        "": ["*.csv", "*.css", "*.html", "*.j2", "*.js", "*.sh", "*.svg", "*.json"],
+        "residual.conf": ["**/*.yaml"],
+    },
 )

@@ -47,9 +47,14 @@ def explain_os_error(error: OSError, path: Path | None = None) -> str:
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as CSV, atomically."""
+    write_atomic(path, format_rows(rows))
+
+
+def format_rows(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as the content of a CSV file."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    write_atomic(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:

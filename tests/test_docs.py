@@ -24,6 +24,7 @@ from src.cli.help import format_help
 from src.cli.words import quote_values
 from src.config.run import TrainConfig
 from src.new.__main__ import parse_words
+from src.watch.__main__ import WORDS, read_words
 from src.zoo.registry import rows
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -209,13 +210,16 @@ def test_a_run_is_exported(words: list[str], made: Made, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", words_of("src.report", "runs", "labels", "compare", "wandb", left_out=("out",)), ids=" ".join
+    "words", words_of("src.report", "runs", "labels", "compare", "wandb", "bundle", left_out=("out",)), ids=" ".join
 )
 def test_a_report_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     out = tmp_path / ("out.json" if {"compare=", "wandb="} & set(words) else "out")
     two = f"[{made.run},{made.other}]"
     (labels := tmp_path / "labels.csv").write_text("index,label\n0,1\n")
     values = {"runs": made.run, "labels": labels, "compare": two, "wandb": "entity/project"}
+    values |= {"bundle": tmp_path / "bundle.html"}
+    if words == ["bundle="]:
+        run_in_small("src.report", [f"runs={made.run}", f"bundle={values['bundle']}", f"out={out}"])
     run_in_small("src.report", [*fill(words, **values), f"out={out}"])
 
 
@@ -264,6 +268,16 @@ def test_a_network_is_looked_into(words: list[str], made: Made, tmp_path: Path) 
 @pytest.mark.parametrize("words", words_of("src.lesson", "runs", left_out=("out",)), ids=" ".join)
 def test_a_lesson_is_made(words: list[str], made: Made, tmp_path: Path) -> None:
     run_in_small("src.lesson", [*fill(words, runs=made.run), f"out={tmp_path / 'lesson.html'}"])
+
+
+@pytest.mark.parametrize("words", words_of("src.watch", "runs"), ids=" ".join)
+def test_runs_can_be_watched(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are understood, but for a run, of which there is none here; tests/test_watch.py serves a page."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    given = [word for word in fill(words, runs=tmp_path) if not word.startswith("predict=")]
+    assert read_words(given)[0].is_dir()
+    assert {word.partition("=")[0] for word in words} <= set(WORDS)
 
 
 def test_the_words_that_list_networks_exist() -> None:

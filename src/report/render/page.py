@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..bundle import PackedRun, pack_rows
 from ..claims import ClaimVerdict, StepVerdict
 from ..defaults import format_settings
 from ..entries import View
@@ -172,8 +173,12 @@ def render_page(
     figures: Sequence[Figure],
     collected: Collected,
     out: Path,
+    packed: Sequence[PackedRun] | None = None,
 ) -> str:
-    """Render the page as HTML; `out` is the directory it is written to, from where its links to the runs lead."""
+    """Render the page as HTML; `out` is the directory it is written to, from where its links to the runs lead.
+
+    With the runs that are `packed` in a bundle it lists these and leads to no other file.
+    """
     anchors = {run.path: f"runs-{i}" for i, group in enumerate(collected.groups) for run in group.runs}
     return (
         load_environment()
@@ -196,6 +201,8 @@ def render_page(
             tones=TONES,
             theme=write_theme(),
             count=count,
+            packed=packed,
+            pack_rows=pack_rows,
         )
     )
 

@@ -1,0 +1,1 @@
+"""A live page of runs, and of predictions, on this machine alone."""
