@@ -287,6 +287,7 @@ def lay_out_run(run: Result, headline: str, out: Path) -> PageRun:
     value = run.value(headline)
     number = "" if value is None else f"{100 * value:.2f} %" if headline.endswith("error") else f"{value:.4f}"
     commit = f"commit {run.commit}" if run.commit else "no commit known"
+    figures = sorted((run.path / "probes").glob("*.svg"))
     return PageRun(
         seed=run.seed,
         number=number,
@@ -294,8 +295,5 @@ def lay_out_run(run: Result, headline: str, out: Path) -> PageRun:
         place=str(run.path),
         facts=f"{commit}{', of other code than today' if run.stale else ''}",
         command=str(run.content.get("command", "")),
-        probes=[
-            (figure.stem, quote(os.fsencode(os.path.relpath(figure, out))))
-            for figure in sorted((run.path / "probes").glob("*.svg"))
-        ],
+        probes=[(figure.stem, quote(os.fsencode(os.path.relpath(figure, out)))) for figure in figures],
     )
