@@ -114,6 +114,7 @@ def test_a_folder_is_audited(
     assert page.count("<img") >= 6 and "files beside the class folders" in page and 'src="http' not in page
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_set_in_memory_is_sound(tmp_path: Path) -> None:
     done = command("src.audit", "data=digits", f"out={tmp_path}")
     assert done.returncode == 0 and "No broken file, and no picture in two splits" in done.stdout, done.stdout

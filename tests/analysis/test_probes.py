@@ -262,6 +262,7 @@ def type_command(*words: str) -> int:
 SMALL = ("images=32", "grid=2", "each=1", "steps=2", "trainer.threads=1")
 
 
+@pytest.mark.slow
 def test_all_probes_of_a_run_and_never_twice(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
