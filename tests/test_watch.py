@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import TINY, compose
 from made_runs import make_config, make_results, write_run
 from PIL import Image
 
+from src.data.photos.reader import read_photo
 from src.errors import UserError
 from src.runs.find import is_held
 from src.watch import receive
@@ -341,6 +343,25 @@ def test_dropped_images_are_predicted_and_all_else_is_refused(
     assert ask(server, "predict", image, Host="evil.example")[0] == 421
     assert ask(server, "predict", image, Origin=server.address.rstrip("/"))[0] == 200
     assert ask(server, "predict", iter([image]))[0] == 411  # type: ignore[arg-type]  # chunked
+
+
+def test_a_detector_tells_what_it_found(tmp_path: Path, serve: Callable[..., Server], uploads: Uploads) -> None:
+    class Detector:
+        detects, has_labels, classes, config = True, False, ("cat", "dog"), uploads.predictor.config
+
+        def read(self, path: Path) -> torch.Tensor:
+            return read_photo(path)
+
+        def describe_calibration(self) -> str:
+            return ""
+
+        def find_objects(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            found = {"boxes": torch.tensor([[1.0, 2.0, 5.0, 8.0]]), "labels": torch.tensor([2])}
+            return found | {"scores": torch.tensor([0.75]), "masks": torch.ones(1, 1, *image.shape[1:])}
+
+    server = serve(tmp_path, Uploads(Detector()))  # type: ignore[arg-type]
+    status, record = ask(server, "predict", encode(16))
+    assert status == 200 and record["objects"] == [{"class": "dog", "score": 0.75, "bbox": [1.0, 2.0, 4.0, 6.0]}]
 
 
 def test_a_file_of_200_mb_is_refused_before_it_is_sent(

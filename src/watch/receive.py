@@ -81,6 +81,9 @@ class Uploads:
                 HTTPStatus.BAD_REQUEST, f"cannot be read: {describe_error(get_cause(error), path)}"
             ) from None
         record = next(iter(predict_batch(self.predictor, [(Item("image", None), image)], TOP)))
+        if "objects" in record:  # the page has no use for masks
+            kept = ("class", "score", "bbox")
+            record["objects"] = [{name: found[name] for name in kept} for found in record["objects"]]
         return {name: value for name, value in record.items() if name not in ("image", "stamp")}
 
     @contextlib.contextmanager
