@@ -80,10 +80,12 @@ def keep_own_settings(kind: type[Choice], stored: dict[str, object]) -> dict[str
 
     Raises UserError where such a setting has a value that would have changed the run.
     """
-    own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     others = list_group_fields(kind.config_group)
-    if kind.choice == "multiclass" and stored.get("loss") == "bce":  # version 0.1 had one for several labels only
-        own.remove("loss")
+    own = set()
+    for f in fields(kind):  # type: ignore[arg-type]
+        choices, value = f.metadata.get("choices", ()), stored.get(f.name)
+        if not (choices and value not in choices and value == get_neutral(others[f.name])):  # another's, of this name
+            own.add(f.name)
     for name in stored.keys() - own:
         other = others.get(name)
         if other is None or (other.metadata["identity"] and stored[name] != get_neutral(other)):
