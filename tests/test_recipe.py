@@ -209,6 +209,6 @@ def test_a_found_learning_rate_names_the_run(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.slow
 @pytest.mark.parametrize("balance", ["none", "sampler", "loss"])
 def test_the_default_learns_a_small_uneven_set(tmp_path: Path, balance: str) -> None:
-    root = draw(tmp_path / "set", (60, 60, 12), size=(40, 36))
+    root = draw(tmp_path / "set", (60, 60, 12), grey=True, size=(32, 32))  # signs: photos are mirrored
     results = train(compose(*words(root, "model.width=8", f"data.balance={balance}")))
     assert results["metrics"]["test/f1"] > 0.85

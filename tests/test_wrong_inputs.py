@@ -60,7 +60,7 @@ WRONG: dict[tuple[str, ...], list[str]] = {  # words of src.train, and parts of 
     ("plugins=[{}/outside.py]",): ["model=../out: names a folder"],
     ("plugins=[{}/missing.py]",): ["missing.py: no such file"],
     ("model.weights=''",): ["model.weights=: name"],
-    ("model.weights={}/a=b(1).ckpt",): ["needs quotes: ", "a=b(1).ckpt'"],
+    ("model.weights={}/a=b(1).ckpt",): ["a=b(1).ckpt: no such file"],
     ("model.weights={}/a=b.ckpt",): ["a=b.ckpt: no such file"],
     ("resume=''",): ["resume=: name"],
     ("resume=[a]",): ["resume=[a]: one word is needed"],
@@ -123,7 +123,7 @@ WRONG: dict[tuple[str, ...], list[str]] = {  # words of src.train, and parts of 
 COMMANDS: dict[tuple[str, ...], list[str]] = {  # the same of the other commands
     ("evaluate", "run=/nowhere"): ["/nowhere: no run directory"],
     ("evaluate", "run="): ["run= is missing"],
-    ("evaluate", "x"): ["run= is missing"],
+    ("evaluate", "x"): ["x: type python -m src.evaluate run=x"],
     ("evaluate", "run={}/notdir"): ["notdir: damaged"],
     ("evaluate", "run={}/run"): ["config.yaml: its aliases"],
     ("evaluate", "run={}/run", "split=x"): ["split=x"],
