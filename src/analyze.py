@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 from .text import describe_unknown
 
@@ -29,10 +29,9 @@ WORDS = ("probe", "run", "at", "out", "workers")
 
 def run_command() -> int:
     """Compute and draw what the command line asks for; print where the figures are."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     typed: dict[str, str] = {}
     others = []
     for word in words:

@@ -13,7 +13,7 @@ The exit code is 1 where a file is broken or a picture lies in two splits, and 0
 import sys
 from pathlib import Path
 
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
 
 OPTIONS = ("run", "suspects", "seed", "out")
@@ -21,10 +21,9 @@ OPTIONS = ("run", "suspects", "seed", "out")
 
 def run_command() -> int:
     """Audit the data set that the command line names, and print what was found."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = {name: value for name, _, value in (word.partition("=") for word in words) if name in OPTIONS}
     others = [word for word in words if word.partition("=")[0] not in (*OPTIONS, "debug")]
     if odd := next((word for word in others if not word.startswith(("data=", "data.", "plugins="))), None):

@@ -9,11 +9,10 @@ test images, or ``images=<file, folder, pattern or zip>``. A model-card.md is wr
 ``license=<name>`` for the card, and any setting, such as data.root=… (needs the extras export and hub).
 """
 
-import sys
 from pathlib import Path
 
 from .cli.console import say
-from .cli.main import main, print_help
+from .cli.main import main, print_help, split_words
 from .errors import UserError
 
 OWN = ("run", "format", "out", "preprocess", "images", "push", "public", "license")
@@ -25,9 +24,7 @@ def run_command() -> int:
     """Export the run that the command line names."""
     if (told := print_help(__doc__)) is not None:
         return told
-    words = sys.argv[1:]
-    named = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN and "=" in word)
-    overrides = [word for word in words if word.partition("=")[0] not in OWN]
+    named, overrides = split_words(OWN)
     for name, value in {"run": "outputs/…", "format": "onnx"}.items():
         if not named.get(name):
             raise UserError(f"{name}= is missing; type {name}={value}: python -m src.export run=outputs/… format=onnx")

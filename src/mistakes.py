@@ -12,9 +12,9 @@ classes; the same lies beside it as CSV. `data.root=…` says where the data is 
 import sys
 from pathlib import Path
 
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
-from .runs.stored import list_runs
+from .runs.find import resolve_runs
 
 OPTIONS = ("run", "split", "duplicates", "out")
 SPLITS = ("test", "val", "train")
@@ -22,10 +22,9 @@ SPLITS = ("test", "val", "train")
 
 def run_command() -> int:
     """Write the mistakes of the runs that the command line names, and print a summary."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = {name: value for name, _, value in (word.partition("=") for word in words) if name in OPTIONS}
     overrides = [word for word in words if word.partition("=")[0] not in (*OPTIONS, "debug")]
     if not named.get("run"):
@@ -35,7 +34,7 @@ def run_command() -> int:
         raise UserError(f"split={split}: choose one of: {', '.join(SPLITS)}")
     if choice not in ("", "true", "false"):
         raise UserError(f"duplicates={choice}: true or false is needed")
-    runs = list_runs(named["run"])
+    runs = resolve_runs(named["run"])
     from .analysis.mistakes import judge
     from .analysis.mistakes_page import summarize, write_mistakes
     from .analysis.pairs import find_pairs

@@ -8,11 +8,10 @@ Also: ``batch_size=``, and any setting, such as trainer.accelerator=cpu. The sam
 The exit code is 1 where an image could not be read (unreadable.csv); all others are predicted.
 """
 
-import sys
 from pathlib import Path
 
 from .cli.console import say
-from .cli.main import main, print_help
+from .cli.main import main, print_help, split_words
 from .errors import UserError
 
 OWN = ("run", "images", "out", "top", "batch_size", "annotations")
@@ -22,9 +21,7 @@ def run_command() -> int:
     """Predict the images that the command line names."""
     if (told := print_help(__doc__)) is not None:
         return told
-    words = sys.argv[1:]
-    named = dict(word.split("=", 1) for word in words if word.partition("=")[0] in OWN and "=" in word)
-    overrides = [word for word in words if word.partition("=")[0] not in OWN]
+    named, overrides = split_words(OWN)
     for name, example in {"run": "outputs/…", "images": "photos"}.items():
         if not named.get(name):
             raise UserError(

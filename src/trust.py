@@ -14,19 +14,18 @@ import sys
 from pathlib import Path
 
 from .cli.console import say
-from .cli.main import main
+from .cli.main import main, print_help
 from .errors import UserError
-from .runs.stored import list_runs
+from .runs.find import resolve_runs
 
 OPTIONS = ("run", "corruptions", "images", "cifar_c", "seed")
 
 
 def run_command() -> int:
     """Measure the runs that the command line names, and print what was found."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     named = dict(word.split("=", 1) for word in words if word.startswith(tuple(f"{name}=" for name in OPTIONS)))
     overrides = [word for word in words if word.partition("=")[0] not in (*OPTIONS, "debug")]
     if not named.get("run"):
@@ -39,7 +38,7 @@ def run_command() -> int:
     images = named.get("images", "")
     if images and not (images.isdecimal() and 1 < int(images) < 10**9):
         raise UserError(f"images={images}: a whole number of images is needed, 2 or more")
-    runs = list_runs(named["run"])
+    runs = resolve_runs(named["run"])
     from .analysis.trust import measure_run
     from .analysis.trust_page import describe_trust
 

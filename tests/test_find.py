@@ -9,7 +9,7 @@ import pytest
 from helpers import TINY, compose, results, run_here, train
 
 from src.errors import UserError
-from src.runs.find import list_runs, resolve_run, resolve_words
+from src.runs.find import list_runs, resolve_run, resolve_runs, resolve_words
 from src.training.settle import settle
 
 
@@ -67,6 +67,7 @@ def test_states_are_told(runs: dict[str, Path]) -> None:
 )
 def test_a_short_name_means_a_run(name: str, meant: str, runs: dict[str, Path]) -> None:
     assert resolve_run(name) == runs[meant]
+    assert resolve_runs(f"[{name}]") == [runs[meant]]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import torch
 
 from ..config.data import DataConfig
 from ..errors import UserError
-from ..files import explain_os_error, write_rows
 from ..report.render.page import count
 from .audit_pictures import Pictures, read_pictures
 from .duplicates import SMALLEST, Pair, find_duplicates, find_equal
@@ -18,7 +17,7 @@ from .label_suspects import choose_suspects, score_labels
 from .logits import collect_pictures, name_pictures
 from .mistakes import find_suspects, judge
 from .pairs import Shown, is_contradiction, is_leak, list_pairs, make_pair_sections
-from .sheet import Cell, Row, Section, Table, make_picture, render_sheet, write_sheet
+from .sheet import Cell, Row, Section, Table, make_picture, render_sheet, write_sheet_with_tables
 
 SHOWN = 24  # suspects
 MOST_JUDGED = 100_000  # pictures, for their features lie in memory
@@ -151,13 +150,7 @@ def write_audit(found: Audit, name: str, out: Path) -> Path:
         Section("Sizes and modes", table=forms, files=["forms.csv"]),
     ]
     html = render_sheet(f"Audit · {name}", summarize(found), sections, [pictures.left_out] if pictures.left_out else [])
-    try:
-        write_sheet(out / "index.html", html)
-        for file, rows in files.items():
-            write_rows(out / file, rows)
-    except OSError as error:
-        raise UserError(f"out={out}: {explain_os_error(error)}") from None
-    return out / "index.html"
+    return write_sheet_with_tables(out, html, files)
 
 
 def make_suspect_section(found: Audit) -> Section:

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import explain_os_error, write_rows
 from ..report.render.page import count
 from ..training.assemble import Assembly
 from .duplicates import Pair
 from .logits import collect_pictures, name_pictures
 from .mistakes import Judged, find_suspects, rank_confusions, rank_mistakes, tabulate_classes
 from .pairs import Shown, list_pairs, make_pair_sections
-from .sheet import Cell, Picture, Row, Section, Table, make_picture, render_sheet, write_sheet
+from .sheet import Cell, Picture, Row, Section, Table, make_picture, render_sheet, write_sheet_with_tables
 
 SHOWN, PAIRS, OF_A_PAIR = 24, 6, 6  # pictures of a list, confused pairs, and pictures of each
 
@@ -50,13 +48,7 @@ def write_mistakes(
         files["duplicates.csv"] = list(list_pairs(*duplicates))
     config = assembly.config
     html = render_sheet(f"Mistakes · {config.model.name} on {config.data.name}", summarize(judged, runs), sections)
-    try:
-        write_sheet(out / "index.html", html)
-        for name, rows in files.items():
-            write_rows(out / name, rows)
-    except OSError as error:
-        raise UserError(f"out={out}: {explain_os_error(error)}") from None
-    return out / "index.html"
+    return write_sheet_with_tables(out, html, files)
 
 
 def summarize(judged: Judged, runs: Sequence[Path]) -> list[str]:

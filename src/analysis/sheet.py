@@ -6,7 +6,7 @@ the markup, and jinja escapes every value there.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..files import write_atomic
+from ..errors import UserError
+from ..files import explain_os_error, write_atomic, write_rows
 from ..report.render import page
 from ..report.render.plot import Figure, write_theme
 
@@ -95,6 +96,17 @@ def write_sheet(path: Path, html: str) -> None:
     """Write a page atomically, and its folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, html.encode())
+
+
+def write_sheet_with_tables(out: Path, html: str, tables: Mapping[str, Sequence[Sequence[object]]]) -> Path:
+    """Write a page and the CSV files beside it; return the page's path. Raises UserError where that is impossible."""
+    try:
+        write_sheet(out / "index.html", html)
+        for name, rows in tables.items():
+            write_rows(out / name, rows)
+    except OSError as error:
+        raise UserError(f"out={out}: {explain_os_error(error)}") from None
+    return out / "index.html"
 
 
 @cache

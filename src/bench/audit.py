@@ -20,7 +20,7 @@ from PIL import Image
 from ..analysis.duplicates import find_duplicates
 from ..analysis.label_suspects import SUSPECTS, choose_suspects, score_labels
 from ..cli.console import say
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..config.data import Cifar10
 from ..data.build import load_raw
 from ..errors import UserError
@@ -32,10 +32,9 @@ PART = 20  # a twentieth is planted
 
 def answer() -> int:
     """Do what the command line asks for and return the exit status."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     options = {"root": "", "images": "20000", "seed": "0", "out": ""}
     for word in words:
         name, _, value = word.partition("=")

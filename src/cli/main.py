@@ -3,8 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
+from ..errors import UserError
 from .console import TRACEBACKS, clear_step, say, show_page
 from .messages import explain_error
 
@@ -51,6 +52,26 @@ def print_help(text: str | None) -> int | None:
         return None
     show_page(str(text))
     return 0 if words else 2
+
+
+def split_words(own: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values of a command's own words by name, and its other words."""
+    words = sys.argv[1:]
+    named = dict(word.split("=", 1) for word in words if word.partition("=")[0] in own and "=" in word)
+    return named, [word for word in words if word.partition("=")[0] not in own]
+
+
+def read_options(own: Collection[str], words: Sequence[str], command: str) -> dict[str, str]:
+    """Return the values of a command that takes only words of its own; raise UserError for any other word."""
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "debug":
+            continue
+        if name not in own or not equals or not value:
+            raise UserError(f"{word}: not understood; python -m {command} takes {'=, '.join(own)}=")
+        options[name] = value
+    return options
 
 
 def flush_output() -> None:

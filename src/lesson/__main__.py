@@ -11,17 +11,16 @@ import sys
 from pathlib import Path
 
 from ..cli.console import say
-from ..cli.main import main
+from ..cli.main import main, print_help
 from ..errors import UserError
 from ..files import write_atomic
 
 
 def run_command() -> int:
     """Write the page that the command line asks for, and print where it is."""
+    if (told := print_help(__doc__)) is not None:
+        return told
     words = sys.argv[1:]
-    if not words or {"--help", "-h"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     for word in words:
         name, equals, value = word.partition("=")

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli.main import main, print_help
+from ..cli.main import main, print_help, read_options
 from ..errors import UserError
 from ..runs.find import resolve_many
 from .making import make_report, read_study, remake_report
@@ -61,14 +61,7 @@ def answer() -> int:
 
 def parse_words(words: Sequence[str]) -> dict[str, str]:
     """Return the options of the command line by name; UserError for a word that is none of them."""
-    options: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == "debug":
-            continue
-        if name not in WORDS or not equals or not value:
-            raise UserError(f"{word}: not understood; python -m src.report takes {'=, '.join(WORDS)}=")
-        options[name] = value
+    options = read_options(WORDS, words, "src.report")
     stands_alone = ("runs", "study", "labels", "bundle", "wandb")
     if "compare" in options and (others := [name for name in stands_alone if name in options]):
         raise UserError(f"compare= stands alone, because it names its runs itself; leave out {'=, '.join(others)}=")

@@ -5,6 +5,7 @@ Wherever a run is asked for, it is a path, or ``last``, ``best:<metric>``, or th
 
 import contextlib
 import fcntl
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -237,3 +238,25 @@ def quote_path(path: Path) -> str:
 def resolve_many(names: Iterable[str]) -> list[str]:
     """Return paths and globs as they are, and the paths of what short names stand for."""
     return [str(resolve_run(name)) if is_short_name(name) else name for name in names]
+
+
+def resolve_runs(value: str) -> Sequence[Path]:
+    """Return the runs that [A,B], a glob, a path or a short name names; raise UserError where one matches none."""
+    inner = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else [value]
+    found: list[Path] = []
+    for word in filter(None, (part.strip() for part in inner)):
+        path = str(resolve_run(word))
+        matches = [path]
+        if glob.has_magic(path) and not os.path.exists(path):
+            matches = [each for each in sorted(glob.glob(path)) if each.endswith(".ckpt") or holds_results(each)]
+        if not matches:
+            raise UserError(f"run={word}: matches no finished run")
+        found += map(Path, matches)
+    if not found:
+        raise UserError(f"run={value}: names no run")
+    return found
+
+
+def holds_results(path: str) -> bool:
+    """Return whether this is the directory of a run that has ended."""
+    return os.path.isfile(os.path.join(path, "results.json"))

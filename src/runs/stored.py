@@ -1,9 +1,6 @@
 """Read the configuration of a run directory again, and find its checkpoint."""
 
-import glob
-import os
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -109,28 +106,6 @@ def find_checkpoint(path: Path) -> Path:
         return path
     name = "best" if load_stored_config(path).protocol == "best_val" else "last"
     return path / "checkpoints" / f"{name}.ckpt"
-
-
-def list_runs(value: str) -> Sequence[Path]:
-    """Return the runs that [A,B], a glob or a path names; raise UserError where a glob matches none."""
-    inner = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else [value]
-    found: list[Path] = []
-    for word in filter(None, (part.strip() for part in inner)):
-        path = os.path.expanduser(word)
-        matches = [path]
-        if glob.has_magic(path) and not os.path.exists(path):
-            matches = [each for each in sorted(glob.glob(path)) if each.endswith(".ckpt") or holds_results(each)]
-        if not matches:
-            raise UserError(f"run={word}: matches no finished run")
-        found += map(Path, matches)
-    if not found:
-        raise UserError(f"run={value}: names no run")
-    return found
-
-
-def holds_results(path: str) -> bool:
-    """Return whether this is the directory of a run that has ended."""
-    return os.path.isfile(os.path.join(path, "results.json"))
 
 
 def describe_same_command(*, fresh: bool) -> str:

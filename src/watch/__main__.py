@@ -10,7 +10,8 @@ Nothing is written, no run is touched, and no other machine can connect. Ctrl-C 
 import sys
 from pathlib import Path
 
-from ..cli.main import main
+from ..cli.console import show_page
+from ..cli.main import main, read_options
 from ..errors import UserError
 from ..runs.find import OUTPUTS, resolve_run
 
@@ -21,7 +22,7 @@ def run_command() -> int:
     """Serve the page until Ctrl-C."""
     words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
-        print(__doc__)
+        show_page(str(__doc__))
         return 0
     folder, port, predict = read_words(words)
     from .folder import Folder
@@ -35,14 +36,7 @@ def run_command() -> int:
 
 def read_words(words: list[str]) -> tuple[Path, int | None, Path | None]:
     """Return the folder, the port and the run of a command line; raise UserError for what is none."""
-    options = {"runs": OUTPUTS}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == "debug":
-            continue
-        if name not in WORDS or not equals or not value:
-            raise UserError(f"{word}: not understood; python -m src.watch takes {'=, '.join(WORDS)}=")
-        options[name] = value
+    options = {"runs": OUTPUTS} | read_options(WORDS, words, "src.watch")
     folder, port = Path(options["runs"]).expanduser(), options.get("port")
     if not folder.is_dir():
         raise UserError(f"runs={folder}: no such folder; python -m src.train makes one, by default {OUTPUTS}")

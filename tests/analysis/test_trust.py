@@ -23,7 +23,7 @@ from src.errors import UserError
 from src.report.groups import collect_runs
 from src.report.render.formats import format_text
 from src.report.trust import build_trust_view
-from src.runs.stored import list_runs
+from src.runs.find import resolve_runs
 from src.trust import run_command
 
 
@@ -113,7 +113,7 @@ def test_wrong_words_are_one_sentence(run: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.ckpt").write_bytes((run / "checkpoints" / "last.ckpt").read_bytes())
     with pytest.raises(UserError, match="lies in no directory of a finished run"):
         measure_run(tmp_path / "alone.ckpt", [], corruptions=False, cifar_c=None, seed=0)
-    assert list_runs(f"[{run}, {run}]") == [run, run]
+    assert resolve_runs(f"[{run}, {run}]") == [run, run]
 
 
 def test_published_arrays_are_read_without_pickle_and_only_of_the_right_shape(tmp_path: Path) -> None:

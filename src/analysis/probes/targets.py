@@ -14,6 +14,7 @@ from ...cli.compose import apply_overrides, compose_run, to_train_config
 from ...config.run import TrainConfig
 from ...errors import UserError
 from ...report.result import find_run_directories
+from ...runs.find import resolve_run
 from ...runs.stored import find_checkpoint, load_stored_config
 from ...text import describe_unknown
 from ...zoo.registry import rows
@@ -49,8 +50,8 @@ def find_targets(words: Sequence[str], points: Sequence[str], overrides: Sequenc
     """
     found: list[Target] = []
     for word in words:
-        path = Path(word).expanduser()
-        runs = sorted(find_run_directories([word])) if path.is_dir() or glob.has_magic(word) else []
+        path = Path(word) if word in rows() else resolve_run(word)
+        runs = sorted(find_run_directories([str(path)])) if path.is_dir() or glob.has_magic(word) else []
         if path.is_file():
             found.append(make_file_target(path, points, overrides))
         elif runs:
